@@ -1,0 +1,46 @@
+"""The exception family. A message says what was expected, what came and what to do.
+
+The library raises these; only ``server/app`` (to HTTP) and the CLI (to exit codes) translate them.
+"""
+
+from __future__ import annotations
+
+
+class XSamBackendError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class SettingsError(XSamBackendError):
+    """A setting has a value that cannot work."""
+
+
+class LabelConfigError(XSamBackendError):
+    """The project's label config lacks something, or a label is not in it."""
+
+
+class PromptError(XSamBackendError):
+    """A question that cannot be asked: no region, outside the picture, empty phrase."""
+
+
+class RequestError(XSamBackendError):
+    """A request body that does not follow the ML-backend protocol."""
+
+
+class ImageError(XSamBackendError):
+    """A picture that cannot be had or read."""
+
+
+class CheckpointError(XSamBackendError):
+    """Weights that do not fit the model: unknown, missing or mis-shaped keys."""
+
+
+class StoreError(XSamBackendError):
+    """The store cannot be read or written."""
+
+
+class BusyError(XSamBackendError):
+    """Too much asked at once; the same request may succeed later."""
+
+
+class JobError(XSamBackendError):
+    """A training job that cannot be queued, run or cancelled."""

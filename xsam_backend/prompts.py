@@ -1,0 +1,118 @@
+"""What can be asked about a picture, in pixels of that picture, x to the right and y down.
+
+Continuous coordinates: pixel (column 0, row 0) covers 0 <= x < 1, 0 <= y < 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.errors import PromptError
+
+
+class Task(str, Enum):
+    """X-SAM's tasks, by the names that its prompt strings and recordings use (paper section 3)."""
+
+    GENERIC = "genseg"
+    OPEN_VOCABULARY = "ovseg"
+    REFERRING = "refseg"
+    REASONING = "reaseg"
+    GCG = "gcgseg"
+    VGD = "vgdseg"
+    INTERACTIVE = "intseg"
+    CONVERSATION = "imgconv"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Point:
+    """A click. Negative ones say "not this"; X-SAM has no such prompt, the predictor subtracts them."""
+
+    x_px: float
+    y_px: float
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle by its corner (x, y), its sides, and a rotation in degrees clockwise about that corner."""
+
+    x_px: float
+    y_px: float
+    width_px: float
+    height_px: float
+    rotation_deg: float = 0.0
+
+    @classmethod
+    def from_xyxy(cls, x0: float, y0: float, x1: float, y1: float) -> Box:
+        """An axis-parallel box from two opposite corners, in any order."""
+        return cls(min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """(4, 2) xy, starting at (x, y), clockwise on the screen."""
+        angle = np.deg2rad(self.rotation_deg)
+        along = np.array([np.cos(angle), np.sin(angle)])
+        down = np.array([-np.sin(angle), np.cos(angle)])
+        start = np.array([self.x_px, self.y_px])
+        wide, high = along * self.width_px, down * self.height_px
+        return np.stack([start, start + wide, start + wide + high, start + high])
+
+
+@dataclass(frozen=True, eq=False)
+class MaskRegion:
+    """A region given pixel by pixel (brush stroke, polygon): bool (H, W) in the picture's size."""
+
+    mask: NDArray[np.bool_]
+
+
+Region = Point | Box | MaskRegion
+
+
+@dataclass(frozen=True)
+class Category:
+    """One thing to look for: the words the model reads, and the label that its instances get."""
+
+    phrase: str
+    label: str
+    is_thing: bool = True
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about one picture.
+
+    Attributes:
+        task: which of the eight tasks.
+        regions: INTERACTIVE: the hints for ONE object (points, boxes, strokes together).
+            VGD: one exemplar each.
+        categories: GENERIC and OPEN_VOCABULARY: what to look for. VGD: the label of each region, if known.
+        phrase: REFERRING and REASONING: the sentence. CONVERSATION: the question.
+        label: INTERACTIVE: the label that the annotator has chosen; it rides along to the result.
+        score_threshold: instances below it are left out; None for the task's default.
+    """
+
+    task: Task
+    regions: tuple[Region, ...] = ()
+    categories: tuple[Category, ...] = ()
+    phrase: str = ""
+    label: str | None = None
+    score_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.task in (Task.GENERIC, Task.OPEN_VOCABULARY) and not self.categories:
+            raise PromptError(f"{self.task} needs at least one category, got none: name what to look for")
+        if self.task in (Task.REFERRING, Task.REASONING, Task.CONVERSATION) and not self.phrase.strip():
+            raise PromptError(f"{self.task} needs a phrase, got an empty one: write what to look for")
+        if self.task is Task.INTERACTIVE and not any(
+            not isinstance(region, Point) or region.positive for region in self.regions
+        ):
+            raise PromptError("intseg needs a positive click, a box or a stroke, got none: click on the object first")
+        if self.task is Task.VGD and not self.regions:
+            raise PromptError("vgdseg needs at least one exemplar region, got none: click or box one")
