@@ -83,4 +83,5 @@ class GroundTruth:
         """bool (H, W): all given segments together."""
         if not segments:
             return np.zeros(self.size_hw, np.bool_)
-        return self.masks[list(segments)].any(0)
+        union: NDArray[np.bool_] = np.any(self.masks[list(segments)], axis=0)
+        return union

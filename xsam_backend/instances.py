@@ -31,10 +31,8 @@ class Instances:
             raise ValueError(f"masks: expected bool (N, H, W), got {self.masks.dtype} {self.masks.shape}")
         count = len(self.masks)
         if self.scores.shape != (count,) or len(self.labels) != count:
-            raise ValueError(
-                f"expected {count} scores and labels, got {self.scores.shape} and {len(self.labels)}"
-            )
-        if count and not (np.isfinite(self.scores).all() and 0 <= self.scores.min() and self.scores.max() <= 1):
+            raise ValueError(f"expected {count} scores and labels, got {self.scores.shape} and {len(self.labels)}")
+        if count and not (np.isfinite(self.scores).all() and self.scores.min() >= 0 and self.scores.max() <= 1):
             raise ValueError(f"scores: expected finite values in 0..1, got {self.scores}")
 
     def __len__(self) -> int:
