@@ -54,7 +54,7 @@ PLACES: dict[str, str] = {
     "snow": "on the snow",
     "mountain": "in front of the mountain",
 }
-"""Every stuff that can be drawn, with the words for a thing that is there. The stuff's name is always the last word."""
+"""Every stuff that can be drawn, with the words for a thing that is there. They end in the stuff's name."""
 
 STUFF_NAMES: tuple[str, ...] = tuple(PLACES)
 
