@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from xsam_backend.config import ENV_PREFIX, RESERVED_THREADS, Settings, load_settings
+from xsam_backend.errors import SettingsError
+
+
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_PREFIX + "PORT", "1234")
+    monkeypatch.setenv(ENV_PREFIX + "LABEL_STUDIO_TOKEN", "secret-token")
+    settings = load_settings()
+    assert settings.port == 1234
+    assert settings.label_studio_token is not None
+    assert settings.label_studio_token.get_secret_value() == "secret-token"
+
+
+def test_given_values_win_over_the_environment_and_none_means_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_PREFIX + "PORT", "1234")
+    assert load_settings(port=99).port == 99
+    assert load_settings(port=None).port == 1234
+
+
+def test_an_empty_variable_means_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_PREFIX + "LABEL_STUDIO_URL", "")
+    assert load_settings().label_studio_url is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"port": 70000}, "port (XSAM_BACKEND_PORT)"),
+        ({"label_studio_url": "localhost:8080"}, "http://localhost:8080"),
+        ({"label_studio_url": "http://user:pw@localhost"}, "without user name"),
+        ({"basic_auth_user": "u"}, "expected both or none"),
+        ({"threads": RESERVED_THREADS}, "threads"),
+        ({"log_level": "LOUD"}, "log_level"),
+        ({"no_such_setting": 1}, "no_such_setting"),
+    ],
+    ids=[
+        "range",
+        "no scheme",
+        "credentials in the address",
+        "half a login",
+        "no thread for health",
+        "enum",
+        "unknown",
+    ],
+)
+def test_mistakes_name_the_field(given: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError, match=r"settings do not work") as error:
+        load_settings(**given)
+    assert said in str(error.value)
+
+
+def test_a_refused_secret_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings(basic_auth_password="hunter2")
+    assert "hunter2" not in str(error.value)
+
+
+def test_secrets_do_not_print() -> None:
+    settings = load_settings(label_studio_token=SecretStr("abc123"), database_url=SecretStr("postgresql://u:pw@h/d"))
+    assert "abc123" not in repr(settings)
+    assert "pw" not in repr(settings)
+
+
+def test_settings_are_frozen(settings: Settings) -> None:
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_every_field_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_paths_are_absolute() -> None:
+    assert load_settings(data_dir=Path("relative")).data_dir.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("url", "instance"), [(None, "local"), ("http://ls.example:8080/", "ls.example:8080"), ("https://ls", "ls")]
+)
+def test_instance_is_the_label_studio_address(url: str | None, instance: str) -> None:
+    assert load_settings(label_studio_url=url).instance == instance

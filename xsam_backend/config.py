@@ -1,0 +1,133 @@
+"""Every setting of the service, in one frozen object. This module is the one reader of ``os.environ``.
+
+A field ``label_studio_url`` is read from ``XSAM_BACKEND_LABEL_STUDIO_URL``; the CLI offers the same fields as options
+and takes its help text from their descriptions. Secrets come from the environment or a file, never from an option,
+because a command line can be read by every user of the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from xsam_backend.errors import SettingsError
+
+ENV_PREFIX = "XSAM_BACKEND_"
+
+RESERVED_THREADS = 4
+"""Server threads that predictions never occupy, so that health checks and webhooks are answered at once."""
+
+
+class Settings(BaseSettings):
+    """What can be set. Build it with :func:`load_settings`, which words mistakes for operators."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(9090, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    model: str = Field("tiny", description="Weights: a name ('tiny' ships with the package) or a folder.")
+    device: str = Field("auto", description="Where the model runs: auto, cpu, cuda, cuda:1, ...")
+    data_dir: Path = Field(
+        default_factory=lambda: Path("~/.local/share/xsam-backend").expanduser(),
+        description="Folder for everything the service keeps: databases, webhook secret.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of a shared database (PostgreSQL); without it, SQLite files in the data folder.",
+    )
+
+    label_studio_url: str | None = Field(
+        None, description="Address of your Label Studio as this service reaches it, such as http://localhost:8080."
+    )
+    label_studio_token: SecretStr | None = Field(
+        None, description="Access token of a Label Studio user (legacy or personal); sent to that address only."
+    )
+    basic_auth_user: str | None = Field(
+        None, description="User name that Label Studio must send (its backend form calls it basic auth)."
+    )
+    basic_auth_password: SecretStr | None = Field(None, description="Password that goes with the user name.")
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Root of the per-project webhook secrets; without it, one is made and kept in the data folder.",
+    )
+
+    local_files_root: Path | None = Field(
+        None, description="Folder below which local files may be read directly; without it, none are."
+    )
+    allow_private_hosts: tuple[str, ...] = Field(
+        (), description="Host names or networks (10.0.0.0/8) on private addresses that pictures may come from."
+    )
+    image_max_mb: int = Field(64, ge=1, description="Largest picture file, in megabytes.")
+    image_max_megapixels: int = Field(100, ge=1, description="Largest picture, in millions of pixels.")
+    image_timeout_s: float = Field(20.0, gt=0, description="Longest download of one picture, in seconds.")
+
+    image_cache_mb: int = Field(2048, ge=0, description="Memory for encoded pictures, in megabytes.")
+    threads: int = Field(16, ge=RESERVED_THREADS + 1, le=256, description="Server threads.")
+    wait_limit_s: float = Field(
+        30.0,
+        gt=0,
+        description="Longest wait of a prediction for its turn on the model before it's told to come back.",
+    )
+    batch_limit_s: float = Field(
+        85.0,
+        gt=0,
+        description="Longest batch prediction: later tasks are left for the next request (Label Studio waits 100 s).",
+    )
+    max_request_mb: int = Field(32, ge=1, description="Largest request body, in megabytes.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("expected an address like http://localhost:8080, without user name or query")
+        return value.rstrip("/")
+
+    @field_validator("data_dir", "local_files_root")
+    @classmethod
+    def _expanded(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Settings:
+        if (self.basic_auth_user is None) != (self.basic_auth_password is None):
+            raise ValueError("basic_auth_user and basic_auth_password: expected both or none, got one")
+        return self
+
+    @property
+    def prediction_slots(self) -> int:
+        """How many prediction requests may be inside the service at once."""
+        return self.threads - RESERVED_THREADS
+
+    @property
+    def instance(self) -> str:
+        """Name of the Label Studio that this service belongs to: part of every project key.
+
+        Requests don't say credibly where they come from, so it is the configured address (host and port).
+        """
+        return urlsplit(self.label_studio_url).netloc if self.label_studio_url else "local"
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from the environment, with ``given`` values (None: not given) on top.
+
+    Raises:
+        SettingsError: naming each wrong field, what was expected and its environment variable.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            name = ".".join(str(part) for part in problem["loc"])
+            lines.append(f"{name} ({ENV_PREFIX}{name.upper()}): {problem['msg']}" if name else problem["msg"])
+        raise SettingsError("settings do not work: " + "; ".join(lines)) from None
