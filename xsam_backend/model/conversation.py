@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from xsam_backend.errors import CheckpointError, PromptError
 from xsam_backend.model.chat_templates import ChatTemplate
-from xsam_backend.model.turns import IMAGE, PHRASE_CLOSE, PHRASE_OPEN, REGION, SEG, Turn
+from xsam_backend.model.turns import Turn
+from xsam_backend.model.wordings import IMAGE, PHRASE_CLOSE, PHRASE_OPEN, REGION, SEG
 
 IMAGE_INDEX = -200
 """Stands in ``input_ids`` where the picture's embeddings go."""

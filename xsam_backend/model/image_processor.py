@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from xsam_backend.errors import ImageError
+from xsam_backend.errors import ImageError, PromptError
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -129,7 +129,7 @@ def frame_regions(masks: NDArray[np.bool_], side: int) -> Tensor:
     """``frame_masks`` for region prompts, which must not vanish: a lost one becomes the pixel at its middle.
 
     Raises:
-        ImageError: a region without pixels in the picture.
+        PromptError: a region without pixels in the picture.
     """
     framed = frame_masks(masks, side)
     height, width = scaled_size((masks.shape[1], masks.shape[2]), side)
@@ -138,7 +138,7 @@ def frame_regions(masks: NDArray[np.bool_], side: int) -> Tensor:
             continue
         rows, columns = np.nonzero(mask)
         if not len(rows):
-            raise ImageError(f"region {index}: expected pixels inside the picture, got none: draw it on the picture")
+            raise PromptError(f"region {index}: expected pixels inside the picture, got none: draw it on the picture")
         middle = len(rows) // 2
         row, column = int(rows[middle]) * height // mask.shape[0], int(columns[middle]) * width // mask.shape[1]
         framed[index, row, column] = True
