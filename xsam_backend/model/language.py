@@ -1,0 +1,98 @@
+"""The language model behind X-SAM: any causal model of transformers, with its image prefix computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedConfig
+
+from xsam_backend.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values of the tokens before the question, per layer (B, heads, kept tokens, head_dim).
+
+    ``length`` counts all tokens; a sliding-window model keeps fewer. Never written to: each use makes a cache of its
+    own, because transformers' caches grow in place and a shared one gives wrong states.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    length: int
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, for counting bytes and moving between devices."""
+        return (*self.keys, *self.values)
+
+    def select(self, rows: Tensor) -> Prefix:
+        """The prefix of each row's picture: ``rows`` int64 (P,) into B."""
+        if len(self.keys[0]) == 1:
+            size = (len(rows), -1, -1, -1)
+            return Prefix(
+                tuple(k.expand(size) for k in self.keys), tuple(v.expand(size) for v in self.values), self.length
+            )
+        return Prefix(tuple(k[rows] for k in self.keys), tuple(v[rows] for v in self.values), self.length)
+
+
+class LanguageModel(nn.Module):
+    """A causal language model fed with embeddings."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        super().__init__()
+        values = dict(fields)
+        model_type = values.pop("model_type", None)
+        try:
+            config: PreTrainedConfig = AutoConfig.for_model(model_type, **values)
+        except ValueError as error:
+            raise CheckpointError(f"language.model_type {model_type!r} is not known to transformers") from error
+        self.config = config
+        self.model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        return int(self.config.hidden_size)
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """Token embeddings: int64 (…) to (…, D)."""
+        return cast(Tensor, self.model.get_input_embeddings()(input_ids))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Next-token logits of normed hidden states: (…, D) to (…, vocabulary)."""
+        return cast(Tensor, self.model.get_output_embeddings()(states))
+
+    def new_cache(self, prefix: Prefix | None = None) -> DynamicCache:
+        """A cache of one's own that starts with ``prefix``."""
+        cache = DynamicCache(config=self.config)
+        if prefix is not None:
+            for layer, key, value in zip(cache.layers, prefix.keys, prefix.values, strict=True):
+                layer.update(key, value)
+                if hasattr(layer, "cumulative_length"):
+                    layer.cumulative_length = prefix.length
+        return cache
+
+    def states(self, embeddings: Tensor, cache: DynamicCache | None = None) -> Tensor:
+        """Hidden states after the final norm, (P, L, D); continues ``cache``, which grows."""
+        out = self.model.base_model(inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None)
+        return cast(Tensor, out.last_hidden_state)
+
+    def prefix(self, embeddings: Tensor) -> Prefix:
+        """Keys and values of (B, L, D) embeddings, to be continued any number of times."""
+        cache = self.new_cache()
+        self.states(embeddings, cache)
+        return Prefix(
+            tuple(layer.keys for layer in cache.layers),
+            tuple(layer.values for layer in cache.layers),
+            embeddings.shape[1],
+        )
+
+
+def pad_rows(rows: list[Tensor], value: float = 0) -> Tensor:
+    """Rows (L_i, …) stacked to (P, max L, …), padded at the end."""
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)

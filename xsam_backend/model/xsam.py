@@ -1,0 +1,214 @@
+"""X-SAM (arXiv 2508.04655): two encoders, a language model and a segmentor, wired together.
+
+``encode`` is the picture's half, ``ask`` the question's. Recordings of the reference model say what each step must
+give; ``tests/parity`` holds this module to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from xsam_backend.model.config import XSamConfig
+from xsam_backend.model.connector import Connector, Projector, token_sequence
+from xsam_backend.model.conversation import IGNORE_LABEL, IMAGE_INDEX, NO_ID
+from xsam_backend.model.language import LanguageModel, Prefix, pad_rows
+from xsam_backend.model.regions import sample_regions
+from xsam_backend.model.segmentor import PixelFeatures, Predictions, Segmentor
+from xsam_backend.model.vision import EfficientNetEncoder, SamEncoder, SharedTrunkEncoder, SiglipEncoder
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """The picture's half of B pictures.
+
+    Attributes:
+        tokens: (B, T, D) what takes the place of ``<image>``: vision tokens, then the segmentor's.
+        token_map: (B, D, h, w) the segmentor's tokens as a map; region prompts are sampled from it.
+        pixels: what the mask decoder reads.
+    """
+
+    tokens: Tensor
+    token_map: Tensor
+    pixels: PixelFeatures
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, for counting bytes and moving between devices."""
+        return (self.tokens, self.token_map, *self.pixels.tensors)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A token sequence with pictures and regions put in: embeddings (L, D), and int64 (L,) each for the rest."""
+
+    embeddings: Tensor
+    labels: Tensor
+    cond_ids: Tensor
+    seg_ids: Tensor
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What each decoder entry is asked for: ``embeddings`` (E, N + 1, D) background last, ``valid`` bool (E, N + 1)."""
+
+    embeddings: Tensor
+    valid: Tensor
+
+
+class XSam(nn.Module):
+    """One X-SAM; see ``XSamConfig`` for the sizes."""
+
+    def __init__(self, config: XSamConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder = config.segmentor_encoder
+        self.segmentor_encoder: SamEncoder | EfficientNetEncoder = (
+            SamEncoder(encoder) if encoder.kind == "sam" else EfficientNetEncoder(encoder)
+        )
+        self.vision_encoder: SiglipEncoder | SharedTrunkEncoder = (
+            SiglipEncoder(config.vision) if config.vision.kind == "siglip" else SharedTrunkEncoder()
+        )
+        self.language = LanguageModel(config.language)
+        width = self.language.width
+        self.visual_projector = Projector(self.vision_encoder.out_channels, width)
+        shuffled = round(self.segmentor_encoder.token_channels / config.downsample_ratio**2)
+        self.seg_projector = Projector(shuffled, width)
+        self.connector = Connector(config.connector)
+        self.segmentor = Segmentor(config.segmentor, config.connector.out_channels)
+        self.llm_projector = Projector(width, config.segmentor.hidden_dim)
+        self.background = nn.Embedding(1, config.segmentor.hidden_dim)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.background.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' type."""
+        return self.background.weight.dtype
+
+    def encode(self, vision_pixels: Tensor, segmentor_pixels: Tensor) -> ImageFeatures:
+        """The picture's half.
+
+        Args:
+            vision_pixels: (B, 3, V, V) the language model's picture.
+            segmentor_pixels: (B, 3, S, S) the segmentor's, padded right and below.
+        """
+        maps = self.segmentor_encoder(segmentor_pixels)
+        if isinstance(self.vision_encoder, SharedTrunkEncoder):
+            seen = self.vision_encoder(vision_pixels, cast(EfficientNetEncoder, self.segmentor_encoder).trunk)
+        else:
+            seen = self.vision_encoder(vision_pixels)
+        segmentor_tokens = self.seg_projector(token_sequence(maps.tokens, self.config.downsample_ratio))
+        side = round(maps.tokens.shape[-1] * self.config.downsample_ratio)
+        return ImageFeatures(
+            tokens=torch.cat([self.visual_projector(seen), segmentor_tokens], 1),
+            token_map=segmentor_tokens.transpose(1, 2).unflatten(2, (-1, side)),
+            pixels=self.segmentor.features(self.connector(maps.pyramid)),
+        )
+
+    def region_embeddings(self, token_map: Tensor, points: Tensor) -> Tensor:
+        """One embedding (N, D) per region, from maps (N, D, h, w) and points (N, P, 2) as (row, column) shares."""
+        return sample_regions(token_map, points)
+
+    def merge(
+        self,
+        input_ids: Tensor,
+        labels: Tensor,
+        cond_ids: Tensor,
+        seg_ids: Tensor,
+        image_tokens: Tensor | None = None,
+        regions: Tensor | None = None,
+    ) -> Merged:
+        """Put a picture's tokens (T, D) in place of ``<image>`` and region embeddings (N, D) in place of ``<region>``.
+
+        The four id rows are int64 (L,). Inserted picture tokens have no ids and no label; a region's embedding
+        carries the region's number as condition id.
+        """
+        rows: dict[str, list[Tensor]] = {"embeddings": [], "labels": [], "cond_ids": [], "seg_ids": []}
+        region = 0
+        start = 0
+        placeholders = [int(i) for i in (input_ids < 0).nonzero().flatten()]
+
+        def add(embeddings: Tensor, labels: Tensor, cond_ids: Tensor, seg_ids: Tensor) -> None:
+            rows["embeddings"].append(embeddings)
+            rows["labels"].append(labels)
+            rows["cond_ids"].append(cond_ids)
+            rows["seg_ids"].append(seg_ids)
+
+        for at in [*placeholders, len(input_ids)]:
+            if at > start:
+                span = slice(start, at)
+                add(self.language.embed(input_ids[span]), labels[span], cond_ids[span], seg_ids[span])
+            if at == len(input_ids):
+                break
+            if input_ids[at] == IMAGE_INDEX:
+                assert image_tokens is not None, "a sequence with <image> needs the picture's tokens"
+                new, condition = image_tokens, NO_ID
+            else:
+                assert regions is not None, "a sequence with <region> needs region embeddings"
+                new, condition = regions[region : region + 1], region
+                region += 1
+            full = labels.new_full((len(new),), NO_ID)
+            add(new, full.new_full((len(new),), IGNORE_LABEL), full.new_full((len(new),), condition), full)
+            start = at + 1
+        return Merged(**{name: torch.cat(parts) for name, parts in rows.items()})
+
+    def project(self, states: Tensor) -> Tensor:
+        """Language states (P, L, W) to the segmentor's width (P, L, D)."""
+        return cast(Tensor, self.llm_projector(states))
+
+    def with_background(self, conditions: Tensor, valid: Tensor) -> Conditions:
+        """Append the learned background: (E, N, D) and bool (E, N) to N + 1 columns."""
+        background = self.background.weight[None].expand(len(conditions), -1, -1).to(conditions.dtype)
+        return Conditions(
+            torch.cat([conditions, background], 1),
+            torch.cat([valid, valid.new_ones(len(valid), 1)], 1),
+        )
+
+    def image_prefix(self, merged: list[Merged]) -> Prefix:
+        """Keys and values of the tokens up to and including the picture; the sequences must be of one length."""
+        return self.language.prefix(torch.stack([m.embeddings for m in merged]))
+
+    def text_states(self, merged: list[Merged], prefix: Prefix | None = None, rows: Tensor | None = None) -> Tensor:
+        """Language states (P, longest L, W) of sequences, continuing each row's prefix if there is one.
+
+        Right padding needs no mask: a causal model's real tokens never see it.
+        """
+        cache = None
+        if prefix is not None:
+            own = prefix if rows is None else prefix.select(rows)
+            cache = self.language.new_cache(own)
+        return self.language.states(pad_rows([m.embeddings for m in merged]), cache)
+
+
+def pool_by_id(projected: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over the tokens of each id: (P, L, D) and int64 (P, L) to (P, N, D) and bool (P, N).
+
+    N is the highest id of the batch plus one; rows with fewer ids are invalid there.
+    """
+    count = max(int(ids.max()) + 1, 0) if ids.numel() else 0
+    belongs = ids[:, None] == torch.arange(count, device=ids.device)[:, None]
+    total = belongs.sum(-1, keepdim=True)
+    weights = belongs.to(projected.dtype) / total.clamp(min=1)
+    return weights @ projected, total.squeeze(-1) > 0
+
+
+def phrase_conditions(conditions: Tensor, valid: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Each phrase becomes an entry that sees all phrases of its group: the reference's layout of referring tasks.
+
+    Args:
+        conditions: (P, N, D) of P sequences, with ``valid`` bool (P, N).
+        group: int64 (P,); sequences of one group see each other's phrases (the reference: the whole batch).
+
+    Returns:
+        (E, M, D) and bool (E, M), E phrases in order; column m is phrase m of all, valid where the group agrees.
+    """
+    phrases = conditions[valid]
+    owner = group[:, None].expand_as(valid)[valid]
+    return phrases[None].expand(len(phrases), -1, -1), owner[:, None] == owner[None]

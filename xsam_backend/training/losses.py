@@ -1,0 +1,171 @@
+"""Training losses: Hungarian matching, class, mask and dice terms on sampled points, and the language loss.
+
+Mask2Former's criterion (arXiv 2112.01527, section 3.3) over X-SAM's conditions. Mask logits are only computed at the
+sampled points: mask features are sampled there and multiplied with the mask embeddings, which is the same number,
+because bilinear sampling is linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from xsam_backend.model.config import LossConfig
+from xsam_backend.model.segmentor import Predictions
+
+PointSource = Callable[[str, int, int], Tensor]
+"""(what, rows, points) to float (rows, points, 2) in [0, 1) as (x, y). ``what``: "matcher", "candidate", "random"."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one decoder entry should find: ``masks`` float (M, H, W) of 0 and 1, padded frame; ``classes`` int64 (M,)."""
+
+    masks: Tensor
+    classes: Tensor
+
+
+@dataclass(frozen=True)
+class Match:
+    """Per entry: matched queries, ascending, and the target of each. int64 (M,) both."""
+
+    queries: Tensor
+    targets: Tensor
+
+
+def random_points(generator: torch.Generator | None, device: torch.device) -> PointSource:
+    """Uniform points, the same for the same generator state."""
+
+    def draw(what: str, rows: int, points: int) -> Tensor:
+        return torch.rand(rows, points, 2, generator=generator).to(device)
+
+    return draw
+
+
+def sample(maps: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values of (N, C, H, W) at (N, P, 2) points (x, y) in [0, 1]: (N, C, P)."""
+    grid = (2 * points - 1).unsqueeze(2).to(maps.dtype)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(3)
+
+
+def match(
+    predictions: Predictions, layer: int, targets: Sequence[Target], config: LossConfig, points: PointSource
+) -> list[Match]:
+    """Cheapest assignment of queries to targets, entry by entry."""
+    matches = []
+    with torch.no_grad():
+        for entry, target in enumerate(targets):
+            device = predictions.mask_features.device
+            places = points("matcher", 1, config.num_points)
+            if len(target.classes) == 0:
+                empty = torch.zeros(0, dtype=torch.long, device=device)
+                matches.append(Match(empty, empty))
+                continue
+            picture = predictions.picture[entry]
+            features = sample(predictions.mask_features[picture][None].float(), places)[0]
+            logits = predictions.mask_embeddings[layer][entry].float() @ features
+            truth = sample(target.masks[None], places)[0]
+            probability = predictions.class_logits[layer][entry].float().softmax(-1)
+            negative, positive = F.softplus(logits), F.softplus(-logits)
+            mask_cost = (positive @ truth.T + negative @ (1 - truth).T) / logits.shape[-1]
+            inside = logits.sigmoid()
+            dice_cost = 1 - (2 * inside @ truth.T + 1) / (inside.sum(-1)[:, None] + truth.sum(-1)[None] + 1)
+            cost = (
+                config.mask_weight * mask_cost
+                - config.class_weight * probability[:, target.classes]
+                + config.dice_weight * dice_cost
+            )
+            limit = torch.finfo(cost.dtype).max
+            rows, columns = linear_sum_assignment(torch.nan_to_num(cost, limit, limit, -limit).cpu().numpy())
+            matches.append(Match(torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)))
+    return matches
+
+
+def segmentation_losses(
+    predictions: Predictions, targets: Sequence[Target], config: LossConfig, points: PointSource
+) -> dict[str, Tensor]:
+    """Weighted terms: ``loss_cls``, ``loss_mask``, ``loss_dice`` of the last layer; with suffix ``_i`` of layer i.
+
+    The number of masks is summed over the batch for the mask and dice terms; the class term is a weighted mean over
+    all queries of all entries, background counting ``no_object_weight``.
+    """
+    last = len(predictions.hidden) - 1
+    losses: dict[str, Tensor] = {}
+    for layer in [last, *range(last)]:
+        suffix = "" if layer == last else f"_{layer}"
+        matches = match(predictions, layer, targets, config, points)
+        losses["loss_cls" + suffix] = config.class_weight * _class_loss(predictions, layer, targets, matches, config)
+        mask, dice = _mask_losses(predictions, layer, targets, matches, config, points)
+        losses["loss_mask" + suffix] = config.mask_weight * mask
+        losses["loss_dice" + suffix] = config.dice_weight * dice
+    return losses
+
+
+def language_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of next-token logits (M, V) against the tokens (M,) that followed; 0 if there are none."""
+    if len(labels) == 0:
+        return logits.sum() * 0
+    return F.cross_entropy(logits.float(), labels)
+
+
+def _class_loss(
+    predictions: Predictions, layer: int, targets: Sequence[Target], matches: Sequence[Match], config: LossConfig
+) -> Tensor:
+    logits = predictions.class_logits[layer].float()
+    background = logits.shape[-1] - 1
+    truth = torch.full(logits.shape[:2], background, device=logits.device)
+    for entry, (target, found) in enumerate(zip(targets, matches, strict=True)):
+        truth[entry, found.queries] = target.classes[found.targets]
+    weight = logits.new_ones(background + 1)
+    weight[background] = config.no_object_weight
+    return F.cross_entropy(logits.transpose(1, 2), truth, weight)
+
+
+def _mask_losses(
+    predictions: Predictions,
+    layer: int,
+    targets: Sequence[Target],
+    matches: Sequence[Match],
+    config: LossConfig,
+    points: PointSource,
+) -> tuple[Tensor, Tensor]:
+    """Binary cross entropy and dice of matched masks, at points drawn mostly where the logits are unsure."""
+    entry = torch.cat([torch.full_like(found.queries, i) for i, found in enumerate(matches)])
+    embeddings = predictions.mask_embeddings[layer]
+    if len(entry) == 0:
+        nothing = embeddings.sum() * 0
+        return nothing, nothing
+    queries = torch.cat([found.queries for found in matches])
+    chosen = embeddings[entry, queries].float()
+    masks = torch.cat([t.masks[found.targets] for t, found in zip(targets, matches, strict=True)])[:, None]
+    pictures = predictions.picture[entry]
+
+    def logits_at(places: Tensor) -> Tensor:
+        # One call per picture: its maps are shared by its masks instead of copied for each.
+        values = chosen.new_zeros(len(chosen), places.shape[1])
+        for picture in pictures.unique():
+            rows = (pictures == picture).nonzero().flatten()
+            features = predictions.mask_features[picture][None].float()
+            sampled = sample(features, places[rows].flatten(0, 1)[None])[0]
+            sampled = sampled.unflatten(1, (len(rows), -1))
+            values = values.index_put((rows,), torch.einsum("mc,cmp->mp", chosen[rows], sampled))
+        return values
+
+    with torch.no_grad():
+        unsure = int(config.importance_sample_ratio * config.num_points)
+        candidates = points("candidate", len(chosen), int(config.num_points * config.oversample_ratio))
+        order = logits_at(candidates).abs().neg().topk(unsure, 1).indices
+        near = candidates.gather(1, order[..., None].expand(-1, -1, 2))
+        places = torch.cat([near, points("random", len(chosen), config.num_points - unsure)], 1)
+        truth = sample(masks, places)[:, 0]
+    logits = logits_at(places)
+    count = max(sum(len(target.classes) for target in targets), 1)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1).sum() / count
+    inside = logits.sigmoid()
+    dice = 1 - (2 * (inside * truth).sum(-1) + 1) / (inside.sum(-1) + truth.sum(-1) + 1)
+    return entropy, dice.sum() / count
