@@ -1,0 +1,82 @@
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from xsam_backend.errors import RequestError
+from xsam_backend.store.projects import ProjectKey, Projects
+
+
+@pytest.fixture
+def projects(opened: Callable[..., Engine]) -> Projects:
+    return Projects(opened("store"))
+
+
+def test_setup_and_webhook_name_one_project() -> None:
+    """The two recorded forms of project 21."""
+    setup = ProjectKey.from_uid("ls:8080", "21.1795347497")
+    webhook = ProjectKey.from_webhook("ls:8080", {"id": 21, "created_at": "2026-11-22T11:38:17.732496Z"})
+    assert setup == webhook
+    assert str(setup) == "ls:8080/21.1795347497"
+
+
+@given(st.integers(0, 10**9), st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)))
+def test_both_forms_agree_for_any_moment(project_id: int, moment: datetime) -> None:
+    created = moment.replace(tzinfo=timezone.utc)
+    uid = f"{project_id}.{int(created.timestamp())}"  # as Label Studio writes it
+    webhook = {"id": project_id, "created_at": created.isoformat().replace("+00:00", "Z")}
+    assert ProjectKey.from_uid("a", uid) == ProjectKey.from_webhook("a", webhook)
+
+
+def test_ids_of_two_label_studios_never_mix() -> None:
+    assert ProjectKey.from_uid("a", "1.5") != ProjectKey.from_uid("b", "1.5")
+    assert ProjectKey.from_uid("a", "1.5") != ProjectKey.from_uid("a", "1.6")
+
+
+@pytest.mark.parametrize("uid", [None, 21, "21", "21.x", "-1.5", "1.5; DROP", "٢١.5", "1." + "9" * 40, ["1.5"]])
+def test_another_form_of_uid_is_refused(uid: object) -> None:
+    with pytest.raises(RequestError, match=r"project: expected '<id>\.<creation second>'"):
+        ProjectKey.from_uid("a", uid)
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        None,
+        {"id": 21},
+        {"id": "21", "created_at": "2026-11-22T11:38:17Z"},
+        {"id": True, "created_at": "2026-11-22T11:38:17Z"},
+        {"id": 21, "created_at": "yesterday"},
+        {"id": 21, "created_at": 5},
+    ],
+    ids=["no object", "no time", "text id", "bool id", "no such time", "a number for a time"],
+)
+def test_another_form_of_webhook_project_is_refused(project: object) -> None:
+    with pytest.raises(RequestError, match=r"'id' and a time 'created_at'"):
+        ProjectKey.from_webhook("a", project)
+
+
+def test_what_is_not_given_stays(projects: Projects) -> None:
+    key = ProjectKey("a", 1, 2)
+    projects.remember(key, label_config="<View/>")
+    projects.remember(key, title="cells")
+    (project,) = projects.all()
+    assert (project.key, project.title, project.label_config) == ("a/1.2", "cells", "<View/>")
+
+
+def test_the_same_setup_again_writes_nothing(projects: Projects) -> None:
+    key = ProjectKey("a", 1, 2)
+    projects.remember(key, label_config="<View/>")
+    before = projects.all()
+    projects.remember(key, label_config="<View/>")
+    assert projects.all() == before
+
+
+def test_the_latest_changed_comes_first(projects: Projects) -> None:
+    for number in (1, 2):
+        projects.remember(ProjectKey("a", number, 0), title="t")
+    projects.remember(ProjectKey("a", 1, 0), title="renamed")
+    assert [project.key for project in projects.all()] == ["a/1.0", "a/2.0"]

@@ -1,0 +1,102 @@
+"""Opening a database: connection settings, then migrations up to the newest.
+
+SQLite runs in WAL mode: readers never block the writer. ``synchronous`` differs on purpose. The inbox is FULL:
+every commit is flushed to the disk, so an acknowledged event survives power loss; nobody would send it again. The
+rest is NORMAL: after a kill nothing is missing, after power loss the last moments of the prediction log may be, which
+only makes a few later annotations look hand-made; in exchange a click doesn't wait for the disk.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from xsam_backend.errors import StoreError
+
+History = Literal["store", "inbox"]
+"""The two families of tables, each with its own line of migrations."""
+
+_BUSY_MS: dict[History, int] = {"store": 5000, "inbox": 500}
+_SYNCHRONOUS: dict[History, str] = {"store": "NORMAL", "inbox": "FULL"}
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def database_url(history: History, data_dir: Path, shared_url: str | None = None) -> URL:
+    """``shared_url`` where given, else a SQLite file named after the family below ``data_dir``.
+
+    Raises:
+        StoreError: the shared URL cannot be read.
+    """
+    if shared_url is None:
+        return URL.create("sqlite", database=str(data_dir / f"{history}.sqlite3"))
+    try:
+        return make_url(shared_url)
+    except ArgumentError:
+        raise StoreError(
+            "database_url: expected a URL like postgresql+psycopg://user:password@host/name, got something else"
+        ) from None
+
+
+def open_database(url: URL, history: History) -> Engine:
+    """An engine on ``url`` whose tables of ``history`` are migrated to the newest revision.
+
+    Raises:
+        StoreError: the folder cannot be written, the server cannot be reached, or the database is from a newer
+            version of this package.
+    """
+    try:
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+        if engine.dialect.name == "sqlite":
+            _set_pragmas(engine, history)
+        try:
+            migrate(engine, history)
+        except BaseException:
+            engine.dispose()
+            raise
+    except CommandError as error:
+        raise StoreError(
+            f"{url.render_as_string()}: its revision is unknown here ({error}); it was written by a newer version: "
+            "update this package or choose another data folder"
+        ) from error
+    except (OSError, SQLAlchemyError, ModuleNotFoundError) as error:
+        raise StoreError(
+            f"cannot open the {history} database {url.render_as_string()}: {error}; "
+            "check that the folder or server exists and may be written"
+        ) from error
+    return engine
+
+
+def _set_pragmas(engine: Engine, history: History) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS[history]}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={_SYNCHRONOUS[history]}")
+        cursor.close()
+
+
+def alembic_config(history: History) -> Config:
+    """Alembic's settings for one family, without a file of its own."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS / history).replace("%", "%%"))
+    return config
+
+
+def migrate(engine: Engine, history: History, revision: str = "head") -> None:
+    """Bring the tables of ``history`` to ``revision``. Runs every time a database is opened; costs nothing when
+    there is nothing to do."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # several services may start at once
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7264021)")
+        config = alembic_config(history)
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)

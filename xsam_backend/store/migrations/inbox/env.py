@@ -1,0 +1,6 @@
+"""Alembic's entry point for the inbox tables."""
+
+from xsam_backend.store.migrations import run
+from xsam_backend.store.tables import InboxTables
+
+run(InboxTables.metadata, "alembic_version_inbox")

@@ -1,0 +1,6 @@
+"""Alembic's entry point for the store tables."""
+
+from xsam_backend.store.migrations import run
+from xsam_backend.store.tables import StoreTables
+
+run(StoreTables.metadata, "alembic_version_store")

@@ -1,0 +1,124 @@
+"""The prediction log: every region that was sent, by its id.
+
+Label Studio stores no interactive prediction, and an accepted suggestion comes back as if drawn by hand. Only this
+log tells which annotated region was ours, which model version made it, and what it looked like before a correction.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, func, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from xsam_backend.errors import StoreError
+from xsam_backend.store.tables import PredictionRow
+
+
+@dataclass(frozen=True)
+class LoggedRegion:
+    """One region as sent.
+
+    Attributes:
+        region_id: the id that the annotation will carry if the region is accepted.
+        project_key: see :class:`~xsam_backend.store.projects.ProjectKey`; None for callers without a project.
+        task_id: Label Studio's task, as text; None where the caller gave none.
+        from_name, region_type: the control tag and the kind of region, such as ``brushlabels``.
+        score: 0..1.
+        interactive: asked for by a click, box or phrase (True) or in a batch (False).
+        prompt: what was asked, in words and numbers; JSON object.
+        value: the region's ``value`` as sent: geometry and labels, per cent of the picture.
+        image_sha256: of the picture's file.
+        image_size_hw: (height, width) in pixels, EXIF orientation applied.
+    """
+
+    region_id: str
+    project_key: str | None
+    task_id: str | None
+    model_version: str
+    from_name: str
+    region_type: str
+    label: str | None
+    score: float | None
+    interactive: bool
+    prompt: dict[str, Any]
+    value: dict[str, Any]
+    image_sha256: str
+    image_size_hw: tuple[int, int]
+    created_at: datetime
+
+
+class PredictionLog:
+    """Reads and writes the log. Safe to use from several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(self, regions: Sequence[LoggedRegion]) -> None:
+        """Keep regions, all or none.
+
+        Raises:
+            StoreError: the database cannot be written, or a region id is there already.
+        """
+        if not regions:
+            return
+        try:
+            with Session(self._engine) as session, session.begin():
+                session.execute(insert(PredictionRow), [_to_row(region) for region in regions])
+        except SQLAlchemyError as error:
+            # SQLAlchemy's own message would repeat the whole rows, masks included.
+            raise StoreError(f"cannot log {len(regions)} regions: {getattr(error, 'orig', error)}") from error
+
+    def find(self, region_ids: Iterable[str]) -> dict[str, LoggedRegion]:
+        """The logged regions among ``region_ids``, by id; ids that are not ours are left out."""
+        wanted = list(region_ids)
+        found: dict[str, LoggedRegion] = {}
+        with Session(self._engine) as session:
+            for start in range(0, len(wanted), 500):  # databases limit the length of an IN list
+                chunk = wanted[start : start + 500]
+                for row in session.scalars(select(PredictionRow).where(PredictionRow.region_id.in_(chunk))):
+                    found[row.region_id] = _from_row(row)
+        return found
+
+    def count(self) -> dict[str, int]:
+        """How many regions are logged, by model version."""
+        with Session(self._engine) as session:
+            rows = session.execute(
+                select(PredictionRow.model_version, func.count()).group_by(PredictionRow.model_version)
+            )
+            return {version: number for version, number in rows}
+
+
+def _to_row(region: LoggedRegion) -> dict[str, Any]:
+    row = dict(region.__dict__)
+    row["image_height_px"], row["image_width_px"] = row.pop("image_size_hw")
+    row["prompt"] = json.dumps(region.prompt, separators=(",", ":"))
+    row["value"] = zlib.compress(
+        json.dumps(region.value, separators=(",", ":")).encode()
+    )  # brush lists shrink 5-fold
+    return row
+
+
+def _from_row(row: PredictionRow) -> LoggedRegion:
+    return LoggedRegion(
+        region_id=row.region_id,
+        project_key=row.project_key,
+        task_id=row.task_id,
+        model_version=row.model_version,
+        from_name=row.from_name,
+        region_type=row.region_type,
+        label=row.label,
+        score=row.score,
+        interactive=row.interactive,
+        prompt=json.loads(row.prompt),
+        value=json.loads(zlib.decompress(row.value)),
+        image_sha256=row.image_sha256,
+        image_size_hw=(row.image_height_px, row.image_width_px),
+        created_at=row.created_at,
+    )

@@ -1,0 +1,108 @@
+"""Which project a request is about, and what is known of it.
+
+Label Studio names one project in two ways: ``"21.1795347497"`` (id and creation second) in setup and predict, and
+``{"id": 21, "created_at": "2026-11-22T11:38:17.732496Z"}`` in webhooks. Both become one :class:`ProjectKey`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from xsam_backend.errors import RequestError, StoreError
+from xsam_backend.store.tables import ProjectRow
+
+_PROJECT_UID = re.compile(r"(\d{1,18})\.(\d{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ProjectKey:
+    """Instance (address of the Label Studio), project id and creation second. ``str()`` of it is the stored key."""
+
+    instance: str
+    project_id: int
+    created_s: int
+
+    def __str__(self) -> str:
+        return f"{self.instance}/{self.project_id}.{self.created_s}"
+
+    @classmethod
+    def from_uid(cls, instance: str, uid: object) -> ProjectKey:
+        """From setup's or predict's ``project``, such as ``"21.1795347497"``.
+
+        Raises:
+            RequestError: it has another form.
+        """
+        match = _PROJECT_UID.fullmatch(uid) if isinstance(uid, str) else None
+        if match is None:
+            raise RequestError(f"project: expected '<id>.<creation second>', got {str(uid)[:40]!r}")
+        return cls(instance, int(match[1]), int(match[2]))
+
+    @classmethod
+    def from_webhook(cls, instance: str, project: object) -> ProjectKey:
+        """From a webhook's ``project`` object: its ``id`` and ``created_at``.
+
+        Raises:
+            RequestError: one of the two is missing or has another form.
+        """
+        if isinstance(project, Mapping):
+            project_id, created_at = project.get("id"), project.get("created_at")
+            if type(project_id) is int and 0 <= project_id < 10**18 and isinstance(created_at, str):
+                try:
+                    moment = datetime.fromisoformat(created_at.replace("Z", "+00:00"))
+                    return cls(instance, project_id, int(moment.timestamp()))
+                except (ValueError, OverflowError):
+                    pass
+        raise RequestError("project: expected an object with a number 'id' and a time 'created_at'")
+
+
+@dataclass(frozen=True)
+class Project:
+    """What is known of a project."""
+
+    key: str
+    title: str | None
+    label_config: str | None
+    updated_at: datetime
+
+
+class Projects:
+    """The projects that have called. Safe to use from several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+    def remember(self, key: ProjectKey, title: str | None = None, label_config: str | None = None) -> None:
+        """Keep what is given; None leaves what is known. Writes nothing where nothing changed, since Label Studio
+        calls setup each time that somebody opens a page.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        given = {"title": title, "label_config": label_config}
+        news: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        try:
+            with Session(self._engine) as session, session.begin():
+                known = session.get(ProjectRow, str(key))
+                if known is not None and all(getattr(known, name) == value for name, value in news.items()):
+                    return
+                news["updated_at"] = datetime.now(timezone.utc)
+                insert = self._insert(ProjectRow).values(key=str(key), **news)
+                session.execute(insert.on_conflict_do_update(index_elements=["key"], set_=news))
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot keep project {key}: {error}") from error
+
+    def all(self) -> list[Project]:
+        """Every known project, the latest changed first."""
+        with Session(self._engine) as session:
+            rows = session.scalars(select(ProjectRow).order_by(ProjectRow.updated_at.desc()))
+            return [Project(row.key, row.title, row.label_config, row.updated_at) for row in rows]

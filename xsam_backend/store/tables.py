@@ -1,0 +1,97 @@
+"""The tables. Two families that live in two SQLite files (or side by side in one PostgreSQL database).
+
+The inbox has its own file so that no long transaction of anything else can lock it: a webhook has one second.
+A change here needs a migration below ``migrations/``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, DateTime, Float, Integer, LargeBinary, String, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, always aware and in UTC. SQLite forgets time zones; this puts UTC back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware moments only: a naive one would silently mean another moment elsewhere."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"expected a moment with a time zone, got {value!r}")
+        return value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """The moment in UTC."""
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+
+
+RowId = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only where the type is exactly INTEGER."""
+
+
+class InboxTables(DeclarativeBase):
+    """The inbox's family."""
+
+
+class EventRow(InboxTables):
+    """One webhook event as it came, secrets dropped."""
+
+    __tablename__ = "inbox_events"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  ids grow for ever, so readers can keep a cursor
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    content_key: Mapped[str] = mapped_column(String(64), unique=True)
+    action: Mapped[str] = mapped_column(String(64))
+    project_key: Mapped[str | None] = mapped_column(String(255), index=True)
+    verified: Mapped[bool] = mapped_column(Boolean)
+    body: Mapped[str] = mapped_column(Text)
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class StoreTables(DeclarativeBase):
+    """Everything but the inbox."""
+
+
+class ProjectRow(StoreTables):
+    """A Label Studio project that has called."""
+
+    __tablename__ = "projects"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    title: Mapped[str | None] = mapped_column(Text)
+    label_config: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PredictionRow(StoreTables):
+    """One region that was sent to Label Studio."""
+
+    __tablename__ = "predictions"
+
+    region_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_key: Mapped[str | None] = mapped_column(String(255), index=True)
+    task_id: Mapped[str | None] = mapped_column(String(64))
+    model_version: Mapped[str] = mapped_column(String(255))
+    from_name: Mapped[str] = mapped_column(String(255))
+    region_type: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str | None] = mapped_column(Text)
+    score: Mapped[float | None] = mapped_column(Float)
+    interactive: Mapped[bool] = mapped_column(Boolean)
+    prompt: Mapped[str] = mapped_column(Text)
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+    image_sha256: Mapped[str] = mapped_column(String(64))
+    image_height_px: Mapped[int] = mapped_column(Integer)
+    image_width_px: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
