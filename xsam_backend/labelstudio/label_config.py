@@ -1,0 +1,283 @@
+"""A project's label config (XML) -> which pictures there are, what can be asked, where answers go.
+
+Which controls are outputs, for each picture:
+
+1. ``model_output="true"`` makes a control an output, ``"false"`` forbids it.
+2. The rest is ranked: tags that cannot prompt (polygon, ellipse, anything ``smart="false"``) before prompt tools, and
+   among those polygon > brush > bitmask > rectangle > ellipse > keypoint; then the order in the config.
+3. Down that ranking a control becomes an output if it has a label that no output before it has, so an object is
+   written once. Prompt tools are taken only where nothing else is an output (a config of rectangles alone).
+4. A plain tag without any label (``Polygon``) is taken only where nothing else is an output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+from defusedxml import DefusedXmlException
+
+from xsam_backend.errors import LabelConfigError
+from xsam_backend.labelstudio.tags import (
+    CONTROL_TAGS,
+    GEOMETRIES,
+    ControlOptions,
+    ControlTag,
+    ImageTag,
+    Label,
+    parse_label,
+    unknown_options,
+)
+from xsam_backend.prompts import Category
+
+MAX_CHARACTERS = 1_000_000
+"""Longest config read. Ten thousand labels fit in it."""
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """What a label config says to us.
+
+    Attributes:
+        images: the pictures, at least one.
+        controls: every control tag on a picture that we know, in the config's order.
+        outputs: the controls that answers are written to, best first; may be empty.
+        notes: sentences for the operator about things that were ignored.
+    """
+
+    images: tuple[ImageTag, ...]
+    controls: tuple[ControlTag, ...]
+    outputs: tuple[ControlTag, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, xml: str) -> LabelConfig:
+        """Read a config. Entities and document type definitions are refused, so hostile XML cannot grow.
+
+        Raises:
+            LabelConfigError: not XML, hostile, too long, without an Image, or with an option that cannot work.
+        """
+        elements = list(_elements(_parse_xml(xml)))
+        images = tuple(image for tag, attributes, _ in elements if tag == "image" if (image := _image(attributes)))
+        if not images:
+            seen = ", ".join(sorted({tag for tag, _, _ in elements})) or "nothing"
+            raise LabelConfigError(
+                'the label config has no picture: expected <Image name="image" value="$image"/>, found only '
+                f"{seen}: add an Image tag"
+            )
+        labels_tags = {
+            to_name: (attributes["name"], _labels(children))
+            for tag, attributes, children in elements
+            if tag == "labels" and attributes.get("name")
+            for to_name in _to_names(attributes)
+        }
+        names = {image.name for image in images}
+        controls: list[ControlTag] = []
+        notes: list[str] = []
+        for tag, attributes, children in elements:
+            if tag in CONTROL_TAGS and attributes.get("name"):
+                where = f"{CONTROL_TAGS[tag][0]} '{attributes['name']}'"
+                notes += unknown_options(attributes, where)
+                controls += [
+                    _control(tag, attributes, children, to_name, labels_tags, where)
+                    for to_name in _to_names(attributes)
+                    if to_name in names
+                ]
+        outputs = tuple(output for image in images for output in _choose_outputs(controls, image.name))
+        return cls(images, tuple(controls), outputs, tuple(notes))
+
+    def image(self, name: str | None = None) -> ImageTag:
+        """The Image tag of that name; without a name, the one that outputs draw on, else the first.
+
+        Raises:
+            LabelConfigError: there is no such picture.
+        """
+        if name is None:
+            name = self.outputs[0].to_name if self.outputs else self.images[0].name
+        for image in self.images:
+            if image.name == name:
+                return image
+        raise LabelConfigError(
+            f"a region refers to the picture '{name}', the label config has {[image.name for image in self.images]}: "
+            "reload the labeling page, or put the Image tag back"
+        )
+
+    def image_value(
+        self, task_data: Mapping[str, object], name: str | None = None, item_index: int | None = None
+    ) -> str:
+        """Address of a task's picture as it stands in the task's data; ``item_index`` counts within a list.
+
+        Raises:
+            LabelConfigError: no such picture, or the config reads a field that the task does not have.
+            RequestError: the field holds no address, or fewer than ``item_index`` asks for.
+        """
+        return self.image(name).source(task_data, item_index)
+
+    def control(self, name: str) -> ControlTag:
+        """The control tag of that name (a region's ``from_name``).
+
+        Raises:
+            LabelConfigError: there is no such control.
+        """
+        for control in self.controls:
+            if control.name == name:
+                return control
+        raise LabelConfigError(
+            f"a region comes from the control tag '{name}', the label config has "
+            f"{[control.name for control in self.controls]}: reload the labeling page, or put the tag back"
+        )
+
+    def outputs_on(self, to_name: str | None = None) -> tuple[ControlTag, ...]:
+        """The outputs that draw on a picture (on any, without a name), best first.
+
+        Raises:
+            LabelConfigError: there is none.
+        """
+        outputs = tuple(output for output in self.outputs if to_name in (None, output.to_name))
+        if not outputs:
+            found = ", ".join(f"{control.tag} '{control.name}'" for control in self.controls) or "none"
+            raise LabelConfigError(
+                f"no control tag can take masks for the picture '{to_name or self.images[0].name}' (found: {found}): "
+                'add e.g. <PolygonLabels name="poly" toName="image" smart="false"> with your labels, or take '
+                'model_output="false" away'
+            )
+        return outputs
+
+    def output_for(self, label: str | None, to_name: str | None = None) -> tuple[ControlTag, str | None]:
+        """Where an answer about ``label`` is written, and as which of that control's labels.
+
+        An exact name wins over an alias (``predicted_values``) or another case. Without a label: the best output,
+        and its label if it has only one. Outputs without any labels take everything, unlabelled.
+
+        Raises:
+            LabelConfigError: no output at all, or none that has the label.
+        """
+        outputs = self.outputs_on(to_name)
+        if label is None:
+            return outputs[0], outputs[0].only_label
+        for output in outputs:
+            if label in output.label_names:
+                return output, label
+        for output in outputs:
+            if (meant := output.find_label(label)) is not None:
+                return output, meant
+        for output in outputs:
+            if not output.labels:
+                return output, None
+        offered = "; ".join(f"{output.tag} '{output.name}': {list(output.label_names)}" for output in outputs)
+        asked = "; ".join(
+            f"{control.tag} '{control.name}': {list(control.label_names)}"
+            for control in self.controls
+            if control not in outputs and label in control.label_names
+        )
+        best = f"{outputs[0].tag} '{outputs[0].name}'"
+        raise LabelConfigError(
+            f"label '{label}' cannot be written: {offered}{f', asked through {asked}' if asked else ''}. Add "
+            f'<Label value="{label}"/> to {best}, or an alias to one of its labels: predicted_values="{label}"'
+        )
+
+    def categories(self, control: ControlTag) -> tuple[Category, ...]:
+        """What to look for on behalf of ``control``: one category for each phrase of each of its labels."""
+        return control.categories
+
+
+Attributes = Mapping[str, str]
+
+
+def _parse_xml(xml: str) -> Element:
+    if not isinstance(xml, str) or not xml.strip():
+        raise LabelConfigError("the label config is empty: set up the labeling interface of the project first")
+    if len(xml) > MAX_CHARACTERS:
+        raise LabelConfigError(f"the label config has {len(xml)} characters, at most {MAX_CHARACTERS} are read")
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(xml, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise LabelConfigError(
+            "the label config has a DOCTYPE or entities, which a label config never needs: remove them"
+        ) from error
+    except (ParseError, ValueError, LookupError) as error:
+        raise LabelConfigError(f"the label config is not well-formed XML: {error}") from error
+    return root
+
+
+def _elements(root: Element) -> Iterator[tuple[str, Attributes, Sequence[Attributes]]]:
+    """(tag, attributes, attributes of each Label inside) of every element, in order. Names are in lower case, for
+    Label Studio does not heed their case either."""
+    for element in root.iter():
+        yield (
+            element.tag.lower(),
+            _lower(element.attrib),
+            [_lower(inner.attrib) for inner in element.iter() if inner.tag.lower() == "label"],
+        )
+
+
+def _lower(attributes: Mapping[str, Any]) -> dict[str, str]:
+    return {name.lower(): value for name, value in attributes.items()}
+
+
+def _image(attributes: Attributes) -> ImageTag | None:
+    listed = attributes.get("valuelist", "").strip()
+    value = listed or attributes.get("value", "").strip()
+    name = attributes.get("name", "").strip()
+    return ImageTag(name, value, is_list=bool(listed)) if name and value else None
+
+
+def _to_names(attributes: Attributes) -> list[str]:
+    return [name.strip() for name in attributes.get("toname", "").split(",") if name.strip()]
+
+
+def _labels(children: Sequence[Attributes]) -> tuple[Label, ...]:
+    labels = [label for child in children if (label := parse_label(child))]
+    return tuple({label.name: label for label in labels}.values())
+
+
+def _control(
+    tag: str,
+    attributes: Attributes,
+    children: Sequence[Attributes],
+    to_name: str,
+    labels_tags: Mapping[str, tuple[str, tuple[Label, ...]]],
+    where: str,
+) -> ControlTag:
+    written, geometry = CONTROL_TAGS[tag]
+    labels, labels_name = _labels(children), None
+    if not tag.endswith("labels") and geometry != "text" and to_name in labels_tags:
+        labels_name, labels = labels_tags[to_name]
+    return ControlTag(
+        name=attributes["name"],
+        tag=written,
+        geometry=geometry,
+        to_name=to_name,
+        labels=labels,
+        labels_name=labels_name,
+        has_dynamic_labels=tag.endswith("labels") and attributes.get("value", "").startswith("$"),
+        smart=attributes.get("smart", "true").strip().lower() != "false",
+        options=ControlOptions.parse(attributes, where),
+    )
+
+
+def _choose_outputs(controls: Sequence[ControlTag], to_name: str) -> list[ControlTag]:
+    """The rule at the top of this file, for one picture."""
+    able = [
+        control
+        for control in controls
+        if control.to_name == to_name and control.geometry in GEOMETRIES and control.options.output is not False
+    ]
+    asked_for = [control for control in able if control.options.output]
+    others = sorted(
+        (control for control in able if not control.options.output),
+        key=lambda control: GEOMETRIES.index(control.geometry),
+    )
+    outputs = list(asked_for)
+    for prompt_tools in (False, True):
+        if prompt_tools and outputs:
+            break
+        for control in others:
+            covered = {name for output in outputs for name in output.label_names}
+            brings = control.has_dynamic_labels or not covered.issuperset(control.label_names)
+            if control.is_prompt_tool == prompt_tools and brings:
+                outputs.append(control)
+    return outputs or sorted(others, key=lambda control: control.is_prompt_tool)[:1]
