@@ -1,0 +1,87 @@
+"""A predictor without a model: deterministic answers that follow the prompt, for tests of everything around it.
+
+- clicks: a disc around each positive one, minus discs around the negative ones
+- boxes and strokes: the region itself
+- categories: the n-th category gets the n-th quarter of the picture
+- phrases: the left half, scored by the mean of the picture, so that a swapped picture shows
+
+``answer`` refuses a state of another picture size, so that swapped states show too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.instances import Answer, Instances
+from xsam_backend.prompts import Box, MaskRegion, Point, Prompt, Region, Task
+
+
+@dataclass(frozen=True)
+class FakeState:
+    size_hw: tuple[int, int]
+    mean: float
+    nbytes: int = 1000
+
+
+class FakePredictor:
+    """Implements the predictor's interface. ``before`` runs at the start of each stage and may wait or raise."""
+
+    def __init__(self, version: str = "fake-1", before: Callable[[str], None] = lambda _stage: None) -> None:
+        self.model_version = version
+        self._before = before
+
+    def encode(self, image: NDArray[np.uint8]) -> FakeState:
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert image.dtype == np.uint8
+        self._before("encode")
+        return FakeState((image.shape[0], image.shape[1]), float(image.mean()))
+
+    def answer(self, state: FakeState, prompt: Prompt) -> Answer:
+        self._before("answer")
+        score = 0.5 + state.mean / 512
+        if prompt.task is Task.INTERACTIVE:
+            mask = np.zeros(state.size_hw, bool)
+            for region in prompt.regions:
+                drawn = draw(region, state.size_hw)
+                mask = mask & ~drawn if isinstance(region, Point) and not region.positive else mask | drawn
+            found, labels = [mask], [prompt.label]
+        elif prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
+            found = [quarter(number, state.size_hw) for number in range(len(prompt.categories))]
+            labels = [category.label for category in prompt.categories]
+        elif prompt.task is Task.VGD:
+            found = [draw(region, state.size_hw) for region in prompt.regions]
+            labels = [prompt.categories[0].label if prompt.categories else prompt.label] * len(found)
+        else:
+            left = np.zeros(state.size_hw, bool)
+            left[:, : state.size_hw[1] // 2] = True
+            found, labels = [left], [prompt.label]
+        scores = np.clip(score - 0.05 * np.arange(len(found)), 0, 1).astype(np.float32)
+        return Answer(Instances(np.stack(found), scores, tuple(labels)))
+
+
+def draw(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool (H, W): a disc for a click (a tenth of the shorter side), else the region itself."""
+    if isinstance(region, MaskRegion):
+        return region.mask
+    canvas = np.zeros(size_hw, np.uint8)
+    if isinstance(region, Box):
+        cv2.fillPoly(canvas, [np.round(region.corners).astype(np.int32)], 1)
+    else:
+        cv2.circle(canvas, (int(region.x_px), int(region.y_px)), max(2, min(size_hw) // 10), 1, -1)
+    return canvas.astype(bool)
+
+
+def quarter(number: int, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool (H, W): quarter ``number`` (modulo 4) in reading order."""
+    height, width = size_hw
+    rows = slice(0, height // 2) if number % 4 < 2 else slice(height // 2, height)
+    columns = slice(0, width // 2) if number % 2 == 0 else slice(width // 2, width)
+    mask = np.zeros(size_hw, bool)
+    mask[rows, columns] = True
+    return mask

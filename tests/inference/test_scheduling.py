@@ -1,0 +1,76 @@
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from xsam_backend.errors import BusyError
+from xsam_backend.inference.scheduling import Priority, Turns
+
+
+def queue_up(turns: Turns, pool: ThreadPoolExecutor, asked: list[tuple[Priority, str]], order: list[str]) -> None:
+    """Let every asker wait, one after the other, while the turn is taken; each notes its name when served."""
+
+    def ask(priority: Priority, name: str) -> None:
+        with turns.take(priority, 30):
+            order.append(name)
+
+    futures: list[Future[None]] = []
+    with turns.take(Priority.BATCH, 30):
+        for number, (priority, name) in enumerate(asked, start=1):
+            futures.append(pool.submit(ask, priority, name))
+            while turns.waiting < number:
+                threading.Event().wait(0.001)
+    for future in futures:
+        future.result(30)
+
+
+def test_people_go_before_batches_and_each_in_order_of_arrival() -> None:
+    order: list[str] = []
+    asked = [
+        (Priority.BATCH, "batch 1"),
+        (Priority.INTERACTIVE, "click 1"),
+        (Priority.BATCH, "batch 2"),
+        (Priority.INTERACTIVE, "click 2"),
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        queue_up(Turns(), pool, asked, order)
+    assert order == ["click 1", "click 2", "batch 1", "batch 2"]
+
+
+def test_one_at_a_time() -> None:
+    turns, inside, most = Turns(), 0, 0
+
+    def work(_: int) -> None:
+        nonlocal inside, most
+        with turns.take(Priority.BATCH, 30):
+            inside += 1
+            most = max(most, inside)
+            inside -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(200)))
+    assert most == 1
+
+
+def test_who_waits_too_long_is_told_to_come_back() -> None:
+    turns = Turns()
+    with turns.take(Priority.BATCH, 1), pytest.raises(BusyError, match=r"try again later"):  # noqa: SIM117
+        with turns.take(Priority.INTERACTIVE, 0.01):
+            pytest.fail("two turns at once")
+    assert turns.waiting == 0
+
+
+def test_one_that_gave_up_does_not_block_the_next() -> None:
+    turns = Turns()
+    with turns.take(Priority.BATCH, 1), pytest.raises(BusyError), turns.take(Priority.INTERACTIVE, 0.01):
+        pytest.fail("two turns at once")
+    with turns.take(Priority.BATCH, 1):
+        pass
+
+
+def test_an_error_inside_gives_the_turn_back() -> None:
+    turns = Turns()
+    with pytest.raises(RuntimeError), turns.take(Priority.BATCH, 1):
+        raise RuntimeError
+    with turns.take(Priority.BATCH, 1):
+        pass

@@ -1,0 +1,118 @@
+"""The one way in which the service uses the model: pictures and prompts in, answers out.
+
+It ties the predictor, the cache of encoded pictures and the turns together, and times the two halves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.errors import BusyError
+from xsam_backend.inference.cache import CacheStats, Sized, StateCache, StateKey
+from xsam_backend.inference.scheduling import Priority, Turns
+from xsam_backend.instances import Answer
+from xsam_backend.prompts import Prompt
+
+StateT = TypeVar("StateT", bound=Sized)
+
+
+class Predictor(Protocol[StateT]):
+    """The door of the model, as :mod:`xsam_backend.model.predictor` offers it."""
+
+    @property
+    def model_version(self) -> str:
+        """Names base weights and adapter; equal versions give equal answers."""
+
+    def encode(self, image: NDArray[np.uint8], /) -> StateT:
+        """The expensive half: uint8 (H, W, 3) RGB to an immutable state."""
+
+    def answer(self, state: StateT, prompt: Prompt, /) -> Answer:
+        """The cheap half: one question about an encoded picture."""
+
+
+StageObserver = Callable[[str, float], None]
+"""Called with a stage's name ("encode", "answer") and its seconds, waiting not counted."""
+
+
+class Engine:
+    """Answers prompts about pictures. Safe to use from several threads: the predictor runs in one at a time."""
+
+    def __init__(
+        self,
+        predictor: Predictor[Any],
+        *,
+        cache_bytes: int,
+        wait_limit_s: float,
+        observe: StageObserver = lambda _stage, _seconds: None,
+    ) -> None:
+        self._predictor = predictor
+        self._cache: StateCache[Any] = StateCache(cache_bytes)
+        self._turns = Turns()
+        self._wait_limit_s = wait_limit_s
+        self._observe = observe
+
+    @property
+    def model_version(self) -> str:
+        """The version that answers carry."""
+        return self._predictor.model_version
+
+    @property
+    def cache_stats(self) -> CacheStats:
+        """Counters of the cache of encoded pictures."""
+        return self._cache.stats
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for the model."""
+        return self._turns.waiting
+
+    def answer(
+        self,
+        image: NDArray[np.uint8],
+        image_sha256: str,
+        prompts: Sequence[Prompt],
+        priority: Priority,
+        deadline: float | None = None,
+    ) -> list[Answer]:
+        """One answer per prompt about one picture.
+
+        Args:
+            image: uint8 (H, W, 3) RGB, EXIF orientation applied.
+            image_sha256: names the picture's content.
+            prompts: asked one after the other; the picture is encoded once.
+            priority: whose turn is first.
+            deadline: ``time.monotonic()`` after which no stage starts any more.
+
+        Raises:
+            BusyError: no turn came in time, or the deadline has passed.
+        """
+        if not prompts:
+            return []
+        key = StateKey(image_sha256, self.model_version)
+
+        def encode() -> Any:
+            return self._stage("encode", priority, deadline, self._predictor.encode, image)
+
+        state = self._cache.get_or_encode(key, encode)
+        return [
+            self._stage("answer", priority, deadline, self._predictor.answer, state, prompt) for prompt in prompts
+        ]
+
+    def _stage(
+        self, name: str, priority: Priority, deadline: float | None, work: Callable[..., Any], *given: Any
+    ) -> Any:
+        limit_s = self._wait_limit_s
+        if deadline is not None:
+            limit_s = min(limit_s, deadline - time.monotonic())
+            if limit_s <= 0:
+                raise BusyError("out of time: this task is left for the next request")
+        with self._turns.take(priority, limit_s):
+            started = time.perf_counter()
+            result = work(*given)
+            self._observe(name, time.perf_counter() - started)
+        return result
