@@ -46,7 +46,8 @@ def vocabulary_texts() -> Iterator[str]:
             yield from (f"the {noun}", f"the {colour} {name}", f"the {pattern} {name}", f"all {colour} {plural}")
             yield f"the {name} {relation} the {colour} {other}"
             yield f"{with_article(noun).capitalize()} {verb} {relation} {with_article(other)} {PLACES[stuff]}."
-            yield f"{opening}{with_article(f'{colour} {name}')} and two {PLURALS[other]} with {stuff} in the background."
+            first = with_article(f"{colour} {name}")
+            yield f"{opening}{first} and two {PLURALS[other]} with {stuff} in the background."
             yield f"What is partly hidden by the {colour} {name}?"
             yield f"The {colour} {name} and the {other}."
     for colour in colours:
