@@ -30,6 +30,10 @@ class ImageError(XSamBackendError):
     """A picture that cannot be had or read."""
 
 
+class LabelStudioError(XSamBackendError):
+    """Label Studio cannot be reached, or refuses what was asked of its API."""
+
+
 class CheckpointError(XSamBackendError):
     """Weights that do not fit the model: unknown, missing or mis-shaped keys."""
 
@@ -44,3 +48,7 @@ class BusyError(XSamBackendError):
 
 class JobError(XSamBackendError):
     """A training job that cannot be queued, run or cancelled."""
+
+
+class DatasetError(XSamBackendError):
+    """A folder of labelled pictures that is missing, incomplete or contradicts itself."""
