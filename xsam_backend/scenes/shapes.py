@@ -61,7 +61,7 @@ def regular(corners: int, radius: float = 1.0, inner: float | None = None) -> Po
     """A regular polygon with a corner at the top, or a star when an inner radius is given."""
     count = corners if inner is None else 2 * corners
     angles = np.arange(count) * (2 * np.pi / count) - np.pi / 2
-    radii = np.full(count, radius)
+    radii = np.full(count, float(radius))
     if inner is not None:
         radii[1::2] = inner
     return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1)
