@@ -6,6 +6,7 @@ The full set is used where it lies beside the repository, else our own part of i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,6 +19,19 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import AutoTokenizer
+
+from xsam_backend.model.chat_templates import CHAT_TEMPLATES
+from xsam_backend.model.conversation import TokenizedConversation, add_special_tokens, tokenize
+from xsam_backend.model.turns import (
+    Turn,
+    gcg_turn,
+    generic_turn,
+    interactive_turn,
+    reasoning_turn,
+    referring_turn,
+    vgd_turn,
+)
 
 PROJECT = Path(__file__).parents[2]
 SHARED = PROJECT.parent / "shared" / "xsam-reference"
@@ -233,13 +247,31 @@ def weights_in_main_naming() -> dict[str, Tensor]:
 @cache
 def tokenizer() -> Any:
     """The recorded tokenizer with X-SAM's three tokens added."""
-    from transformers import AutoTokenizer
-
-    from xsam_backend.model.conversation import add_special_tokens
-
     loaded = AutoTokenizer.from_pretrained(ROOT / "tokenizer")
     add_special_tokens(loaded)
     return loaded
+
+
+def turns(recording: Recording, sample: int = 0) -> list[Turn]:
+    """The sample's conversation, made by our builders from the words that were recorded."""
+    conversation = recording.samples[sample]["conversation"]
+    asked = [re.findall("<p>(.*?)</p>", turn["input"]) for turn in conversation]
+    facts = recording.facts
+    if recording.task in ("genseg", "ovseg"):
+        return [generic_turn(facts["categories"][sample] if "categories" in facts else asked[0])]
+    if recording.task == "refseg":
+        return [referring_turn(phrase) for phrases in asked for phrase in phrases]
+    if recording.task == "reaseg":
+        return [reasoning_turn(phrase) for phrases in asked for phrase in phrases]
+    if recording.task == "gcgseg":
+        return [gcg_turn(facts.get("caption", ""), facts.get("tokens_positive", ()))]
+    return [vgd_turn(len(asked[0])) if recording.task == "vgdseg" else interactive_turn()]
+
+
+def tokens(recording: Recording, sample: int = 0) -> TokenizedConversation:
+    """The sample's tokens, made by our code; equal to the recorded ones (test_text_parity)."""
+    answered = bool(recording.samples[sample]["conversation"][-1]["output"])
+    return tokenize(turns(recording, sample), tokenizer(), CHAT_TEMPLATES["phi3_chat"], with_answer=answered)
 
 
 def assert_close(ours: Tensor, recorded: Tensor, tolerance: float, what: str = "") -> None:

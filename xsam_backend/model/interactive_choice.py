@@ -36,7 +36,7 @@ def choose_interactive(
 
     The rule: a query's worth is its score times the mean probability inside its mask, as in ``instances``. Queries
     worth less than ``plausible`` times the most are out of the question. Of the others, those that break the fewest
-    clicks come first; a click is broken by a mask that misses a positive one or covers a negative one. Among equals the
+    clicks come first; a mask breaks a click when it misses a positive one or covers a negative one. Among equals the
     worthiest wins. Where ``extent`` is given, its bounding box decides between those of them worth at least
     ``threshold``: highest box IoU, the reference's rule for region prompts.
 

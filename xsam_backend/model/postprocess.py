@@ -1,8 +1,8 @@
 """From the decoder's queries to masks in the picture, per task, as the reference does it.
 
 Each function takes one sample: ``class_logits`` float (Q, C + 1), background last, and ``mask_logits`` float
-(Q, h, w), low resolution, over the whole padded frame. Masks come out at the picture's own size. Only queries that can
-still matter are upscaled, a few at a time: the result is the same and a large picture fits in memory.
+(Q, h, w), low resolution, over the whole padded frame. Masks come out at the picture's own size. Only queries that
+can still matter are upscaled, a few at a time: the result is the same and a large picture fits in memory.
 
 Any floating dtype and device go in; arithmetic is float32 on that device, and results stay there.
 """
