@@ -138,7 +138,7 @@ def _clutter(picture: Picture, rng: np.random.Generator) -> None:
             cv2.fillConvexPoly(picture, cv2.convexHull(corners.astype(np.int32)), colour, cv2.LINE_AA)
 
 
-def _jitter(colour: tuple[int, int, int], rng: np.random.Generator, by: float = 14) -> Rgb:
+def _jitter(colour: tuple[int, int, int], rng: np.random.Generator, by: float = 9) -> Rgb:
     gain = rng.uniform(0.85, 1.12)
     red, green, blue = np.clip(np.array(colour) * gain + rng.uniform(-by, by, 3), 0, 255)
     return float(red), float(green), float(blue)

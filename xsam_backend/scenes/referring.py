@@ -117,7 +117,6 @@ def set_expressions(facts: SceneFacts) -> Iterator[tuple[str, tuple[int, ...]]]:
         coloured = [thing for thing in facts.things if thing.colour == colour]
         if len(coloured) > 1:
             yield f"all {colour} things", segments_of(coloured)
-            yield f"everything {colour}", segments_of(coloured)
     for word in PATTERN_WORDS:
         patterned = [thing for thing in facts.things if thing.pattern == word]
         if len(patterned) > 1:

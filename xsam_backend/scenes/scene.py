@@ -41,7 +41,7 @@ FIRST_HELD_OUT_SEED = 1_000_000
 LEAST_VISIBLE_SHARE = 0.35
 """A thing of which less than this share would show (hidden or outside the picture) is left out."""
 LEAST_VISIBLE_PX = 40
-HIDES_FROM_SHARE = 0.12
+HIDES_FROM_SHARE = 0.04
 """One thing hides another if it covers at least this share of it."""
 
 COLOURS_OF: dict[str, tuple[str, ...]] = {

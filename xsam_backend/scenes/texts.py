@@ -51,7 +51,7 @@ def vocabulary_texts() -> Iterator[str]:
             yield f"What is partly hidden by the {colour} {name}?"
             yield f"The {colour} {name} and the {other}."
     for colour in colours:
-        yield from (f"the {colour} thing", f"all {colour} things", f"everything {colour}")
+        yield from (f"the {colour} thing", f"all {colour} things")
         yield from COLOUR_RIDDLES[colour]
     yield from (f"all {word} things" for word in PATTERN_WORDS)
     yield from (text for name in STUFF_NAMES for text in (name, f"the {name}", PLACES[name]))
