@@ -1,0 +1,201 @@
+"""The ML-backend protocol as Label Studio 1.23 speaks it, and three pages for operators.
+
+Time limits that Label Studio sets: health 1 s, setup 3 s, webhook 1 s connection included, predict 100 s. So only
+predict may use the model or the network.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, render_template, request
+
+import xsam_backend
+from xsam_backend.errors import LabelConfigError, StoreError
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.server.auth import WEBHOOK_HEADER
+from xsam_backend.server.protocol import PredictRequest, SetupRequest, read_json
+from xsam_backend.server.services import Services
+from xsam_backend.server.webhooks import START_TRAINING
+from xsam_backend.store.projects import ProjectKey
+
+blueprint = Blueprint("protocol", __name__, template_folder="templates")
+
+
+def services() -> Services:
+    """The parts that this application was made with."""
+    found: Services = current_app.extensions["xsam_backend"]
+    return found
+
+
+def body() -> dict[str, Any]:
+    """The request's JSON object.
+
+    Raises:
+        RequestError: see :func:`~xsam_backend.server.protocol.read_json`.
+    """
+    return read_json(request.get_data(cache=False))
+
+
+@blueprint.get("/")
+@blueprint.get("/health")
+def health() -> Response:
+    """Up, since the weights were loaded before the first request was let in."""
+    return jsonify(status="UP", model_class="X-SAM", model_version=services().engine.model_version)
+
+
+@blueprint.post("/setup")
+def setup() -> Response:
+    """Comes before nearly everything and with every opened page: remembers the project, answers the model version.
+
+    Never fails over a label config: Label Studio would show "not a valid ML backend", without our words, and ask
+    for no prediction any more.
+    """
+    asked = SetupRequest.parse(body())
+    parts = services()
+    key = ProjectKey.from_uid(parts.settings.instance, asked.project)
+    try:
+        parts.projects.remember(key, label_config=asked.label_config)
+    except StoreError as error:
+        parts.monitor.problem(error, f"project {key}")
+    try:
+        config = LabelConfig.parse(asked.label_config)
+        config.outputs_on(config.image().name)
+    except LabelConfigError as error:
+        parts.monitor.note("LabelConfigError", f"project {key}", str(error))
+    _compare_addresses(parts, asked.hostname)
+    if parts.webhook_guard is not None:
+        parts.webhook_guard.after_setup(key, request.host)
+    return jsonify(model_version=parts.engine.model_version)
+
+
+def _compare_addresses(parts: Services, hostname: str) -> None:
+    """Tell the operator where Label Studio says it is. It is only told, never used: anyone can send a setup."""
+    said = hostname.rstrip("/")[:200]
+    configured = parts.settings.label_studio_url
+    if said and configured is None:
+        parts.monitor.note(
+            "LabelStudioUrlMissing",
+            "setup",
+            f"a Label Studio that says it is at {said} has connected, but label_studio_url is not set: uploaded "
+            "pictures cannot be fetched until it and label_studio_token are",
+        )
+    elif said and said != configured:
+        parts.monitor.note(
+            "LabelStudioUrlDiffers",
+            "setup",
+            f"a setup says it comes from {said}, label_studio_url is {configured}: fine if both are one Label Studio",
+        )
+
+
+@blueprint.post("/predict")
+def predict() -> Response:
+    """Predictions for the tasks of a batch, or the answer to one interactive prompt."""
+    parts = services()
+    with parts.prediction_slot():
+        asked = PredictRequest.parse(body())
+        results = parts.backend.predict(asked)
+    # allow_nan: one NaN in a region would lose Label Studio the whole batch; better to fail loudly here.
+    return Response(json.dumps({"results": results}, allow_nan=False), mimetype="application/json")
+
+
+@blueprint.post("/webhook")
+def webhook() -> tuple[Response, int]:
+    """Keep an event. Label Studio sends no basic auth here, except with START_TRAINING."""
+    parts = services()
+    event = body()
+    starts_training = event.get("action") == START_TRAINING
+    if starts_training:
+        parts.login.demand(request.authorization)
+    parts.webhooks.receive(event, request.headers.get(WEBHOOK_HEADER), has_login=parts.login.is_on)
+    if starts_training:
+        return jsonify(
+            status="ok",
+            message="noted: the annotations are being collected; this version does not fine-tune on them yet",
+        ), 201
+    return jsonify(status="ok"), 201
+
+
+@blueprint.get("/versions")
+def versions() -> Response:
+    """The model versions to choose from."""
+    return jsonify(versions=[services().engine.model_version])
+
+
+@blueprint.post("/validate")
+def validate() -> Response:
+    """Whether a label config can work with this backend; says what is missing."""
+    config = LabelConfig.parse(str(body().get("config") or ""))
+    outputs = config.outputs_on(config.image().name)
+    return jsonify(status="ok", outputs=[output.name for output in outputs], notes=list(config.notes))
+
+
+@blueprint.post("/train")
+def train() -> tuple[Response, int]:
+    """Label Studio before 1.5 asked here; today training comes as a webhook."""
+    return jsonify(error="training is started through POST /webhook with action START_TRAINING"), 410
+
+
+@blueprint.post("/job_status")
+def job_status() -> Response:
+    """No training job is ever given out, so every job asked about is one that is gone."""
+    return jsonify(job_status="removed")
+
+
+@blueprint.post("/delete")
+def delete() -> Response:
+    """A project left Label Studio. What was learned from it stays until the operator removes it."""
+    return jsonify(status="ok", deleted=0)
+
+
+@blueprint.post("/duplicate_model")
+def duplicate_model() -> Response:
+    """One model serves all projects, so there is nothing to copy."""
+    return jsonify(status="ok")
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Prometheus' text format."""
+    return Response(services().monitor.metrics(), mimetype="text/plain; version=0.0.4; charset=utf-8")
+
+
+@blueprint.get("/status")
+def status() -> Response:
+    """For people, and as JSON for ``doctor``: versions, cache, what is stored, the last problems in words."""
+    parts = services()
+    cache = parts.engine.cache_stats
+    facts: dict[str, Any] = {
+        "version": xsam_backend.__version__,
+        "python": platform.python_version(),
+        "model": parts.settings.model,
+        "model_version": parts.engine.model_version,
+        "label_studio_url": parts.settings.label_studio_url,
+        "has_token": parts.settings.label_studio_token is not None,
+        "waiting": parts.engine.waiting,
+        "cache": {
+            "entries": cache.entries,
+            "mb": round(cache.nbytes / 2**20, 1),
+            "capacity_mb": round(cache.capacity_bytes / 2**20, 1),
+            "hits": cache.hits,
+            "misses": cache.misses,
+        },
+        "events": parts.inbox.count(),
+        "regions": parts.predictions.count(),
+        "projects": [{"key": project.key, "title": project.title} for project in parts.projects.all()[:100]],
+        "problems": [
+            {
+                "at": problem.at.isoformat(timespec="seconds"),
+                "kind": problem.kind,
+                "where": problem.where,
+                "message": problem.message,
+                "id": problem.error_id,
+            }
+            for problem in parts.monitor.last_problems
+        ],
+    }
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return Response(render_template("status.html", facts=facts), mimetype="text/html")
+    return jsonify(facts)

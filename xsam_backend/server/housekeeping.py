@@ -1,0 +1,46 @@
+"""Small work that no request waits for: remembering project titles, setting webhook headers through the API."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from xsam_backend.server.monitor import Monitor
+
+
+class Housekeeping:
+    """A few threads and a short queue. Work that doesn't fit is dropped: the next setup or event brings it again."""
+
+    def __init__(self, monitor: Monitor, queue_limit: int = 100) -> None:
+        self._monitor = monitor
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="housekeeping")
+        self._room = threading.BoundedSemaphore(queue_limit)
+        self._closing = threading.Event()
+
+    def later(self, what: str, work: Callable[[], object]) -> None:
+        """Run ``work`` soon. Its errors go to the monitor, under ``what``."""
+        if self._closing.is_set() or not self._room.acquire(blocking=False):
+            return
+        try:
+            self._pool.submit(self._run, what, work).add_done_callback(self._done)
+        except RuntimeError:  # closed in the meantime
+            self._room.release()
+
+    def _run(self, what: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self._monitor.problem(error, what)
+
+    def _done(self, _: Future[None]) -> None:
+        self._room.release()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait inside work; True if the service is closing meanwhile and the work should end."""
+        return self._closing.wait(seconds)
+
+    def close(self) -> None:
+        """Finish what runs, drop the rest."""
+        self._closing.set()
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,128 @@
+"""What the operator can see: Prometheus metrics, and the last problems in words.
+
+Label Studio shows annotators no backend error at all, so this is where "nothing happens" gets its reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from xsam_backend.errors import XSamBackendError
+from xsam_backend.inference.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100)
+"""Upper bounds of the time histograms' buckets."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that went wrong, in words for the operator.
+
+    ``kind`` is the error's class name; ``where`` says what it concerns, such as "project 21.17, task 114".
+    ``error_id`` finds the traceback in the log; empty for a caller's mistake, which needs none.
+    """
+
+    at: datetime
+    kind: str
+    where: str
+    message: str
+    error_id: str = ""
+
+
+class Monitor:
+    """Counts and remembers. Safe to use from several threads."""
+
+    def __init__(self, keep: int = 50) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "xsam_backend_requests", "Requests answered.", ["endpoint", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "xsam_backend_request_seconds", "Time to answer.", ["endpoint"], registry=self.registry, buckets=SECONDS
+        )
+        self.stage_seconds = Histogram(
+            "xsam_backend_stage_seconds", "Model time by stage.", ["stage"], registry=self.registry, buckets=SECONDS
+        )
+        self.regions = Counter(
+            "xsam_backend_regions", "Regions sent to Label Studio.", ["interactive"], registry=self.registry
+        )
+        self.problems = Counter(
+            "xsam_backend_problems", "Failed tasks and requests, by kind of error.", ["kind"], registry=self.registry
+        )
+        self.events = Counter(
+            "xsam_backend_webhook_events", "Webhook events kept.", ["action", "verified"], registry=self.registry
+        )
+        self.started = Gauge("xsam_backend_start_time_seconds", "Unix time of the start.", registry=self.registry)
+        self.started.set_to_current_time()
+        self._last: deque[Problem] = deque(maxlen=keep)
+        self._lock = threading.Lock()
+
+    def problem(self, error: BaseException, where: str) -> Problem:
+        """Log, count and remember an error. Ours gets an id and a traceback in the log, a caller's mistake a line."""
+        kind = type(error).__name__
+        if isinstance(error, XSamBackendError):
+            found = Problem(_now(), kind, where, str(error))
+            logger.warning("%s: %s: %s", where, kind, error)
+        else:
+            found = Problem(_now(), kind, where, "unexpected error, see the log", uuid.uuid4().hex[:12])
+            logger.error("%s: error %s", where, found.error_id, exc_info=error)
+        self._remember(found)
+        return found
+
+    def note(self, kind: str, where: str, message: str) -> None:
+        """Remember something that no request failed on but the operator should know. Said once while remembered."""
+        with self._lock:
+            if any((known.kind, known.where, known.message) == (kind, where, message) for known in self._last):
+                return
+        logger.warning("%s: %s: %s", where, kind, message)
+        self._remember(Problem(_now(), kind, where, message))
+
+    def _remember(self, problem: Problem) -> None:
+        self.problems.labels(problem.kind).inc()
+        with self._lock:
+            self._last.appendleft(problem)
+
+    @property
+    def last_problems(self) -> list[Problem]:
+        """The latest first."""
+        with self._lock:
+            return list(self._last)
+
+    def watch(self, engine: Engine) -> None:
+        """Add the engine's own numbers to the metrics."""
+        self.registry.register(_EngineNumbers(engine))
+
+    def metrics(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _EngineNumbers(Collector):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """Read when metrics are asked for."""
+        stats = self._engine.cache_stats
+        yield CounterMetricFamily("xsam_backend_cache_hits", "Encoded pictures found.", value=stats.hits)
+        yield CounterMetricFamily("xsam_backend_cache_misses", "Pictures encoded anew.", value=stats.misses)
+        yield CounterMetricFamily("xsam_backend_cache_evictions", "Pictures pushed out.", value=stats.evictions)
+        yield GaugeMetricFamily("xsam_backend_cache_bytes", "Memory of encoded pictures.", value=stats.nbytes)
+        yield GaugeMetricFamily("xsam_backend_cache_entries", "Encoded pictures kept.", value=stats.entries)
+        yield GaugeMetricFamily("xsam_backend_waiting", "Requests waiting for the model.", value=self._engine.waiting)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

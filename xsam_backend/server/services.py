@@ -1,0 +1,138 @@
+"""Everything that the service is made of, put together once per process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine as DatabaseEngine
+
+from xsam_backend.config import Settings
+from xsam_backend.errors import BusyError
+from xsam_backend.inference.engine import Engine, Predictor
+from xsam_backend.labelstudio.client import LabelStudioClient
+from xsam_backend.labelstudio.images import FetchPolicy, ImageSource
+from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
+from xsam_backend.server.backend import Backend
+from xsam_backend.server.housekeeping import Housekeeping
+from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
+from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.inbox import Inbox
+from xsam_backend.store.predictions import PredictionLog
+from xsam_backend.store.projects import Projects
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that endpoints use."""
+
+    settings: Settings
+    monitor: Monitor
+    login: BasicAuth
+    engine: Engine
+    backend: Backend
+    inbox: Inbox
+    projects: Projects
+    predictions: PredictionLog
+    webhooks: WebhookReceiver
+    webhook_guard: WebhookGuard | None
+    housekeeping: Housekeeping
+    prediction_slots: threading.BoundedSemaphore
+    databases: tuple[DatabaseEngine, ...]
+
+    @contextmanager
+    def prediction_slot(self) -> Iterator[None]:
+        """Hold one of the threads that predictions may occupy.
+
+        Raises:
+            BusyError: none is free.
+        """
+        if not self.prediction_slots.acquire(blocking=False):
+            raise BusyError(
+                f"{self.settings.prediction_slots} predictions are under way, which is all this service takes on: "
+                "try again later, or raise threads"
+            )
+        try:
+            yield
+        finally:
+            self.prediction_slots.release()
+
+    def close(self) -> None:
+        """Stop the background thread and close the databases."""
+        self.housekeeping.close()
+        for database in self.databases:
+            database.dispose()
+
+
+def open_services(
+    settings: Settings, predictor: Predictor[Any] | None = None, images: ImageSource | None = None
+) -> Services:
+    """Put everything together: databases first, so that a wrong folder shows before minutes of loading weights.
+
+    Raises:
+        SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
+    """
+    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
+    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
+    secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
+    inbox_database = open_database(database_url("inbox", settings.data_dir, shared_url), "inbox")
+    store_database = open_database(database_url("store", settings.data_dir, shared_url), "store")
+    client = label_studio_client(settings)
+    images = images or ImageSource(fetch_policy(settings), client)
+    if predictor is None:
+        from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
+
+        predictor = load_predictor(settings.model, settings.device)
+
+    monitor = Monitor()
+    engine = Engine(
+        predictor,
+        cache_bytes=settings.image_cache_mb * 2**20,
+        wait_limit_s=settings.wait_limit_s,
+        observe=lambda stage, seconds: monitor.stage_seconds.labels(stage).observe(seconds),
+    )
+    monitor.watch(engine)
+    housekeeping = Housekeeping(monitor)
+    inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
+    return Services(
+        settings=settings,
+        monitor=monitor,
+        login=BasicAuth(
+            settings.basic_auth_user,
+            settings.basic_auth_password.get_secret_value() if settings.basic_auth_password else None,
+        ),
+        engine=engine,
+        backend=Backend(engine, images, predictions, monitor, settings.instance, settings.batch_limit_s),
+        inbox=inbox,
+        projects=projects,
+        predictions=predictions,
+        webhooks=WebhookReceiver(inbox, projects, secrets, settings.instance, monitor, housekeeping),
+        webhook_guard=WebhookGuard(client, secrets, housekeeping, monitor) if client else None,
+        housekeeping=housekeeping,
+        prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
+        databases=(inbox_database, store_database),
+    )
+
+
+def label_studio_client(settings: Settings) -> LabelStudioClient | None:
+    """A client of the configured Label Studio; None without address or token."""
+    if not settings.label_studio_url or not settings.label_studio_token:
+        return None
+    return LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value())
+
+
+def fetch_policy(settings: Settings) -> FetchPolicy:
+    """Where pictures may come from, as the settings say."""
+    return FetchPolicy(
+        label_studio_url=settings.label_studio_url,
+        token=settings.label_studio_token.get_secret_value() if settings.label_studio_token else None,
+        allowed_private_hosts=settings.allow_private_hosts,
+        local_root=settings.local_files_root,
+        max_bytes=settings.image_max_mb * 2**20,
+        max_pixels=settings.image_max_megapixels * 1_000_000,
+        total_timeout_s=settings.image_timeout_s,
+    )

@@ -1,0 +1,80 @@
+"""The application under gunicorn: one process, since the weights are loaded once, and threads."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from xsam_backend.config import Settings
+from xsam_backend.errors import XSamBackendError
+from xsam_backend.server.app import create_app
+
+logger = logging.getLogger(__name__)
+
+GRACE_S = 30
+"""After SIGTERM: how long predictions under way may still take."""
+
+
+class Service(BaseApplication):  # type: ignore[misc]
+    """gunicorn with our settings; reads no gunicorn config file and no command line."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._app: Flask | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Tell gunicorn what it needs to know."""
+        settings = self._settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        for name, value in {
+            "bind": f"{host}:{settings.port}",
+            "workers": 1,
+            "worker_class": "gthread",
+            "threads": settings.threads,
+            # The watchdog would kill a worker that loads weights for minutes; a stuck thread it can't see anyway.
+            "timeout": 0,
+            "graceful_timeout": GRACE_S,
+            "keepalive": 5,
+            "loglevel": settings.log_level.lower(),
+            "control_socket_disable": True,
+            "worker_exit": lambda _arbiter, _worker: self._close(),
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Runs in the worker, after the fork (CUDA does not survive one) and before it lets requests in."""
+        try:
+            self._app = create_app(self._settings)
+        except XSamBackendError as error:
+            logger.error("cannot start: %s", error)
+            sys.exit(Arbiter.APP_LOAD_ERROR)
+        logger.info("model %s is ready", self._app.extensions["xsam_backend"].engine.model_version)
+        return self._app
+
+    def _close(self) -> None:
+        if self._app is not None:
+            self._app.extensions["xsam_backend"].close()
+
+
+def configure_logging(level: str, stream: Any = None) -> None:
+    """Our log lines to stderr, in gunicorn's look. No request body is ever logged."""
+    logging.basicConfig(
+        level=level,
+        stream=stream or sys.stderr,
+        format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S %z",
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Ends the process: exit status 0 after a stop, another where it cannot start."""
+    configure_logging(settings.log_level)
+    Service(settings).run()

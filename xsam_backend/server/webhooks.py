@@ -1,0 +1,166 @@
+"""Webhook events: checked, written to the inbox, acknowledged. And the secret that makes them believable.
+
+Label Studio creates the webhook row itself, right after the setup that connects a backend, and sends no credentials
+with it. So after a setup we ask its API for the project's rows and give ours a header with the project's secret.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from xsam_backend.errors import RequestError
+from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
+from xsam_backend.server.housekeeping import Housekeeping
+from xsam_backend.server.monitor import Monitor
+from xsam_backend.store.inbox import Inbox
+from xsam_backend.store.projects import ProjectKey, Projects
+
+START_TRAINING = "START_TRAINING"
+KNOWN_ACTIONS = frozenset(
+    {
+        "ANNOTATION_CREATED",
+        "ANNOTATIONS_CREATED",
+        "ANNOTATION_UPDATED",
+        "ANNOTATIONS_DELETED",
+        "TASKS_CREATED",
+        "TASKS_DELETED",
+        "PROJECT_CREATED",
+        "PROJECT_UPDATED",
+        "PROJECT_DELETED",
+        START_TRAINING,
+    }
+)
+
+
+class WebhookReceiver:
+    """Takes events in. Nothing here waits for more than one small transaction."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        projects: Projects,
+        secrets: WebhookSecrets,
+        instance: str,
+        monitor: Monitor,
+        housekeeping: Housekeeping,
+    ) -> None:
+        self._inbox = inbox
+        self._projects = projects
+        self._secrets = secrets
+        self._instance = instance
+        self._monitor = monitor
+        self._housekeeping = housekeeping
+
+    def receive(self, body: Mapping[str, Any], secret: str | None, *, has_login: bool) -> None:
+        """Keep one event; on return it is on disk.
+
+        Args:
+            secret: the webhook header's value, None without it.
+            has_login: basic auth is demanded and was right; only START_TRAINING comes with it.
+
+        Raises:
+            RequestError: no action, or a project that cannot be read.
+            StoreError: it could not be written, so it must not be acknowledged.
+        """
+        action = body.get("action")
+        if not isinstance(action, str) or not action:
+            raise RequestError("action: expected the name of an event, such as ANNOTATION_CREATED, got none")
+        project = body.get("project")
+        key = ProjectKey.from_webhook(self._instance, project) if project is not None else None
+        starts_training = action == START_TRAINING
+        verified = (starts_training and has_login) or (key is not None and self._secrets.verifies(key, secret))
+        self._inbox.put(
+            body,
+            str(key) if key else None,
+            verified=verified,
+            occasion=str(time.time_ns()) if starts_training else "",  # pressed twice is asked twice
+        )
+        self._monitor.events.labels(action if action in KNOWN_ACTIONS else "other", str(verified).lower()).inc()
+        if key is not None and verified and isinstance(project, Mapping):
+            self._remember(key, project)
+
+    def _remember(self, key: ProjectKey, project: Mapping[str, Any]) -> None:
+        title, config = project.get("title"), project.get("label_config")
+        self._housekeeping.later(
+            f"project {key}",
+            lambda: self._projects.remember(
+                key,
+                title=title if isinstance(title, str) else None,
+                label_config=config if isinstance(config, str) else None,
+            ),
+        )
+
+
+class WebhookApi(Protocol):
+    """What is needed of :class:`~xsam_backend.labelstudio.client.LabelStudioClient`."""
+
+    def webhooks(self, project_id: int) -> list[dict[str, Any]]:
+        """Rows with ``id``, ``url``, ``headers``."""
+
+    def set_webhook_headers(self, webhook_id: int, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Let Label Studio send these headers with the webhook."""
+
+
+class WebhookGuard:
+    """Puts each project's secret on its webhook rows, after a setup, in the background."""
+
+    DELAYS_S = (1.0, 5.0, 20.0)
+    """When to look after a setup: Label Studio creates the row only once that setup was answered."""
+
+    AGAIN_AFTER_S = 600.0
+
+    def __init__(
+        self, api: WebhookApi, secrets: WebhookSecrets, housekeeping: Housekeeping, monitor: Monitor
+    ) -> None:
+        self._api = api
+        self._secrets = secrets
+        self._housekeeping = housekeeping
+        self._monitor = monitor
+        self._lock = threading.Lock()
+        self._not_before: dict[ProjectKey, float] = {}
+
+    def after_setup(self, key: ProjectKey, own_host: str) -> None:
+        """Look after the rows of ``key`` that point at ``own_host`` (the request's Host header); returns at once.
+
+        Setups come with every opened page, so a project is looked at every ten minutes at most.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if now < self._not_before.get(key, 0.0):
+                return
+            if len(self._not_before) > 10_000:  # setups need no proof: don't let anyone fill the memory
+                self._not_before.clear()
+            self._not_before[key] = now + self.AGAIN_AFTER_S
+        self._housekeeping.later(f"webhook of project {key}", lambda: self._guard(key, own_host))
+
+    def _guard(self, key: ProjectKey, own_host: str) -> None:
+        for delay_s in self.DELAYS_S:
+            if self._housekeeping.pause(delay_s):
+                return
+            rows = [row for row in self._api.webhooks(key.project_id) if _is_ours(row, own_host)]
+            if rows:
+                for row in rows:
+                    self._set_header(row, key)
+                return
+        self._monitor.note(
+            "WebhookMissing",
+            f"project {key}",
+            f"Label Studio has no webhook to {own_host}/webhook for this project, so annotations are not heard of: "
+            "connect the backend again, or add the webhook in the project's settings",
+        )
+
+    def _set_header(self, row: Mapping[str, Any], key: ProjectKey) -> None:
+        kept = row.get("headers")
+        headers = dict(kept) if isinstance(kept, Mapping) else {}
+        if headers.get(WEBHOOK_HEADER) != self._secrets.of(key):
+            headers[WEBHOOK_HEADER] = self._secrets.of(key)
+            self._api.set_webhook_headers(int(row["id"]), headers)
+
+
+def _is_ours(row: Mapping[str, Any], own_host: str) -> bool:
+    parts = urlsplit(str(row.get("url")))
+    return parts.netloc == own_host and parts.path.rstrip("/").endswith("/webhook")
