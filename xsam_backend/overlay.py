@@ -1,0 +1,56 @@
+"""A picture with its instances drawn on it: tinted masks, outlines, labels and scores."""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.instances import Instances
+
+_OPACITY = 0.45
+_GOLDEN = 0.618034  # hues this far apart stay distinct however many there are
+
+
+def draw_overlay(image: NDArray[np.uint8], instances: Instances) -> NDArray[np.uint8]:
+    """A copy of ``image`` (uint8 (H, W, 3) RGB) with ``instances`` on it, the surest on top.
+
+    Every label has its own colour; instances without a label have one each. Text and lines grow with the picture.
+    """
+    drawn = image.copy()
+    height, width = image.shape[:2]
+    thick = max(1, round(min(height, width) / 300))
+    names: dict[str, int] = {}
+    for index in np.argsort(instances.scores, kind="stable"):
+        label = instances.labels[index]
+        key = label if label is not None else f"#{index}"
+        color = _color(names.setdefault(key, len(names)))
+        mask = instances.masks[index]
+        drawn[mask] = ((1 - _OPACITY) * drawn[mask] + _OPACITY * np.array(color)).astype(np.uint8)
+        rings, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(drawn, rings, -1, color, thick, cv2.LINE_AA)
+    for index in np.argsort(instances.scores, kind="stable"):  # after all masks, so that no mask hides a text
+        if instances.masks[index].any():
+            label = instances.labels[index]
+            text = f"{label} {instances.scores[index]:.2f}" if label else f"{instances.scores[index]:.2f}"
+            x0, y0 = (int(value) for value in instances.boxes_xyxy[index][:2])
+            _write(drawn, text, (x0, y0), thick)
+    return drawn
+
+
+def _color(number: int) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb((0.02 + number * _GOLDEN) % 1.0, 0.85, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _write(drawn: NDArray[np.uint8], text: str, corner_xy: tuple[int, int], thick: int) -> None:
+    """White text on a dark plate above the corner, moved inside the picture. Letters beyond ASCII become '?'."""
+    text = text.encode("ascii", "replace").decode()
+    scale = 0.4 * max(1.0, min(drawn.shape[:2]) / 500)
+    (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
+    x = max(0, min(corner_xy[0], drawn.shape[1] - wide - 4))
+    y = max(high + below + 2, min(corner_xy[1], drawn.shape[0] - 2))
+    cv2.rectangle(drawn, (x, y - high - below - 2), (x + wide + 4, y), (20, 20, 20), -1)
+    cv2.putText(drawn, text, (x + 2, y - below), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thick, cv2.LINE_AA)
