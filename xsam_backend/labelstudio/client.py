@@ -61,7 +61,8 @@ class LabelStudioClient:
         self._session.trust_env = False  # .netrc would replace the Authorization header
         # With a session cookie Label Studio would want CSRF tokens for every change.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.mount("https://", _SystemTrust())
+        if self.url.lower().startswith("https:"):
+            self._session.mount("https://", _SystemTrust())
 
     def __repr__(self) -> str:
         return f"LabelStudioClient({self.url!r})"

@@ -235,14 +235,15 @@ def redacted(url: str) -> str:
 
     One query is kept, because it names a file and signs nothing: the ``d`` of Label Studio's local files.
     """
-    if url[:5].lower() == "data:":
-        return f"{url.partition(',')[0][:60]},… ({len(url):,} characters)"
     start, question, query = url.partition("?")
-    start = re.sub(r"(?<=//)[^/@]*@", "…@", start.partition("#")[0])
-    if question:
+    shown = re.sub(r"(?<=//)[^/@]*@", "…@", start.partition("#")[0])
+    if url[:5].lower() == "data:":
+        shown = f"{url.partition(',')[0][:60]},… ({len(url):,} characters)"
+    elif question:
         names_file = start.rstrip("/").endswith("/data/local-files") and re.fullmatch(r"d=[^&]*", query)
-        start += f"?{query}" if names_file else "?…"
-    return re.sub(r"[\x00-\x1f\x7f]", "?", start if len(start) <= 200 else start[:199] + "…")
+        shown += f"?{query}" if names_file else "?…"
+    shown = shown if len(shown) <= 200 else shown[:199] + "…"
+    return "".join(character if character.isprintable() else "?" for character in shown)
 
 
 def tls_context() -> ssl.SSLContext:

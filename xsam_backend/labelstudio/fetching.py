@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from contextlib import closing
+from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -83,8 +84,12 @@ class Downloader:
         self._resolver = resolver
         # getaddrinfo cannot be given a time limit, so it runs where waiting for it can be given up.
         self._resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve-host")
-        self._tls = tls_context()
-        self._tls.sslsocket_class = _TimedTLSSocket
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = tls_context()
+        context.sslsocket_class = _TimedTLSSocket
+        return context
 
     def download(self, url: str) -> bytes:
         """The body behind ``url``, redirects followed, each hop checked anew.
