@@ -40,6 +40,10 @@ class Housekeeping:
         """Wait inside work; True if the service is closing meanwhile and the work should end."""
         return self._closing.wait(seconds)
 
+    def drain(self) -> None:
+        """Wait until everything asked so far is done, then take no more."""
+        self._pool.shutdown(wait=True)
+
     def close(self) -> None:
         """Finish what runs, drop the rest."""
         self._closing.set()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from fake_predictor import FakePredictor
+from xsam_backend.errors import ImageError
+from xsam_backend.inference.engine import Engine
+from xsam_backend.inference.scheduling import Priority
+from xsam_backend.prompts import Point, Prompt, Task
+from xsam_backend.server.monitor import Monitor
+
+
+def test_a_callers_mistake_is_a_line_without_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = Monitor()
+    problem = monitor.problem(ImageError("no such file"), "task 5")
+    assert (problem.kind, problem.message, problem.error_id) == ("ImageError", "no such file", "")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.exc_info is None
+
+
+def test_our_fault_has_an_id_that_finds_the_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise KeyError("inner detail")
+    except KeyError as error:
+        problem = Monitor().problem(error, "task 5")
+    assert "inner detail" not in problem.message
+    (record,) = caplog.records
+    assert problem.error_id in record.getMessage()
+    assert record.exc_info is not None
+
+
+def test_the_last_problems_are_kept_latest_first_and_all_are_counted() -> None:
+    monitor = Monitor(keep=3)
+    for number in range(5):
+        monitor.problem(ImageError(str(number)), "task")
+    assert [problem.message for problem in monitor.last_problems] == ["4", "3", "2"]
+    assert b'xsam_backend_problems_total{kind="ImageError"} 5.0' in monitor.metrics()
+
+
+def test_a_note_is_said_once() -> None:
+    monitor = Monitor()
+    for _ in range(3):
+        monitor.note("LabelStudioUrlMissing", "setup", "set it")
+    assert len(monitor.last_problems) == 1
+
+
+def test_the_engines_numbers_are_in_the_metrics() -> None:
+    monitor = Monitor()
+    engine = Engine(FakePredictor(), cache_bytes=10_000, wait_limit_s=5)
+    monitor.watch(engine)
+    prompt = Prompt(Task.INTERACTIVE, (Point(1, 1),))
+    for _ in range(3):
+        engine.answer(np.zeros((9, 9, 3), np.uint8), "a", [prompt], Priority.BATCH)
+    text = monitor.metrics().decode()
+    assert "xsam_backend_cache_hits_total 2.0" in text
+    assert "xsam_backend_cache_misses_total 1.0" in text
+    assert "xsam_backend_cache_entries 1.0" in text
