@@ -39,7 +39,7 @@ def corners(pixels: np.ndarray) -> str:
     """The colours near the four corners, in reading order, as letters."""
     names = {(255, 0, 0): "r", (0, 255, 0): "g", (0, 0, 255): "b", (255, 255, 255): "w"}
     points = [pixels[4, 4], pixels[4, -5], pixels[-5, 4], pixels[-5, -5]]
-    return "".join(names[tuple(int(round(int(value) / 255)) * 255 for value in point)] for point in points)
+    return "".join(names[tuple(round(int(value) / 255) * 255 for value in point)] for point in points)
 
 
 # orientation, corners as they have to look: EXIF 2.32 table 6, "row 0 is ..., column 0 is ..."
@@ -188,7 +188,9 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    )
 
 
 def bmp_header(width: int, height: int) -> bytes:
@@ -202,7 +204,11 @@ class TestRefused:
         ("encoded", "words", "reason"),
         [
             (png_header(60_000, 60_000), "promises 3,600,000,000 pixels, at most 1,000,000", "Pillow's own alarm"),
-            (bmp_header(60_000, 60_000), "promises 3,600,000,000 pixels, at most 1,000,000", "BMP without compression"),
+            (
+                bmp_header(60_000, 60_000),
+                "promises 3,600,000,000 pixels, at most 1,000,000",
+                "BMP without compression",
+            ),
             (png_header(10_000, 10_000), "promises", "between Pillow's warning and its alarm"),
             (png_header(1001, 1000), "promises 1,001 x 1,000 pixels, at most 1,000,000", "one row too many"),
             (png_header(1_000_000_000, 1), "promises", "a thread of pixels"),

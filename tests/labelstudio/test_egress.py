@@ -66,7 +66,13 @@ class TestAddresses:
         ("allowed", "url", "resolved", "permitted", "reason"),
         [
             ((), "http://a.example/", ["93.184.216.34"], ["93.184.216.34"], "public"),
-            ((), "http://a.example/", ["10.0.0.1", "93.184.216.34"], ["93.184.216.34"], "the private one is left out"),
+            (
+                (),
+                "http://a.example/",
+                ["10.0.0.1", "93.184.216.34"],
+                ["93.184.216.34"],
+                "the private one is left out",
+            ),
             (("10.0.0.0/8",), "http://a.example/", ["10.0.0.1"], ["10.0.0.1"], "in a listed network"),
             (("10.0.0.1",), "http://a.example/", ["10.0.0.1"], ["10.0.0.1"], "a listed address"),
             (("10.0.0.0/8",), "http://a.example/", ["::ffff:10.0.0.1"], ["::ffff:10.0.0.1"], "in it, mapped"),

@@ -250,7 +250,9 @@ class TestRedirects:
     def test_to_a_private_address(self, policy: FetchPolicy, elsewhere: WebServer) -> None:
         with web_server("127.0.0.3") as inside:
             url = elsewhere.put("/a", b"", 302, Location=inside.put("/meta?sig=hush", BODY))
-            with pytest.raises(ImageError, match=r"redirected to http://127\.0\.0\.3:\d+/meta\?…: .*private") as caught:
+            with pytest.raises(
+                ImageError, match=r"redirected to http://127\.0\.0\.3:\d+/meta\?…: .*private"
+            ) as caught:
                 Downloader(policy).download(url)
             assert inside.asked == []
         assert "hush" not in str(caught.value)
@@ -273,7 +275,9 @@ class TestRedirects:
     def test_in_a_circle(self, policy: FetchPolicy, elsewhere: WebServer) -> None:
         elsewhere.put("/a", b"", 302, Location="/b")
         elsewhere.put("/b", b"", 302, Location="/a")
-        with pytest.raises(ImageError, match="more than 3 redirects, the last to .*: put the picture's final address"):
+        with pytest.raises(
+            ImageError, match=r"more than 3 redirects, the last to .*: put the picture's final address"
+        ):
             Downloader(policy).download(elsewhere.url + "/a")
         assert len(elsewhere.asked) == 4
 
@@ -369,7 +373,11 @@ class TestStatus:
         ("status", "token", "words"),
         [
             (401, None, "wants a token for this file .HTTP 401.: set the Label Studio token"),
-            (401, "Token abc", "refuses the token .* legacy tokens; set label_studio_token to a personal access token"),
+            (
+                401,
+                "Token abc",
+                "refuses the token .* legacy tokens; set label_studio_token to a personal access token",
+            ),
             (403, "Token abc", "forbids this file .* give the token's user access .* LOCAL_FILES_SERVING_ENABLED"),
             (404, "Token abc", "has no such file .* upload it again or connect the storage"),
             (424, "Token abc", "cannot read the file from its storage .* check the storage's credentials"),
@@ -387,7 +395,10 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("status", "words"),
         [
-            (401, "refuses the picture .HTTP 401.: the Label Studio token is not sent there; make the picture public"),
+            (
+                401,
+                "refuses the picture .HTTP 401.: the Label Studio token is not sent there; make the picture public",
+            ),
             (403, "refuses the picture .HTTP 403.*renew its signed URL"),
             (404, "has no such picture .HTTP 404.: correct the task's data"),
             (410, "has no such picture .HTTP 410."),
@@ -430,12 +441,14 @@ class TestTLS:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         downloader = Downloader(policy, resolver=lambda host, port: ["127.0.0.2"])
         assert downloader.download(f"https://pictures.example:{secure.port}/a") == BODY
-        with pytest.raises(ImageError, match=r"certificate of other\.example:\d+ is not trusted .*[Hh]ostname mismatch"):
+        with pytest.raises(
+            ImageError, match=r"certificate of other\.example:\d+ is not trusted .*[Hh]ostname mismatch"
+        ):
             downloader.download(f"https://other.example:{secure.port}/a")
 
     def test_unknown_authority(self, policy: FetchPolicy, secure: WebServer) -> None:
         downloader = Downloader(policy, resolver=lambda host, port: ["127.0.0.2"])
-        with pytest.raises(ImageError, match="is not trusted .*self.signed.*: point SSL_CERT_FILE at"):
+        with pytest.raises(ImageError, match=r"is not trusted .*self.signed.*: point SSL_CERT_FILE at"):
             downloader.download(f"https://pictures.example:{secure.port}/a")
 
     def test_total_time_holds_inside_tls(

@@ -82,8 +82,9 @@ class ImageSource:
                 why and what to do.
         """
         if not isinstance(url, str) or not url.strip():  # a task's data may hold any JSON
+            came = "an empty text" if isinstance(url, str) else type(url).__name__
             raise ImageError(
-                f"expected the address of a picture in the task's data, got {type(url).__name__} {str(url)[:40]!r}: "
+                f"expected the address of a picture in the task's data, got {came}: "
                 "check that the label config's value names the right key"
             )
         url = url.strip()
@@ -162,13 +163,14 @@ class ImageSource:
         root = self.policy.local_root.resolve()
         try:
             real = (root / path).resolve()
+            is_file = real.is_file()
         except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long, a NUL
             raise ImageError("the path cannot be followed: correct the task's data") from None
         if not real.is_relative_to(root):
             raise ImageError(
                 "the path leads out of the folder that is open for reading: move the picture below local_files_root"
             )
-        if not real.is_file():
+        if not is_file:
             raise ImageError(
                 "no such file below local_files_root: is that the folder that Label Studio has as "
                 "LOCAL_FILES_DOCUMENT_ROOT?"
