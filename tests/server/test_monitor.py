@@ -4,8 +4,8 @@ import logging
 
 import numpy as np
 import pytest
-
 from fake_predictor import FakePredictor
+
 from xsam_backend.errors import ImageError
 from xsam_backend.inference.engine import Engine
 from xsam_backend.inference.scheduling import Priority
