@@ -33,6 +33,9 @@ VOCABULARY_SIZE = 4000
 """Rows of the embedding, special and added tokens included."""
 
 SUBWORD_PIECES = 500
+SPELT_FROM = 2000
+"""Sub-words are learnt from English words of this rank and beyond: those before are mostly whole."""
+
 MARK = "▁"
 """Stands for the blank before a word, as in SentencePiece."""
 
@@ -68,8 +71,7 @@ def build_tokenizer(captions: Iterable[str], class_names: Iterable[str]) -> PreT
         - sum(map(len, (CONTROL_TOKENS, _BYTES, _CHARACTERS, _DETACHED, CHAT_TOKENS, ADDED_TOKENS, MARK)))
     )
     words = choose_words(captions, class_names, common, room)
-    known = set(words)
-    subwords = learn_subwords([word for word in common if word not in known], SUBWORD_PIECES, known)
+    subwords = learn_subwords(common[SPELT_FROM:], SUBWORD_PIECES, words)
     return _assemble(words, subwords)
 
 
@@ -95,8 +97,8 @@ def choose_words(captions: Iterable[str], class_names: Iterable[str], common: Se
 def learn_subwords(words: Sequence[str], size: int, known: Collection[str] = ()) -> dict[str, float]:
     """Pieces to spell other words with -> their log-probabilities: the unigram model of arXiv 1804.10959.
 
-    ``size`` pieces of two letters or more that are not ``known`` whole words, the likeliest; and single characters,
-    which come on top. Scores are rounded: their last digits depend on the order of threads.
+    The likeliest ``size`` pieces of two letters or more that are not ``known`` whole words, by alphabet; and single
+    characters, which come on top. Scores are rounded: their last digits depend on the order of threads.
     """
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(MARK), "merged_with_next")
@@ -112,7 +114,7 @@ def learn_subwords(words: Sequence[str], size: int, known: Collection[str] = ())
     single = {piece: score for piece, score in learnt.items() if len(piece) == 1}
     taken = {*single, *(MARK + word for word in known)}
     longer = sorted((piece for piece in learnt if piece not in taken), key=lambda piece: (-learnt[piece], piece))
-    return single | {piece: learnt[piece] for piece in longer[:size]}
+    return single | {piece: learnt[piece] for piece in sorted(longer[:size])}
 
 
 def label_words() -> list[str]:
