@@ -62,6 +62,7 @@ def test_clicks_decide_between_plausible_masks(
     [
         ((0.9, 0.8, 0.7, 0.6), RIGHT, RIGHT),  # the box decides, not the score
         ((0.9, 0.4, 0.7, 0.6), RIGHT, WHOLE),  # below the threshold the fitting one is out
+        ((0.6, 0.4, 0.1, 0.1), RIGHT, LEFT),  # the only one that reaches it, though its box doesn't fit at all
         ((0.3, 0.2, 0.25, 0.1), RIGHT, LEFT),  # none reaches it: the best one alone, as in the reference
     ],
 )

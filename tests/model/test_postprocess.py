@@ -110,6 +110,17 @@ def test_results_do_not_depend_on_how_many_are_upscaled_at_once(seed: int, monke
         assert torch.allclose(one.float(), other.float(), atol=1e-6)
 
 
+def test_of_equal_queries_the_first_wins_however_many_are_upscaled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postprocess, "_CHUNK_PIXELS", 1)
+    ours = postprocess.panoptic(class_logits((0.9,), (0.9,)), box_logits((0, 0, 8, 8), (0, 0, 8, 8)), FRAME)
+    assert [segment.query_index for segment in ours.segments] == [0]
+
+
+def test_a_sure_mask_just_above_the_threshold_is_kept() -> None:
+    found = postprocess.instances(class_logits((0.5,)), box_logits((0, 0, 8, 8)), FRAME, threshold=0.49)
+    assert found.scores.tolist() == pytest.approx([0.5], abs=1e-4)
+
+
 @given(st.integers(0, 1000), st.floats(0, 0.9))
 def test_skipping_pairs_below_the_threshold_changes_nothing(seed: int, threshold: float) -> None:
     sample = random_sample(seed)
