@@ -151,7 +151,8 @@ class AveragePrecision:
 
 def _ious(found: NDArray[np.bool_], there: NDArray[np.bool_], is_crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
     """float (D, G): IoU, or for crowds the share of the detection inside."""
-    first, second = (masks.reshape(len(masks), -1).astype(np.float32) for masks in (found, there))
+    pixels = found.shape[1] * found.shape[2]
+    first, second = (masks.reshape(len(masks), pixels).astype(np.float32) for masks in (found, there))
     intersection = (first @ second.T).astype(np.float64)
     area, other = first.sum(1, dtype=np.float64)[:, None], second.sum(1, dtype=np.float64)[None]
     union = np.where(is_crowd[None], area, area + other - intersection)

@@ -70,11 +70,11 @@ def _relation_caption(facts: SceneFacts, rng: np.random.Generator) -> Caption:
     """ "A red star lies left of a striped box on the sand." """
     first, second = (facts.things[index] for index in rng.permutation(len(facts.things))[:2])
     writer = CaptionWriter()
-    alike = first.noun == second.noun
-    writer.grounded(with_article(_thing_words(first, rng)), (first.segment,))
+    first_words, second_words = _thing_words(first, rng), _thing_words(second, rng)
+    writer.grounded(with_article(first_words), (first.segment,))
     writer.plain(f" {VERBS[int(rng.integers(len(VERBS)))]} {_relation_words(first, second)} ")
-    noun = _thing_words(second, rng)
-    writer.grounded(f"another {noun}" if alike else with_article(noun), (second.segment,))
+    other = f"another {second_words}" if second_words == first_words else with_article(second_words)
+    writer.grounded(other, (second.segment,))
     if first.place is not None and first.place == second.place:
         _place(writer, first.place, facts)
     writer.plain(".")

@@ -24,7 +24,7 @@ from xsam_backend.scenes.surfaces import (
 Texture = Callable[[np.random.Generator, tuple[int, int]], Picture]
 
 GROUNDS = ("grass", "sand", "snow", "water", "road")
-BACKDROPS = ("mountain", "water", "grass", "sand", "snow")
+BACKDROPS = ("mountain", "mountain", "mountain", "water", "grass", "sand", "snow")
 
 
 def draw_stuff(

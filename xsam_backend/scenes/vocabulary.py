@@ -76,7 +76,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 PATTERN_WORDS: tuple[str, ...] = ("striped", "dotted", "checkered")
 """Surface patterns that have a word. Others (plain, a gradient, a fine grain) are never spoken of."""
 
-NUMBER_WORDS: tuple[str, ...] = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBER_WORDS: tuple[str, ...] = (
+    *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen"),
+)
 
 SIDES: dict[str, tuple[int, int]] = {
     "on the left": (-1, 0),
@@ -110,6 +113,6 @@ def with_article(noun: str) -> str:
 
 
 def counted(count: int, name: str) -> str:
-    """A number of things of one name, in words up to ten: "two boxes", "12 boxes"."""
+    """A number of things of one name, in words up to fifteen: "two boxes", "16 boxes"."""
     number = NUMBER_WORDS[count] if count < len(NUMBER_WORDS) else str(count)
     return f"{number} {name if count == 1 else PLURALS[name]}"
