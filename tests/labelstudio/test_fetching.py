@@ -299,6 +299,11 @@ class TestToken:
         assert [asked.token for asked in label_studio.asked] == ["Token abc"]
         assert label_studio.asked[0].target == "/data/upload/8/im_%C3%A9_1.png"
 
+    def test_anything_is_accepted(self, policy: FetchPolicy, label_studio: WebServer) -> None:
+        """Label Studio 1.23 answers HTTP 406 to a request for image/*."""
+        Downloader(policy).download(label_studio.put("/data/upload/8/a.png", BODY))
+        assert label_studio.asked[0].headers["accept"] == "*/*"
+
     def test_never_to_another_host(self, policy: FetchPolicy, elsewhere: WebServer) -> None:
         url = elsewhere.put("/data/upload/8/a.png", BODY)
         assert Downloader(policy, FixedToken("Token abc")).download(url) == BODY
@@ -381,7 +386,12 @@ class TestStatus:
             (403, "Token abc", "forbids this file .* give the token's user access .* LOCAL_FILES_SERVING_ENABLED"),
             (404, "Token abc", "has no such file .* upload it again or connect the storage"),
             (424, "Token abc", "cannot read the file from its storage .* check the storage's credentials"),
-            (500, "Token abc", "answered HTTP 500 instead of a picture: try again"),
+            (
+                500,
+                "Token abc",
+                "failed on this file .HTTP 500., as it does for uploads that are gone: upload it again",
+            ),
+            (503, "Token abc", "answered HTTP 503 instead of a picture: try again"),
             (206, "Token abc", "answered HTTP 206 instead of a picture"),
         ],
     )

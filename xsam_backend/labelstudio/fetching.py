@@ -143,7 +143,7 @@ class Downloader:
         headers = {
             "Host": address.host_header,
             "User-Agent": "xsam-backend",
-            "Accept": "image/*",
+            "Accept": "*/*",  # Label Studio answers 406 to image/*
             "Accept-Encoding": "identity",
             "Connection": "close",
         }
@@ -280,6 +280,10 @@ _LABEL_STUDIO_STATUS = {
     (424, "any"): (
         "Label Studio cannot read the file from its storage (HTTP 424): check the storage's credentials and that the "
         "file is still there"
+    ),
+    (500, "any"): (
+        "Label Studio failed on this file (HTTP 500), as it does for uploads that are gone: upload it again, or look "
+        "into Label Studio's log"
     ),
 }
 """What to say by (status, what became of the token)."""

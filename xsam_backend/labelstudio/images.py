@@ -16,7 +16,7 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 
 import numpy as np
@@ -46,7 +46,7 @@ class FetchedImage:
         format: JPEG, PNG, WEBP, BMP, GIF or TIFF.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     sha256: str
     size_hw: tuple[int, int]
     format: str
