@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsam_backend.errors import ImageError, PromptError
+from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.image_processor import (
     ImageProcessorConfig,
     frame_masks,
@@ -97,3 +98,9 @@ def test_an_empty_region_is_refused() -> None:
     masks[0, 2, 2] = True
     with pytest.raises(PromptError, match="region 1: expected pixels"):
         frame_regions(masks, 16)
+
+
+def test_the_released_model_expects_the_defaults() -> None:
+    released = XSamConfig.variant("phi3")
+    assert ImageProcessorConfig.of_model(released) == ImageProcessorConfig()
+    assert not ImageProcessorConfig.of_model(released, pad_to_square=False).vision_pad_to_square

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from xsam_backend.errors import ImageError, PromptError
+from xsam_backend.model.config import XSamConfig
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -45,6 +46,20 @@ class ImageProcessorConfig:
     seg_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     seg_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     resample: Literal["bilinear", "bicubic"] = "bilinear"
+
+    @classmethod
+    def of_model(cls, config: XSamConfig, *, pad_to_square: bool = True) -> ImageProcessorConfig:
+        """What a model's encoders expect; training passes ``pad_to_square=False`` to do as the reference did."""
+        return cls(
+            vision_size=config.vision.image_size,
+            vision_mean=config.vision.mean,
+            vision_std=config.vision.std,
+            vision_pad_to_square=pad_to_square,
+            vision_pad_value=config.vision.square_pad_value,
+            seg_size=config.segmentor_encoder.image_size,
+            seg_mean=config.segmentor_encoder.mean,
+            seg_std=config.segmentor_encoder.std,
+        )
 
 
 @dataclass(frozen=True, eq=False)
