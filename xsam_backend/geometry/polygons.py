@@ -1,0 +1,235 @@
+"""Masks -> polygons that keep them, with few vertices, several parts and holes.
+
+Outlines run along the pixels' edges, not through their centres, so nothing shrinks: filling an unsimplified outline
+with ``raster.polygon_to_mask`` gives the mask back exactly, one-pixel and one-pixel-wide masks included. Pixels that
+touch at a corner belong to one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from xsam_backend.geometry.masks import Mask, check_mask, mask_iou
+from xsam_backend.geometry.raster import polygon_to_mask, polygons_to_mask
+
+Polygon = NDArray[np.float64]
+"""(N, 2) xy in px, N >= 3, the last point not repeated."""
+
+_COMPARED_SIDE_PX = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """One part of a mask: its outer ring, clockwise on the screen, and its holes' rings, the other way round."""
+
+    outer: Polygon
+    holes: tuple[Polygon, ...] = ()
+
+    @property
+    def rings(self) -> tuple[Polygon, ...]:
+        """The outer ring, then the holes."""
+        return (self.outer, *self.holes)
+
+    @property
+    def area_px(self) -> float:
+        """Area without the holes."""
+        return sum(signed_area(ring) for ring in self.rings)
+
+    @property
+    def keyhole(self) -> Polygon:
+        """One ring for all: where the outer ring is nearest to a hole it goes there, around it and back again."""
+        if not self.holes:
+            return self.outer
+        tree = cKDTree(self.outer)
+        detours: dict[int, list[Polygon]] = {}
+        for hole in self.holes:
+            distances, nearest = tree.query(hole)
+            enter = int(distances.argmin())
+            leave = int(nearest[enter])
+            around = np.roll(hole, -enter, axis=0)
+            detours.setdefault(leave, []).extend([around, around[:1], self.outer[leave : leave + 1]])
+        pieces: list[Polygon] = []
+        done = 0
+        for leave in sorted(detours):
+            pieces += [self.outer[done : leave + 1], *detours[leave]]
+            done = leave + 1
+        return np.concatenate([*pieces, self.outer[done:]])
+
+
+def mask_to_polygons(mask: Mask, min_iou: float = 0.97, keyholes: bool = True) -> list[Polygon]:
+    """Polygons of a bool (H, W) mask, largest part first; none for an empty mask.
+
+    Together they are the fewest vertices found that still give ``min_iou`` with the mask when filled; specks and
+    pinholes go first if the bound allows it. ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's
+    polygon; without ``keyholes`` holes are filled, and the bound holds for the filled mask.
+
+        mask_to_polygons(np.ones((2, 3), bool)) -> [[[0, 0], [3, 0], [3, 2], [0, 2]]]
+
+    Raises:
+        ValueError: ``min_iou`` is not in 0.5..1, or ``mask`` is no mask.
+    """
+    if not 0.5 <= min_iou <= 1:
+        raise ValueError(f"min_iou: expected 0.5..1, got {min_iou}")
+    size_hw = check_mask(mask).shape[0], mask.shape[1]
+    outlines = trace_outlines(mask)
+    if not keyholes:
+        outlines = [Outline(outline.outer) for outline in outlines]
+        mask = polygons_to_mask([outline.outer for outline in outlines], size_hw)
+    loss = 1 - min_iou
+    for _ in range(6 if loss else 0):
+        polygons = [outline.keyhole for outline in _simplify(outlines, loss)]
+        iou = mask_iou(polygons_to_mask(polygons, size_hw), mask)
+        if iou >= min_iou:
+            return polygons
+        loss *= min(0.9, 0.9 * (1 - min_iou) / (1 - iou))
+    return [outline.keyhole for outline in outlines]
+
+
+def trace_outlines(mask: Mask) -> list[Outline]:
+    """The exact outlines of a bool (H, W) mask along its pixels' edges, largest part first.
+
+    Corners of the mask are where an outline turns. Along each grid line the corners pair up, first with second, third
+    with fourth: those are the straight pieces. Following pieces in turn across and down gives the rings.
+    """
+    framed = np.pad(mask, 1)
+    _, part_of = cv2.connectedComponents(framed.astype(np.uint8), connectivity=8)
+    outers: dict[int, Polygon] = {}
+    holes: dict[int, list[Polygon]] = {}
+    for ring in _rings(framed):
+        # A ring's first corner is its topmost, then leftmost: below right of it an outer ring has a pixel.
+        x, y = ring[0].astype(np.int64)
+        is_outer = bool(framed[y + 1, x + 1])
+        part = int(part_of[y + 1, x + 1] if is_outer else part_of[y, x + 1])
+        ring = ring if (signed_area(ring) > 0) == is_outer else ring[::-1]
+        if is_outer:
+            outers[part] = ring
+        else:
+            holes.setdefault(part, []).append(ring)
+    outlines = [Outline(outer, tuple(holes.get(part, ()))) for part, outer in outers.items()]
+    return sorted(outlines, key=lambda outline: -outline.area_px)
+
+
+def signed_area(ring: Polygon) -> float:
+    """Area in px², positive where the ring runs clockwise on the screen (y down)."""
+    x, y = ring[:, 0], ring[:, 1]
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _rings(framed: Mask) -> Iterator[Polygon]:
+    """Rings of corners of a mask with a clear rim of one pixel; coordinates are those of the mask without the rim."""
+    north_west, north_east = framed[:-1, :-1], framed[:-1, 1:]
+    south_west, south_east = framed[1:, :-1], framed[1:, 1:]
+    odd = north_west ^ north_east ^ south_west ^ south_east
+    # Two pixels that touch in a corner: two turns in one place, listed twice.
+    falling = north_west & south_east & ~north_east & ~south_west
+    rising = north_east & south_west & ~north_west & ~south_east
+    rows, columns = np.nonzero(odd | falling | rising)
+    twice = ~odd[rows, columns]
+    corner = np.repeat(np.arange(len(rows)), 1 + twice)
+    rows, columns = rows[corner], columns[corner]
+    across = _pair(np.arange(len(rows)))
+    # At a double corner the first entry ends the piece from the left, the second starts the one to the right. Which
+    # of them takes the piece from above decides whether the ring stays with its pixel or crosses to the touching one.
+    # Crossing joins the two pixels: for a falling pair (NW, SE) left goes with below, for a rising one with above.
+    second = np.concatenate([[False], corner[1:] == corner[:-1]])
+    rank = np.where(falling[rows, columns], ~second, second)
+    down = _pair(np.lexsort((rank, rows, columns)))
+    yield from _follow(across, down, np.stack([columns, rows], axis=1).astype(np.float64))
+
+
+def _pair(order: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Partner of each corner: in ``order``, neighbours 0 and 1, 2 and 3, ... belong together."""
+    partner = np.empty_like(order)
+    partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
+    return partner
+
+
+def _follow(across: NDArray[np.intp], down: NDArray[np.intp], points: Polygon) -> Iterator[Polygon]:
+    next_across, next_down = across.tolist(), down.tolist()
+    seen = bytearray(len(points))
+    for start in range(len(points)):
+        if seen[start]:
+            continue
+        ring, here = [], start
+        while not seen[here]:
+            turn = next_across[here]
+            seen[here] = seen[turn] = 1
+            ring += [here, turn]
+            here = next_down[turn]
+        yield points[ring]
+
+
+def _simplify(outlines: list[Outline], loss: float) -> list[Outline]:
+    """Outlines with fewer vertices. About ``loss`` of the mask's area may change, shared out by the rings' lengths.
+
+    A ring never changes by more than the root of ``loss`` of its own area, so a small part beside a large one keeps
+    its shape.
+    """
+    area = sum(outline.area_px for outline in outlines)
+    kept = _without_specks(outlines, loss / 2 * area)
+    budget = loss * area - (area - sum(outline.area_px for outline in kept))
+    length = sum(_length(ring) for outline in kept for ring in outline.rings)
+
+    def simpler(ring: Polygon) -> Polygon:
+        share = budget * _length(ring) / length
+        return _simplify_ring(ring, min(share, abs(signed_area(ring)) * loss**0.5))
+
+    return [Outline(simpler(outline.outer), tuple(simpler(hole) for hole in outline.holes)) for outline in kept]
+
+
+def _without_specks(outlines: list[Outline], budget_px: float) -> list[Outline]:
+    """Leave out the smallest parts and holes, together at most ``budget_px``; never the first part."""
+    parts = [(outline.area_px, index, -1) for index, outline in enumerate(outlines) if index]
+    holes = [
+        (-signed_area(hole), index, number)
+        for index, outline in enumerate(outlines)
+        for number, hole in enumerate(outline.holes)
+    ]
+    dropped = set()
+    for size, index, number in sorted(parts + holes):
+        budget_px -= size
+        if budget_px < 0:
+            break
+        dropped.add((index, number))
+    return [
+        Outline(outline.outer, tuple(hole for n, hole in enumerate(outline.holes) if (index, n) not in dropped))
+        for index, outline in enumerate(outlines)
+        if (index, -1) not in dropped
+    ]
+
+
+def _simplify_ring(ring: Polygon, budget_px: float) -> Polygon:
+    """The ring with the largest Douglas-Peucker tolerance at which at most ``budget_px`` change sides.
+
+    Large rings are compared at a smaller scale; the caller looks at the whole mask at full size afterwards.
+    """
+    if len(ring) <= 4 or (budget_px < 1 and len(ring) <= 12):
+        return ring
+    corner = ring.min(axis=0)
+    local = ring - corner
+    scale = min(1.0, _COMPARED_SIDE_PX / float(local.max()))
+    width, height = (int(side) for side in np.ceil(local.max(axis=0) * scale))
+    target = polygon_to_mask(local * scale, (height, width))
+    best, lower, upper = local, 0.0, float(np.sqrt(abs(signed_area(ring))))
+    for _ in range(10):
+        tolerance = (lower + upper) / 2
+        simple = cv2.approxPolyDP(local.astype(np.float32), tolerance, True)[:, 0].astype(np.float64)
+        changed = np.inf
+        if len(simple) > 2:
+            changed = np.count_nonzero(polygon_to_mask(simple * scale, (height, width)) ^ target) / scale**2
+        if changed <= budget_px:
+            best, lower = simple, tolerance
+        else:
+            upper = tolerance
+    simplified: Polygon = best + corner
+    return simplified
+
+
+def _length(ring: Polygon) -> float:
+    return float(np.abs(ring - np.roll(ring, -1, axis=0)).sum())

@@ -1,0 +1,176 @@
+"""Shapes in pixels -> masks. One rule everywhere: a pixel belongs to a shape if its centre lies inside.
+
+Pixel (column c, row r) covers c <= x < c + 1, r <= y < r + 1; its centre is (c + 0.5, r + 0.5). Shapes may reach
+beyond the picture. A shape so small or thin that it holds no centre marks the pixels that its outline passes through,
+as far as they are in the picture: what somebody drew never vanishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+
+from xsam_backend.geometry.boxes import rotated_corners
+from xsam_backend.geometry.masks import Mask
+
+MAX_COORDINATE = 1e6
+"""Shapes further out than this are refused: their numbers are a mistake."""
+
+MAX_CROSSINGS = 50_000_000
+"""A bound on the work for one polygon: times an outline may cross a row of pixels."""
+
+
+def polygon_to_mask(polygon: ArrayLike, size_hw: tuple[int, int]) -> Mask:
+    """bool (H, W) of an (N, 2) xy polygon in px, closed or not.
+
+    Filled by the non-zero rule, as a browser fills it: a keyhole polygon (the inner ring runs the other way) has its
+    hole, a ring that crosses itself has none.
+
+    Raises:
+        ValueError: not (N, 2) with N >= 3, not finite, far outside any picture, or absurdly intricate.
+    """
+    return polygons_to_mask([polygon], size_hw)
+
+
+def polygons_to_mask(polygons: Sequence[ArrayLike], size_hw: tuple[int, int]) -> Mask:
+    """bool (H, W): all the polygons together (their union), each as ``polygon_to_mask`` has it."""
+    mask = np.zeros(size_hw, np.bool_)
+    for polygon in polygons:
+        ring = _check_points(polygon, least=3)
+        if not _fill_rings([ring], mask):
+            _mark_line(np.concatenate([ring, ring[:1]]), mask)
+    return mask
+
+
+def box_to_mask(
+    x_px: float, y_px: float, width_px: float, height_px: float, size_hw: tuple[int, int], rotation_deg: float = 0.0
+) -> Mask:
+    """bool (H, W) of a rectangle, turned clockwise about its corner (x, y)."""
+    return polygon_to_mask(rotated_corners([x_px, y_px, width_px, height_px], rotation_deg), size_hw)
+
+
+def disc_to_mask(x_px: float, y_px: float, radius_px: float, size_hw: tuple[int, int]) -> Mask:
+    """bool (H, W): pixels whose centre is at most ``radius_px`` from (x, y); at least the pixel that holds it."""
+    return ellipse_to_mask(x_px, y_px, radius_px, radius_px, size_hw)
+
+
+def ellipse_to_mask(
+    x_px: float,
+    y_px: float,
+    radius_x_px: float,
+    radius_y_px: float,
+    size_hw: tuple[int, int],
+    rotation_deg: float = 0.0,
+) -> Mask:
+    """bool (H, W) of an ellipse, turned clockwise about its centre (x, y); at least the pixel that holds the centre.
+
+    Raises:
+        ValueError: a number is not finite or far outside any picture, or a radius is negative.
+    """
+    _check_points([[x_px, y_px], [radius_x_px, radius_y_px], [rotation_deg, 0.0]], least=3)
+    if radius_x_px < 0 or radius_y_px < 0:
+        raise ValueError(f"expected radii of 0 or more, got {radius_x_px:g} and {radius_y_px:g}")
+    mask = np.zeros(size_hw, np.bool_)
+    reach = max(radius_x_px, radius_y_px)
+    rows, columns = _window(np.array([[x_px - reach, y_px - reach], [x_px + reach, y_px + reach]]), size_hw)
+    dx = np.arange(columns.start, columns.stop)[None, :] + 0.5 - x_px
+    dy = np.arange(rows.start, rows.stop)[:, None] + 0.5 - y_px
+    cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
+    along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
+    if min(radius_x_px, radius_y_px) > 0:
+        mask[rows, columns] = (along / radius_x_px) ** 2 + (across / radius_y_px) ** 2 <= 1
+    _mark_line(np.array([[x_px, y_px]]), mask)
+    return mask
+
+
+def stroke_to_mask(points: ArrayLike, width_px: float, size_hw: tuple[int, int]) -> Mask:
+    """bool (H, W) of a line through (N, 2) xy points, ``width_px`` wide with round ends; a thin one stays connected.
+
+    Raises:
+        ValueError: not (N, 2), not finite, far outside any picture, or a negative width.
+    """
+    line = _check_points(points, least=1)
+    if not 0 <= width_px <= MAX_COORDINATE:
+        raise ValueError(f"expected a stroke width of 0 or more pixels, got {width_px}")
+    mask = np.zeros(size_hw, np.bool_)
+    path = shapely.LineString(line) if len(line) > 1 else shapely.Point(line[0])
+    area = path.buffer(width_px / 2)
+    if not area.is_empty:
+        rings = [np.asarray(ring.coords) for ring in (area.exterior, *area.interiors)]
+        _fill_rings([rings[0]] + [ring[::-1] if _turns_alike(ring, rings[0]) else ring for ring in rings[1:]], mask)
+    _mark_line(line, mask)
+    return mask
+
+
+def _fill_rings(rings: Sequence[NDArray[np.float64]], mask: Mask) -> bool:
+    """Set the pixels whose centre has a non-zero winding number in all the rings together; False if there is none.
+
+    Each edge is cut with the pixel rows' centre lines that it crosses; from there to the right the winding number
+    changes by one. Edges are always computed upwards-down, so the two passes over a keyhole's bridge cancel exactly.
+    """
+    rows, columns = _window(np.concatenate(rings), mask.shape)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if height <= 0 or width <= 0:
+        return False
+    starts = np.concatenate(rings)
+    ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+    turn = np.where(starts[:, 1] <= ends[:, 1], 1, -1)
+    upper = np.where(turn[:, None] > 0, starts, ends)
+    lower = np.where(turn[:, None] > 0, ends, starts)
+    first = np.clip(np.ceil(upper[:, 1] - 0.5), rows.start, rows.stop).astype(np.int64)
+    last = np.clip(np.ceil(lower[:, 1] - 0.5), rows.start, rows.stop).astype(np.int64)
+    crossings = last - first
+    if crossings.sum() > MAX_CROSSINGS:
+        raise ValueError(f"a polygon that crosses {crossings.sum()} pixel rows in all is too intricate to fill")
+    edge = np.repeat(np.arange(len(starts)), crossings)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(crossings) - crossings, crossings) + first[edge]
+    slope = np.divide(
+        lower[:, 0] - upper[:, 0], lower[:, 1] - upper[:, 1], out=np.zeros(len(starts)), where=crossings > 0
+    )
+    x = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * slope[edge]
+    column = np.clip(np.ceil(x - 0.5), columns.start, columns.stop).astype(np.int64) - columns.start
+    change = np.zeros((height, width + 1), np.int32)
+    np.add.at(change, (row - rows.start, column), turn[edge])
+    inside = np.cumsum(change, axis=1, out=change)[:, :-1] != 0
+    mask[rows, columns] |= inside
+    return bool(inside.any())
+
+
+def _mark_line(line: NDArray[np.float64], mask: Mask) -> None:
+    """Set the pixels that a line of (N, 2) points passes, sampled so that neighbours stay 8-connected."""
+    steps = np.ceil(np.abs(np.diff(line, axis=0)).max(axis=1, initial=0.0) * 2).astype(np.int64) + 1
+    pieces = [
+        np.linspace(start, end, count, endpoint=False)
+        for start, end, count in zip(line[:-1], line[1:], steps, strict=True)
+    ]
+    points = np.floor(np.concatenate([*pieces, line[-1:]])).astype(np.int64)
+    # A point on the picture's right or lower edge belongs to the last pixel.
+    height, width = mask.shape
+    points[:, 0] -= points[:, 0] == width
+    points[:, 1] -= points[:, 1] == height
+    inside = (points >= 0).all(axis=1) & (points[:, 0] < width) & (points[:, 1] < height)
+    mask[points[inside, 1], points[inside, 0]] = True
+
+
+def _window(points: NDArray[np.float64], size_hw: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the picture that can hold anything of a shape with these extreme points."""
+    low, high = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
+    x0, y0 = (int(value) for value in np.clip(low, 0, [size_hw[1], size_hw[0]]))
+    x1, y1 = (int(value) for value in np.clip(high, 0, [size_hw[1], size_hw[0]]))
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _turns_alike(ring: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    return bool(shapely.is_ccw(shapely.LinearRing(ring)) == shapely.is_ccw(shapely.LinearRing(other)))
+
+
+def _check_points(points: ArrayLike, least: int) -> NDArray[np.float64]:
+    array = np.asarray(points, np.float64)
+    if array.ndim != 2 or array.shape[1] != 2 or len(array) < least:
+        raise ValueError(f"expected at least {least} points as (N, 2), got shape {array.shape}")
+    if not np.isfinite(array).all() or np.abs(array).max() > MAX_COORDINATE:
+        raise ValueError(f"expected finite coordinates within {MAX_COORDINATE:g} px of the picture")
+    return array
