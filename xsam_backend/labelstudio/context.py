@@ -1,0 +1,300 @@
+"""What is asked: an interactive context -> questions about one picture; a label config -> questions for a batch.
+
+Rules for a context (Label Studio 1.23 sends the pending regions of one type and label; other clients may mix):
+
+* The last region decides which picture is meant (``to_name``, ``item_index``); regions of others are left out. The
+  last positive region decides the label; positive regions with another label are left out, negative clicks never are.
+* Clicks and strokes (brush, bitmask) together hint at one object. Each outline (rectangle, polygon, ellipse) is an
+  object of its own. With outlines, a click or stroke joins the outline it lies in, or the only one; those in none
+  make one more object. Negative clicks go with every object.
+* A TextArea as last region: each phrase, parted by comma, semicolon or line, is one thing to look for, all over the
+  picture. A text that ends in "?" is a question to reason about. The label is the one that the phrase names, else the
+  output's only label, else none: then the phrase itself travels with the region.
+* ``model_task`` on the control that prompts overrides the task: intseg, vgdseg for drawn prompts (vgdseg: everything
+  that looks like the marked); ovseg, genseg, refseg, reaseg, gcgseg, imgconv for texts. refseg takes a text whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xsam_backend.errors import LabelConfigError, PromptError
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_mask, region_texts
+from xsam_backend.labelstudio.tags import ControlTag, clean_phrase
+from xsam_backend.prompts import Category, Prompt, Region, Task
+
+MAX_REGIONS = 200
+MAX_PHRASES = 50
+MAX_PHRASE_CHARACTERS = 500
+
+_OUTLINES = frozenset({"rectangle", "polygon", "ellipse"})
+_DRAWN_TASKS = (Task.INTERACTIVE, Task.VGD)
+_TEXT_TASKS = (Task.OPEN_VOCABULARY, Task.GENERIC, Task.REFERRING, Task.REASONING, Task.GCG, Task.CONVERSATION)
+_BATCH_TASKS = (Task.GENERIC, Task.OPEN_VOCABULARY, Task.REFERRING, Task.REASONING, Task.GCG)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and the control tag that its instances are written to."""
+
+    prompt: Prompt
+    control: ControlTag
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which of a task's pictures a context is about, and the regions on it. ``item_index``: None outside of lists."""
+
+    to_name: str
+    item_index: int | None
+    regions: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class InteractiveRequest:
+    """What an interactive context asks.
+
+    Attributes:
+        questions: in the order drawn; none for an empty context.
+        to_name: the picture asked about; every returned region repeats it.
+        item_index: its place in a list of pictures, repeated on every returned region; None outside of lists.
+        label: the label the annotator has chosen, as the prompting control names it; None without.
+    """
+
+    questions: tuple[Question, ...]
+    to_name: str
+    item_index: int | None = None
+    label: str | None = None
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The questions' prompts."""
+        return tuple(question.prompt for question in self.questions)
+
+
+def context_target(config: LabelConfig, context: Mapping[str, Any] | None) -> Target:
+    """Which picture to fetch for a context; no pixels are needed yet. An empty context means the first picture.
+
+    Raises:
+        PromptError: the context is not ``{"result": [regions]}``, or an item_index is no whole number.
+        LabelConfigError: the picture is not in the config.
+    """
+    regions = _regions(context)
+    if not regions:
+        return Target(config.image().name, None, ())
+    last = regions[-1]
+    to_name, item_index = _place(config, last)
+    return Target(to_name, item_index, tuple(r for r in regions if _place(config, r) == (to_name, item_index)))
+
+
+def interactive_request(
+    config: LabelConfig, context: Mapping[str, Any] | None, size_hw: tuple[int, int]
+) -> InteractiveRequest:
+    """The questions in a context about a picture of (height, width), by the rules at the top of this file.
+
+    Raises:
+        PromptError: a region that cannot be read, only negative clicks, an empty or endless text.
+        LabelConfigError: no output, a label that no output has, or a ``model_task`` that does not fit the prompt.
+    """
+    target = context_target(config, context)
+    if not target.regions:
+        return InteractiveRequest((), target.to_name)
+    if geometry_of(target.regions[-1]) == "textarea":
+        questions, label = _text_questions(config, target), None
+    else:
+        questions, label = _drawn_questions(config, target, size_hw)
+    return InteractiveRequest(questions, target.to_name, target.item_index, label)
+
+
+def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
+    """What to look for on a picture that nobody has touched: for each output, its own labels.
+
+    The task is the output's ``model_task``, generic segmentation without one. Referring and reasoning ask once for
+    each phrase. Outputs without labels have nothing to look for and are left out.
+
+    Raises:
+        LabelConfigError: no output, none with labels, or a ``model_task`` that needs a drawn prompt.
+    """
+    questions: list[Question] = []
+    for control in config.outputs_on():
+        task = _task(control, _BATCH_TASKS, "a picture that nobody has touched", Task.GENERIC)
+        threshold = control.options.score_threshold
+        if task is Task.GCG:
+            questions.append(Question(Prompt(task, score_threshold=threshold), control))
+        elif task in (Task.REFERRING, Task.REASONING):
+            questions += [
+                Question(Prompt(task, phrase=one.phrase, label=one.label, score_threshold=threshold), control)
+                for one in control.categories
+            ]
+        elif control.categories:
+            questions.append(
+                Question(Prompt(task, categories=control.categories, score_threshold=threshold), control)
+            )
+    if not questions:
+        raise LabelConfigError(
+            'no output control has labels, so there is nothing to look for: add <Label value="..."/> to '
+            + ", ".join(f"{control.tag} '{control.name}'" for control in config.outputs)
+        )
+    return tuple(questions)
+
+
+def _regions(context: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    if context is None:
+        return []
+    regions = context.get("result", []) if isinstance(context, Mapping) else None
+    if not isinstance(regions, list) or not all(isinstance(region, Mapping) for region in regions):
+        raise PromptError('expected the context to be {"result": [regions]}, each region an object')
+    if len(regions) > MAX_REGIONS:
+        raise PromptError(
+            f"the context has {len(regions)} regions, at most {MAX_REGIONS} are read: accept some first"
+        )
+    return regions
+
+
+def _place(config: LabelConfig, region: Mapping[str, Any]) -> tuple[str, int | None]:
+    """(to_name, item_index) of a region. A region without to_name is taken to be on the only picture."""
+    name = region.get("to_name")
+    if name is not None and not isinstance(name, str):
+        raise PromptError(f"region '{region.get('id', '?')}': expected to_name to be a text, got {name!r}")
+    item_index = region.get("item_index")
+    if item_index is not None and (isinstance(item_index, bool) or not isinstance(item_index, int) or item_index < 0):
+        raise PromptError(f"region '{region.get('id', '?')}': expected item_index 0, 1, ..., got {item_index!r}")
+    return config.image(name).name, item_index
+
+
+def _prompting_control(config: LabelConfig, region: Mapping[str, Any]) -> ControlTag | None:
+    name = region.get("from_name")
+    return next((control for control in config.controls if control.name == name), None)
+
+
+def _task(control: ControlTag | None, fitting: Sequence[Task], asked: str, default: Task) -> Task:
+    task = control.options.task if control else None
+    if control is None or task is None:
+        return default
+    if task not in fitting:
+        raise LabelConfigError(
+            f"{control.tag} '{control.name}': model_task=\"{task}\" does not fit {asked}, expected one of "
+            f"{', '.join(one.value for one in fitting)}: change or remove it"
+        )
+    return task
+
+
+def _drawn_questions(
+    config: LabelConfig, target: Target, size_hw: tuple[int, int]
+) -> tuple[tuple[Question, ...], str | None]:
+    drawn = [region for region in target.regions if geometry_of(region) != "textarea"]
+    positive = [region for region in drawn if region.get("is_positive") is not False]
+    if not positive:
+        raise PromptError("all clicks are negative: click on the object itself first, without Alt")
+    last = positive[-1]
+    chosen = region_labels(last)
+    asking = _prompting_control(config, last)
+    task = _task(asking, _DRAWN_TASKS, "a click, box or stroke", Task.INTERACTIVE)
+    output, label = config.output_for(chosen[0] if chosen else None, target.to_name)
+    threshold = _threshold(asking, output)
+
+    same = [region for region in positive if region_labels(region) == chosen]
+    negative = [read_region(region, size_hw) for region in drawn if region.get("is_positive") is False]
+    shapes = [(read_region(region, size_hw), geometry_of(region) in _OUTLINES) for region in same]
+    if task is Task.VGD:
+        if negative:
+            raise PromptError("vgdseg knows no negative clicks: remove them, or take model_task away")
+        exemplars = tuple(shape for shape, _ in shapes)
+        categories = (Category(clean_phrase(label), label),) * len(exemplars) if label else ()
+        prompts = [Prompt(task, exemplars, categories, label=label, score_threshold=threshold)]
+    else:
+        prompts = [
+            Prompt(task, (*regions, *negative), label=label, score_threshold=threshold)
+            for regions in _objects(shapes, size_hw)
+        ]
+    return tuple(Question(prompt, output) for prompt in prompts), chosen[0] if chosen else None
+
+
+def _objects(shapes: Sequence[tuple[Region, bool]], size_hw: tuple[int, int]) -> list[list[Region]]:
+    """Group the hints by the object they are about. Each shape comes with whether it is an outline."""
+    outlines = [[shape] for shape, is_outline in shapes if is_outline]
+    loose: list[Region] = []
+    for hint in (shape for shape, is_outline in shapes if not is_outline):
+        inside = [group for group in outlines if len(outlines) == 1 or _overlap(hint, group[0], size_hw)]
+        (inside[0] if inside else loose).append(hint)
+    return [*outlines, loose] if loose else outlines
+
+
+def _overlap(hint: Region, outline: Region, size_hw: tuple[int, int]) -> bool:
+    return bool((region_mask(hint, size_hw) & region_mask(outline, size_hw)).any())
+
+
+def _text_questions(config: LabelConfig, target: Target) -> tuple[Question, ...]:
+    areas = [region for region in target.regions if geometry_of(region) == "textarea"]
+    texts = [text.strip() for region in areas for text in region_texts(region) if text.strip()]
+    if not texts:
+        raise PromptError("the text prompt is empty: write what to look for")
+    if any(len(text) > MAX_PHRASE_CHARACTERS for text in texts):
+        raise PromptError(f"a text prompt may have {MAX_PHRASE_CHARACTERS} characters: write a shorter one")
+    asking = _prompting_control(config, areas[-1])
+    questions = [text for text in texts if text.endswith("?")]
+    phrases = [text for text in texts if not text.endswith("?")]
+    prompts: list[Question] = []
+    if questions:
+        task = _task(asking, _TEXT_TASKS, "a text", Task.REASONING)
+        prompts += _ask_texts(config, target.to_name, asking, task, questions)
+    if phrases:
+        task = _task(asking, _TEXT_TASKS, "a text", Task.OPEN_VOCABULARY)
+        prompts += _ask_texts(config, target.to_name, asking, task, phrases)
+    return tuple(prompts)
+
+
+def _ask_texts(
+    config: LabelConfig, to_name: str, asking: ControlTag | None, task: Task, texts: Sequence[str]
+) -> list[Question]:
+    """The questions that texts put as one task. Phrases with labels of different outputs are asked separately."""
+    if task in (Task.OPEN_VOCABULARY, Task.GENERIC):
+        texts = [phrase.strip() for text in texts for phrase in re.split(r"[,;\n]", text) if phrase.strip()]
+    texts = list(dict.fromkeys(texts))
+    if not texts or len(texts) > MAX_PHRASES:
+        raise PromptError(f"the text prompt has {len(texts)} phrases, expected 1 to {MAX_PHRASES}")
+    if task is Task.GCG:
+        output = config.outputs_on(to_name)[0]
+        return [Question(Prompt(task, score_threshold=_threshold(asking, output)), output)]
+    placed = [(text, *_label_of_phrase(config, to_name, text)) for text in texts]
+    if task in (Task.OPEN_VOCABULARY, Task.GENERIC):
+        outputs = list(dict.fromkeys(output for _, output, _ in placed))
+        return [
+            Question(
+                Prompt(
+                    task,
+                    categories=tuple(
+                        Category(clean_phrase(text), label or text)
+                        for text, owner, label in placed
+                        if owner == output
+                    ),
+                    score_threshold=_threshold(asking, output),
+                ),
+                output,
+            )
+            for output in outputs
+        ]
+    return [
+        Question(Prompt(task, phrase=text, label=label, score_threshold=_threshold(asking, output)), output)
+        for text, output, label in placed
+    ]
+
+
+def _label_of_phrase(config: LabelConfig, to_name: str, phrase: str) -> tuple[ControlTag, str | None]:
+    """The output whose label the phrase names, and that label; else the best output and its only label, if one."""
+    outputs = config.outputs_on(to_name)
+    for output in outputs:
+        if not output.has_dynamic_labels and (label := output.find_label(phrase)) is not None:
+            return output, label
+    return outputs[0], outputs[0].only_label
+
+
+def _threshold(asking: ControlTag | None, output: ControlTag) -> float | None:
+    """The prompting control's own threshold, else the output's."""
+    if asking is not None and asking.options.score_threshold is not None:
+        return asking.options.score_threshold
+    return output.options.score_threshold

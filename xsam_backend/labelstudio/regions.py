@@ -1,0 +1,231 @@
+"""One region of Label Studio, as it comes in a context or an annotation -> a shape in pixels.
+
+Values are per cent of the picture as the browser shows it; pixels are those of the picture that we hold, (height,
+width) in ``size_hw``. A brush or bitmask made for another size of the same picture is scaled (nearest pixel).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from xsam_backend.errors import PromptError
+from xsam_backend.geometry import raster
+from xsam_backend.geometry.boxes import pct_to_px
+from xsam_backend.geometry.masks import Mask
+from xsam_backend.geometry.rle import brush_rle_to_mask
+from xsam_backend.prompts import Box, MaskRegion, Point, Region
+
+MAX_MASK_PX = 100_000_000
+"""Largest brush or bitmask that is unpacked."""
+
+_SLACK_PCT = 1.0
+"""How far outside the picture a click may lie (a rounded rim); it is moved onto the rim."""
+
+_FAR_PCT = 1000.0
+"""Numbers beyond this are a mistake, not a shape that reaches over the rim."""
+
+_OPAQUE = 128
+
+
+def region_labels(region: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels a region carries: ``value[type]``, or ``value["labels"]``; none for plain tags."""
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        return ()
+    for key in (region.get("type"), "labels"):
+        labels = value.get(key) if isinstance(key, str) and key.endswith("labels") else None
+        if isinstance(labels, Sequence) and not isinstance(labels, str) and labels:
+            return tuple(label for label in labels if isinstance(label, str) and label)
+    return ()
+
+
+def region_texts(region: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts of a TextArea region.
+
+    Raises:
+        PromptError: ``value.text`` is neither a text nor a list of texts.
+    """
+    texts = _value(region).get("text")
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise PromptError(f"{_name(region)}: expected value.text to be a list of texts, got {type(texts).__name__}")
+    return tuple(texts)
+
+
+def geometry_of(region: Mapping[str, Any]) -> str:
+    """What a region draws: its ``type`` without "labels": "polygon", "keypoint", "textarea", "choices"..."""
+    kind = region.get("type")
+    return kind.lower().removesuffix("labels") if isinstance(kind, str) else ""
+
+
+def read_region(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Region:
+    """The shape of one drawn region in a picture of (height, width).
+
+    Keypoints become points (negative where ``is_positive`` is false), rectangles boxes, everything else masks.
+
+    Raises:
+        PromptError: an unknown type; numbers that are missing, not finite or out of range; a shape outside the
+            picture; a brush or bitmask that cannot be unpacked.
+    """
+    geometry = geometry_of(region)
+    if geometry not in _READERS:
+        raise PromptError(
+            f"{_name(region)}: type {region.get('type')!r} draws nothing that can be asked about; expected one of "
+            f"{', '.join(sorted(_READERS))}, each also with 'labels' at its end"
+        )
+    try:
+        return _READERS[geometry](region, size_hw)
+    except ValueError as error:
+        raise PromptError(f"{_name(region)}: {error}") from error
+
+
+def region_mask(shape: Region, size_hw: tuple[int, int]) -> Mask:
+    """bool (H, W) of a shape: a box filled, a point as its one pixel."""
+    if isinstance(shape, MaskRegion):
+        return shape.mask
+    if isinstance(shape, Box):
+        return raster.box_to_mask(
+            shape.x_px, shape.y_px, shape.width_px, shape.height_px, size_hw, shape.rotation_deg
+        )
+    return raster.disc_to_mask(shape.x_px, shape.y_px, 0.0, size_hw)
+
+
+def _read_keypoint(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Point:
+    x_pct, y_pct = (_number(region, key) for key in ("x", "y"))
+    for key, pct in (("x", x_pct), ("y", y_pct)):
+        if not -_SLACK_PCT <= pct <= 100 + _SLACK_PCT:
+            raise ValueError(f"the click's {key} is {pct:g} per cent, expected 0 to 100: click on the picture")
+    x_px, y_px = pct_to_px(np.clip([x_pct, y_pct], 0.0, 100.0), size_hw).tolist()
+    return Point(x_px, y_px, positive=region.get("is_positive") is not False)
+
+
+def _read_rectangle(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Box:
+    x, y, width, height = (_number(region, key) for key in ("x", "y", "width", "height"))
+    rotation = _number(region, "rotation", 0.0)
+    if width <= 0 or height <= 0:
+        raise ValueError(f"the box is {width:g} x {height:g} per cent: draw one with an area")
+    if rotation % 360 == 0:
+        x0, y0 = max(x, 0.0), max(y, 0.0)
+        width, height, x, y = min(x + width, 100.0) - x0, min(y + height, 100.0) - y0, x0, y0
+        if width <= 0 or height <= 0:
+            raise ValueError("the box lies outside the picture: draw it on the picture")
+    x_px, y_px, width_px, height_px = pct_to_px([x, y, width, height], size_hw).tolist()
+    box = Box(x_px, y_px, width_px, height_px, rotation % 360)
+    if box.rotation_deg and not region_mask(box, size_hw).any():
+        raise ValueError("the turned box lies outside the picture: draw it on the picture")
+    return box
+
+
+def _read_polygon(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+    points = _value(region).get("points")
+    if not isinstance(points, list) or len(points) < 3:
+        raise ValueError("expected value.points with at least three [x, y]")
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("expected value.points to hold pairs of numbers") from error
+    if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all() or np.abs(array).max() > _FAR_PCT:
+        raise ValueError("expected value.points to hold pairs of finite numbers in per cent")
+    return _mask_region(raster.polygon_to_mask(pct_to_px(array, size_hw), size_hw))
+
+
+def _read_ellipse(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+    x, y, radius_x, radius_y = (_number(region, key) for key in ("x", "y", "radiusX", "radiusY"))
+    x_px, y_px, radius_x_px, radius_y_px = pct_to_px([x, y, radius_x, radius_y], size_hw).tolist()
+    rotation = _number(region, "rotation", 0.0)
+    return _mask_region(raster.ellipse_to_mask(x_px, y_px, radius_x_px, radius_y_px, size_hw, rotation))
+
+
+def _read_brush(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+    value = _value(region)
+    rle = value.get("rle")
+    if value.get("format", "rle") != "rle" or not isinstance(rle, list) or not rle:
+        raise ValueError("expected value.rle, a list of bytes, with value.format 'rle'")
+    return _mask_region(_resize(brush_rle_to_mask(rle, _drawn_size_hw(region, size_hw)), size_hw))
+
+
+def _read_bitmask(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+    url = _value(region).get("imageDataURL")
+    if not isinstance(url, str) or not url.startswith("data:image/png;base64,"):
+        raise ValueError("expected value.imageDataURL to begin with 'data:image/png;base64,'")
+    try:
+        data = base64.b64decode(url.partition(",")[2], validate=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as png:
+                _check_size(png.height, png.width)
+                # Only alpha counts, as in the editor: a PNG without alpha paints the whole picture.
+                alpha = np.asarray(png.convert("RGBA").getchannel("A"))
+    except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"value.imageDataURL holds no readable PNG ({error})") from error
+    return _mask_region(_resize(alpha >= _OPAQUE, size_hw))
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, int]], Region]] = {
+    "keypoint": _read_keypoint,
+    "rectangle": _read_rectangle,
+    "polygon": _read_polygon,
+    "ellipse": _read_ellipse,
+    "brush": _read_brush,
+    "bitmask": _read_bitmask,
+}
+
+
+def _mask_region(mask: Mask) -> MaskRegion:
+    if not mask.any():
+        raise ValueError("the shape covers no pixel of the picture: draw it on the picture")
+    return MaskRegion(mask)
+
+
+def _drawn_size_hw(region: Mapping[str, Any], size_hw: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the picture that a brush was drawn on: ``original_*``, else the picture we hold."""
+    height, width = region.get("original_height"), region.get("original_width")
+    if height is None or width is None:
+        return size_hw
+    for side in (height, width):
+        if isinstance(side, bool) or not isinstance(side, int) or side <= 0:
+            raise ValueError(f"original_width x original_height is {width!r} x {height!r}, expected whole numbers")
+    _check_size(height, width)
+    return height, width
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MAX_MASK_PX:
+        raise ValueError(f"a mask of {width} x {height} pixels is larger than {MAX_MASK_PX} pixels")
+
+
+def _resize(mask: Mask, size_hw: tuple[int, int]) -> Mask:
+    if mask.shape == size_hw:
+        return mask
+    resized = cv2.resize(mask.astype(np.uint8), (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, np.bool_)
+
+
+def _number(region: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    number = _value(region).get(key, default)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise ValueError(f"expected value.{key} to be a finite number, got {number!r}")
+    if abs(number) > _FAR_PCT:
+        raise ValueError(f"value.{key} is {number:g}, expected per cent of the picture, 0 to 100")
+    return float(number)
+
+
+def _value(region: Mapping[str, Any]) -> Mapping[str, Any]:
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        raise PromptError(f"{_name(region)}: expected an object as 'value', got {type(value).__name__}")
+    return value
+
+
+def _name(region: Mapping[str, Any]) -> str:
+    return f"region '{region.get('id', '?')}'"

@@ -1,0 +1,229 @@
+"""Instances -> regions as Label Studio shows and keeps them, and the prediction around them.
+
+One writer for each shape, in one table. Every region has a new id (an id seen before would replace the region that
+was accepted under it), the picture's size, a score in 0..1, and only JSON-native values.
+
+What is lost: brush, bitmask and exact polygons (``model_polygon_iou="1"``) keep every pixel. Polygons keep the stated
+IoU, holes as keyholes, parts as regions of their own below the largest. Rectangles, ellipses and keypoints keep only
+their shape.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from xsam_backend.errors import LabelConfigError
+from xsam_backend.geometry.boxes import mask_to_rotated_rectangle, px_to_pct
+from xsam_backend.geometry.masks import Mask, interior_point, mask_to_box_xyxy
+from xsam_backend.geometry.polygons import mask_to_polygons
+from xsam_backend.geometry.rle import mask_to_brush_rle
+from xsam_backend.instances import Instances
+from xsam_backend.labelstudio.tags import ControlOptions, ControlTag
+
+RegionDict = dict[str, Any]
+
+MAX_PARTS = 100
+"""Polygons written for one instance at most, the largest; more would freeze the editor, and are specks."""
+
+KEYPOINT_WIDTH_PCT = 0.5
+"""How large a keypoint is drawn; Label Studio shows none without a width."""
+
+_DIGITS = 5
+"""Per cent are rounded so: 0.0005 pixels in a picture of 10,000."""
+
+
+def write_regions(instances: Instances, control: ControlTag, item_index: int | None = None) -> list[RegionDict]:
+    """The regions of ``instances`` for one output control, in order. Empty masks make no region.
+
+    A label that the control does not have (the phrase of a text prompt) is not put on the region as its label; it
+    goes into ``meta.text``, where the annotator reads it.
+
+    Args:
+        instances: in the displayed picture's own size.
+        control: an output of the label config.
+        item_index: of the picture in a list of pictures; None outside of lists.
+
+    Raises:
+        LabelConfigError: the control cannot hold regions.
+    """
+    if control.geometry not in WRITERS:
+        raise LabelConfigError(
+            f"{control.tag} '{control.name}' cannot hold masks: expected one of {', '.join(WRITERS)} as output"
+        )
+    regions: list[RegionDict] = []
+    for mask, score, label in zip(instances.masks, instances.scores, instances.labels, strict=True):
+        if mask.any():
+            values = WRITERS[control.geometry](mask, control.options)
+            regions += _instance_regions(values, mask.shape, float(score), label, control, item_index)
+    return regions
+
+
+def write_text(text: str, control: ControlTag, item_index: int | None = None) -> RegionDict:
+    """A TextArea region: a caption or an answer in words.
+
+    Raises:
+        LabelConfigError: the control is no TextArea.
+    """
+    if control.geometry != "text":
+        raise LabelConfigError(f"{control.tag} '{control.name}' cannot hold text: expected a TextArea")
+    region: RegionDict = {
+        "id": new_region_id(),
+        "type": control.region_type,
+        "from_name": control.name,
+        "to_name": control.to_name,
+        "value": {"text": [text]},
+    }
+    return region if item_index is None else {**region, "item_index": item_index}
+
+
+def write_prediction(regions: Sequence[RegionDict], model_version: str) -> dict[str, Any]:
+    """One entry of a reply's ``results``.
+
+    Its score is the mean of its regions' scores, so that Data Manager sorts the least certain tasks first; a minimum
+    would mostly tell how many regions there are, since the least of many lies near the threshold. Parts of one
+    instance count once. Without a region the score is 0: where nothing was found somebody should look first.
+    """
+    scores = [region["score"] for region in regions if "score" in region and "parentID" not in region]
+    return {
+        "result": list(regions),
+        "score": round(sum(scores) / len(scores), 6) if scores else 0.0,
+        "model_version": model_version,
+    }
+
+
+def new_region_id() -> str:
+    """20 hexadecimal digits that no other region has."""
+    return secrets.token_hex(10)
+
+
+def _instance_regions(
+    values: Sequence[dict[str, Any]],
+    size_hw: tuple[int, ...],
+    score: float,
+    label: str | None,
+    control: ControlTag,
+    item_index: int | None,
+) -> list[RegionDict]:
+    """Regions of one instance: one for each value, the later ones below the first in the region tree."""
+    known = control.find_label(label) if label else None
+    regions: list[RegionDict] = []
+    for value in values:
+        region: RegionDict = {
+            "id": new_region_id(),
+            "type": control.region_type,
+            "from_name": control.name,
+            "to_name": control.to_name,
+            "original_width": int(size_hw[1]),
+            "original_height": int(size_hw[0]),
+            "image_rotation": 0,
+            "value": value,
+            "score": round(min(max(score, 0.0), 1.0), 6),
+        }
+        if control.label_key:
+            value[control.label_key] = [known] if known else []
+        if item_index is not None:
+            region["item_index"] = item_index
+        if label and not known:
+            region["meta"] = {"text": [label]}
+        if regions:
+            region["parentID"] = regions[0]["id"]
+        regions.append(region)
+    if control.labels_name and known:
+        # A plain tag with <Labels> beside it: a second result under the same id brings the label.
+        regions += [_labels_result(region, control.labels_name, known) for region in regions]
+    return regions
+
+
+def _labels_result(region: RegionDict, labels_name: str, label: str) -> RegionDict:
+    without_score = {key: value for key, value in region.items() if key != "score"}
+    return {
+        **without_score,
+        "type": "labels",
+        "from_name": labels_name,
+        "value": {**region["value"], "labels": [label]},
+    }
+
+
+def _write_polygon(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    polygons = mask_to_polygons(mask, options.polygon_iou)[:MAX_PARTS]
+    return [{"points": _pct(polygon, mask), "closed": True} for polygon in polygons]
+
+
+def _write_brush(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    return [{"format": "rle", "rle": mask_to_brush_rle(mask)}]
+
+
+def _write_bitmask(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    """A PNG whose alpha is the mask; the editor heeds no other channel."""
+    rgba = np.zeros((*mask.shape, 4), np.uint8)
+    rgba[mask] = 255
+    png = io.BytesIO()
+    Image.fromarray(rgba).save(png, "PNG")
+    return [{"imageDataURL": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")}]
+
+
+def _write_rectangle(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    rotation = 0.0
+    if options.rotated:
+        x, y, width, height, rotation = mask_to_rotated_rectangle(mask)
+    else:
+        box = mask_to_box_xyxy(mask)
+        assert box is not None, "empty masks make no region"
+        x, y, width, height = box[0], box[1], box[2] - box[0], box[3] - box[1]
+    x_pct, y_pct, width_pct, height_pct = _pct([x, y, width, height], mask)
+    return [
+        {"x": x_pct, "y": y_pct, "width": width_pct, "height": height_pct, "rotation": round(rotation % 360, _DIGITS)}
+    ]
+
+
+def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    """The ellipse with the mask's centre and second moments; it is the mask itself if that is an ellipse."""
+    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    area = moments["m00"]
+    # A pixel is a unit square around its centre, with a variance of 1/12 each way.
+    spread = (
+        np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area + np.eye(2) / 12
+    )
+    (minor, major), axes = np.linalg.eigh(spread)
+    rotation = float(np.rad2deg(np.arctan2(axes[1, 1], axes[0, 1]))) % 180
+    center = _pct([moments["m10"] / area + 0.5, moments["m01"] / area + 0.5], mask)
+    radii = _pct([2 * major**0.5, 2 * minor**0.5], mask)
+    return [
+        {
+            "x": center[0],
+            "y": center[1],
+            "radiusX": radii[0],
+            "radiusY": radii[1],
+            "rotation": round(rotation, _DIGITS),
+        }
+    ]
+
+
+def _write_keypoint(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    x_pct, y_pct = _pct(interior_point(mask), mask)
+    return [{"x": x_pct, "y": y_pct, "width": KEYPOINT_WIDTH_PCT}]
+
+
+def _pct(points_px: ArrayLike, mask: Mask) -> Any:
+    """Pixels -> rounded per cent as plain lists of floats."""
+    return np.round(px_to_pct(points_px, (mask.shape[0], mask.shape[1])), _DIGITS).tolist()
+
+
+WRITERS: Mapping[str, Callable[[Mask, ControlOptions], list[dict[str, Any]]]] = {
+    "polygon": _write_polygon,
+    "brush": _write_brush,
+    "bitmask": _write_bitmask,
+    "rectangle": _write_rectangle,
+    "ellipse": _write_ellipse,
+    "keypoint": _write_keypoint,
+}
+"""Geometry of a control -> the ``value`` dicts of one mask's regions, without labels."""
