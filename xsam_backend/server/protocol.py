@@ -89,7 +89,7 @@ class PredictRequest:
         tasks: in the request's order; a malformed one carries its problem, so that it costs only itself.
         project: ``"<id>.<creation second>"`` as sent; None where the caller named none.
         label_config: XML.
-        context: the prompt regions of an interactive request (maybe none left); None for a batch.
+        context: what an interactive request asks, ``{"result": [regions]}``, maybe none left; None for a batch.
     """
 
     tasks: tuple[TaskItem, ...]
@@ -109,21 +109,9 @@ class PredictRequest:
         project = _field(body, "project", str, optional=True)
         params = _field(body, "params", dict, optional=True) or {}
         context = _field(params, "context", dict, optional=True, parent="params.")
-        if context is not None:
-            regions = _field(context, "result", list, optional=True, parent="params.context.") or []
-            for number, region in enumerate(regions):
-                if not isinstance(region, dict):
-                    raise RequestError(
-                        f"params.context.result[{number}]: expected a region (an object), got {_kind(region)}"
-                    )
-            if len(tasks) != 1:
-                raise RequestError(f"tasks: an interactive request is about one task, got {len(tasks)}")
+        if context is not None and len(tasks) != 1:
+            raise RequestError(f"tasks: an interactive request is about one task, got {len(tasks)}")
         return cls(tuple(map(_task, tasks)), project, label_config, context)
-
-    @property
-    def context_regions(self) -> list[dict[str, Any]]:
-        """The prompt regions of the context, oldest first."""
-        return list((self.context or {}).get("result") or [])
 
 
 @dataclass(frozen=True)

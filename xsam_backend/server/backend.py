@@ -1,0 +1,191 @@
+"""Predict in five steps: read config, read prompts, fetch image, ask predictor, write results.
+
+An interactive request fails as a whole, with words for our own clients. In a batch each task fails alone: Label
+Studio drops every task of a reply with an error status, so a failed one is an entry without ``result``, the others
+are kept, and the reason goes to the monitor.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from xsam_backend.errors import BusyError, RequestError, StoreError
+from xsam_backend.inference.engine import Engine
+from xsam_backend.inference.scheduling import Priority
+from xsam_backend.instances import Answer
+from xsam_backend.labelstudio.context import Question, batch_prompts, context_target, interactive_request
+from xsam_backend.labelstudio.images import FetchedImage
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
+from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.prediction_records import records_of
+from xsam_backend.server.protocol import PredictRequest, TaskItem
+from xsam_backend.store.predictions import LoggedRegion, PredictionLog
+from xsam_backend.store.projects import ProjectKey
+
+logger = logging.getLogger(__name__)
+
+
+class Images(Protocol):
+    """What is needed of :class:`~xsam_backend.labelstudio.images.ImageSource`."""
+
+    def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
+        """The picture behind a task's value."""
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """Who asks, and until when."""
+
+    project: ProjectKey | None
+    task: TaskItem
+    config: LabelConfig
+    priority: Priority
+    deadline: float | None
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"project {self.project}, task {self.task.id}"
+
+
+class Backend:
+    """Answers predict requests. Safe to use from several threads; keeps nothing of a request."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        images: Images,
+        log: PredictionLog,
+        monitor: Monitor,
+        instance: str,
+        batch_limit_s: float,
+    ) -> None:
+        self._engine = engine
+        self._images = images
+        self._log = log
+        self._monitor = monitor
+        self._instance = instance
+        self._batch_limit_s = batch_limit_s
+
+    def predict(self, asked: PredictRequest) -> list[dict[str, Any]]:
+        """One entry of ``results`` per task, in order.
+
+        Raises:
+            LabelConfigError, RequestError: the request as a whole cannot be answered.
+            PromptError, ImageError, BusyError: an interactive request cannot be; in a batch these cost one entry.
+        """
+        project = ProjectKey.from_uid(self._instance, asked.project) if asked.project is not None else None
+        config = LabelConfig.parse(asked.label_config)
+        if asked.context is not None:
+            return [self._interactive(asked, config, project)]
+        return self._batch(asked, config, project)
+
+    def _interactive(self, asked: PredictRequest, config: LabelConfig, project: ProjectKey | None) -> dict[str, Any]:
+        (task,) = asked.tasks
+        target = context_target(config, asked.context)
+        if not target.regions:  # sent when the last prompt vanishes: nothing is asked any more
+            return {"result": []}
+        image = self._fetch(task, config, target.to_name, target.item_index)
+        request = interactive_request(config, asked.context, image.size_hw)
+        asking = _Asking(project, task, config, Priority.INTERACTIVE, deadline=None)
+        return write_prediction(
+            self._answer(asking, image, request.questions, request.item_index), self._engine.model_version
+        )
+
+    def _batch(self, asked: PredictRequest, config: LabelConfig, project: ProjectKey | None) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + self._batch_limit_s
+        questions = batch_prompts(config) if asked.tasks else ()
+        entries: list[dict[str, Any]] = []
+        for task in asked.tasks:
+            asking = _Asking(project, task, config, Priority.BATCH, deadline)
+            try:
+                entries.append(self._prelabel(asking, questions))
+            except Exception as error:  # also what nobody foresaw: the other tasks must not pay for it
+                problem = self._monitor.problem(error, asking.where)
+                entries.append({"error": problem.message, "kind": problem.kind, "id": problem.error_id})
+        return entries
+
+    def _prelabel(self, asking: _Asking, questions: Sequence[Question]) -> dict[str, Any]:
+        """One task of a batch: every picture of it, each asked what its own outputs look for."""
+        regions: list[RegionDict] = []
+        for image_tag in asking.config.images:
+            mine = [question for question in questions if question.control.to_name == image_tag.name]
+            if not mine:
+                continue
+            for number in range(len(image_tag.sources(_data_of(asking.task)))):
+                if asking.deadline is not None and time.monotonic() >= asking.deadline:
+                    raise BusyError("out of time: this task is left for the next request")
+                item_index = number if image_tag.is_list else None
+                image = self._fetch(asking.task, asking.config, image_tag.name, item_index)
+                regions += self._answer(asking, image, mine, item_index)
+        return write_prediction(regions, self._engine.model_version)
+
+    def _fetch(self, task: TaskItem, config: LabelConfig, to_name: str, item_index: int | None) -> FetchedImage:
+        url = config.image_value(_data_of(task), to_name, item_index)
+        return self._images.fetch(url, task.id)
+
+    def _answer(
+        self, asking: _Asking, image: FetchedImage, questions: Sequence[Question], item_index: int | None
+    ) -> list[RegionDict]:
+        """Ask the predictor about one picture, write the regions down, log them."""
+        prompts = [question.prompt for question in questions]
+        answers = self._engine.answer(image.pixels, image.sha256, prompts, asking.priority, asking.deadline)
+        regions: list[RegionDict] = []
+        records: list[LoggedRegion] = []
+        for question, answer in zip(questions, answers, strict=True):
+            written = write_regions(answer.instances, question.control, item_index)
+            written += self._words(asking, question, answer, item_index)
+            if answer.reason:
+                logger.info("%s: no region: %s", asking.where, answer.reason)
+            regions += written
+            records += records_of(
+                written,
+                question.prompt,
+                image,
+                project_key=str(asking.project) if asking.project else None,
+                task_id=asking.task.id,
+                model_version=self._engine.model_version,
+                interactive=asking.priority is Priority.INTERACTIVE,
+                created_at=datetime.now(timezone.utc),
+            )
+        self._keep(records, asking)
+        return regions
+
+    def _words(self, asking: _Asking, question: Question, answer: Answer, item_index: int | None) -> list[RegionDict]:
+        """A caption or an answer in words, where the config has a text area for it that is no prompt itself."""
+        if not answer.text:
+            return []
+        for control in asking.config.controls:
+            if (
+                control.geometry == "text"
+                and control.to_name == question.control.to_name
+                and not control.is_prompt_tool
+            ):
+                return [write_text(answer.text, control, item_index)]
+        self._monitor.note(
+            "NoTextArea",
+            asking.where,
+            "the answer in words has nowhere to go: "
+            'add <TextArea name="caption" toName="image" smart="false"/> to the label config',
+        )
+        return []
+
+    def _keep(self, records: Sequence[LoggedRegion], asking: _Asking) -> None:
+        """Log before sending. If that fails the annotator still gets the regions, and the operator is told."""
+        try:
+            self._log.add(records)
+        except StoreError as error:
+            self._monitor.problem(error, asking.where)
+        self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(len(records))
+
+
+def _data_of(task: TaskItem) -> dict[str, Any]:
+    if task.problem is not None:
+        raise RequestError(task.problem)
+    return task.data
