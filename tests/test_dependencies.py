@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "overlay": {"errors", "instances", "geometry"},
     "region_masks": {"errors", "geometry", "instances", "prompts"},
     # Siblings: they share the contracts and never import each other.
-    "labelstudio": CONTRACTS | {"geometry"},
+    "labelstudio": CONTRACTS | {"geometry", "region_masks"},
     "model": CONTRACTS | {"geometry", "region_masks"},
     "store": CONTRACTS | {"geometry"},
     "scenes": CONTRACTS | {"geometry"},

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.errors import PromptError
+from xsam_backend.geometry.boxes import rotated_corners
 
 
 class Task(str, Enum):
@@ -57,12 +58,7 @@ class Box:
     @property
     def corners(self) -> NDArray[np.float64]:
         """(4, 2) xy, starting at (x, y), clockwise on the screen."""
-        angle = np.deg2rad(self.rotation_deg)
-        along = np.array([np.cos(angle), np.sin(angle)])
-        down = np.array([-np.sin(angle), np.cos(angle)])
-        start = np.array([self.x_px, self.y_px])
-        wide, high = along * self.width_px, down * self.height_px
-        return np.stack([start, start + wide, start + wide + high, start + high])
+        return rotated_corners([self.x_px, self.y_px, self.width_px, self.height_px], self.rotation_deg)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
 """What annotators accepted or drew -> instances: the way back from ``results``.
 
-Read are drawn regions (polygon, brush, bitmask, rectangle, ellipse). Left out, each with its reason: prompts that were
-submitted unaccepted (``is_positive``), keypoints and choices (no area), regions that cannot be read. One bad region
-never costs the others.
+Read are drawn regions (polygon, brush, bitmask, rectangle, ellipse). Left out, each with its reason: prompts that
+were submitted unaccepted (``is_positive``), keypoints and choices (no area), regions that cannot be read. One bad
+region never costs the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from xsam_backend.errors import PromptError
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.instances import Instances
-from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_mask
+from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels
+from xsam_backend.region_masks import region_mask
 
 _AREAS = frozenset({"polygon", "brush", "bitmask", "rectangle", "ellipse"})
 _EXACT = frozenset({"polygon", "brush", "bitmask"})
@@ -85,10 +86,12 @@ def read_annotation(
     parents: dict[str, str] = {}
     left_out: list[tuple[str, str]] = []
     here = [region for region in result if _is_here(region, to_name, item_index)]
-    labels_beside = {str(region.get("id")): region_labels(region) for region in here if geometry_of(region) == ""}
+    labels_beside = {
+        str(region.get("id")): region_labels(region) for region in here if region.get("type") == "labels"
+    }
     for region in here:
         region_id, geometry = str(region.get("id")), geometry_of(region)
-        if geometry == "":
+        if region.get("type") == "labels":
             continue
         reason = _reason_to_skip(region, geometry)
         if reason is None and region_id in drawn:

@@ -23,9 +23,10 @@ from typing import Any
 
 from xsam_backend.errors import LabelConfigError, PromptError
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_mask, region_texts
+from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts
 from xsam_backend.labelstudio.tags import ControlTag, clean_phrase
 from xsam_backend.prompts import Category, Prompt, Region, Task
+from xsam_backend.region_masks import region_mask
 
 MAX_REGIONS = 200
 MAX_PHRASES = 50
@@ -225,7 +226,7 @@ def _objects(shapes: Sequence[tuple[Region, bool]], size_hw: tuple[int, int]) ->
 
 
 def _overlap(hint: Region, outline: Region, size_hw: tuple[int, int]) -> bool:
-    return bool((region_mask(hint, size_hw) & region_mask(outline, size_hw)).any())
+    return bool((region_mask(hint, size_hw, 0.0) & region_mask(outline, size_hw)).any())
 
 
 def _text_questions(config: LabelConfig, target: Target) -> tuple[Question, ...]:

@@ -89,17 +89,6 @@ def read_region(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Region:
         raise PromptError(f"{_name(region)}: {error}") from error
 
 
-def region_mask(shape: Region, size_hw: tuple[int, int]) -> Mask:
-    """bool (H, W) of a shape: a box filled, a point as its one pixel."""
-    if isinstance(shape, MaskRegion):
-        return shape.mask
-    if isinstance(shape, Box):
-        return raster.box_to_mask(
-            shape.x_px, shape.y_px, shape.width_px, shape.height_px, size_hw, shape.rotation_deg
-        )
-    return raster.disc_to_mask(shape.x_px, shape.y_px, 0.0, size_hw)
-
-
 def _read_keypoint(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Point:
     x_pct, y_pct = (_number(region, key) for key in ("x", "y"))
     for key, pct in (("x", x_pct), ("y", y_pct)):
@@ -115,14 +104,13 @@ def _read_rectangle(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Box:
     if width <= 0 or height <= 0:
         raise ValueError(f"the box is {width:g} x {height:g} per cent: draw one with an area")
     if rotation % 360 == 0:
-        x0, y0 = max(x, 0.0), max(y, 0.0)
-        width, height, x, y = min(x + width, 100.0) - x0, min(y + height, 100.0) - y0, x0, y0
+        x0, y0, x1, y1 = np.clip([x, y, x + width, y + height], 0.0, 100.0).tolist()
+        x, y, width, height = x0, y0, x1 - x0, y1 - y0
         if width <= 0 or height <= 0:
             raise ValueError("the box lies outside the picture: draw it on the picture")
     x_px, y_px, width_px, height_px = pct_to_px([x, y, width, height], size_hw).tolist()
     box = Box(x_px, y_px, width_px, height_px, rotation % 360)
-    if box.rotation_deg and not region_mask(box, size_hw).any():
-        raise ValueError("the turned box lies outside the picture: draw it on the picture")
+    _check_inside(raster.polygon_to_mask(box.corners, size_hw))
     return box
 
 
@@ -182,9 +170,13 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, int]], Region]] =
 
 
 def _mask_region(mask: Mask) -> MaskRegion:
+    return MaskRegion(_check_inside(mask))
+
+
+def _check_inside(mask: Mask) -> Mask:
     if not mask.any():
         raise ValueError("the shape covers no pixel of the picture: draw it on the picture")
-    return MaskRegion(mask)
+    return mask
 
 
 def _drawn_size_hw(region: Mapping[str, Any], size_hw: tuple[int, int]) -> tuple[int, int]:
