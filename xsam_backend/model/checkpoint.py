@@ -5,6 +5,7 @@ Every load compares names and shapes with what the config says; nothing is skipp
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -140,6 +141,16 @@ def model_folder(name_or_path: str) -> Path:
     if not folder.is_dir():
         raise CheckpointError(f"no model {name_or_path!r}: expected 'tiny' or a folder with {CONFIG} and {WEIGHTS}")
     return folder
+
+
+def model_version(folder: str | Path) -> str:
+    """The config's name and eight digits of the weights' SHA-256: the same weights are the same version."""
+    folder = Path(folder)
+    with (folder / WEIGHTS).open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**24):
+            digest.update(block)
+    return f"{load_config(folder).name}-{digest.hexdigest()[:8]}"
 
 
 def _saved(model: nn.Module) -> dict[str, Tensor]:

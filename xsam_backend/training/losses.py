@@ -1,14 +1,15 @@
 """Training losses: Hungarian matching, class, mask and dice terms on sampled points, and the language loss.
 
-Mask2Former's criterion (arXiv 2112.01527, section 3.3) over X-SAM's conditions. Mask logits are only computed at the
-sampled points: mask features are sampled there and multiplied with the mask embeddings, which is the same number,
-because bilinear sampling is linear.
+Mask2Former's criterion (arXiv 2112.01527, section 3.3) over X-SAM's conditions. For the matching, mask features are
+sampled and multiplied with the mask embeddings, instead of sampling every query's mask: the same number, because
+bilinear sampling is linear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -18,8 +19,46 @@ from torch.nn import functional as F
 from xsam_backend.model.config import LossConfig
 from xsam_backend.model.segmentor import Predictions
 
-PointSource = Callable[[str, int, int], Tensor]
-"""(what, rows, points) to float (rows, points, 2) in [0, 1) as (x, y). ``what``: "matcher", "candidate", "random"."""
+
+class PointSource(Protocol):
+    """Where losses look. All points are float (x, y) in [0, 1)."""
+
+    def matcher(self, entry: int, picture: int, count: int) -> Tensor:
+        """(count, 2) for the matching of one entry; entries that get the same tensor share the sampled features."""
+
+    def candidates(self, masks: int, count: int) -> Tensor:
+        """(masks, count, 2), of which the least sure are kept."""
+
+    def remainder(self, masks: int, count: int) -> Tensor:
+        """(masks, count, 2), kept whatever the logits say."""
+
+
+class RandomPoints:
+    """Uniform points; one draw per prediction and picture for the matching, as all prompts of a picture can share it."""
+
+    def __init__(self, device: torch.device, generator: torch.Generator | None = None) -> None:
+        self.device = device
+        self.generator = generator
+        self._matcher: dict[int, Tensor] = {}
+
+    def matcher(self, entry: int, picture: int, count: int) -> Tensor:
+        """See PointSource; entry 0 starts a new prediction."""
+        if entry == 0:
+            self._matcher.clear()
+        if picture not in self._matcher:
+            self._matcher[picture] = self._draw(count, 2)
+        return self._matcher[picture]
+
+    def candidates(self, masks: int, count: int) -> Tensor:
+        """See PointSource."""
+        return self._draw(masks, count, 2)
+
+    def remainder(self, masks: int, count: int) -> Tensor:
+        """See PointSource."""
+        return self._draw(masks, count, 2)
+
+    def _draw(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -38,15 +77,6 @@ class Match:
     targets: Tensor
 
 
-def random_points(generator: torch.Generator | None, device: torch.device) -> PointSource:
-    """Uniform points, the same for the same generator state."""
-
-    def draw(what: str, rows: int, points: int) -> Tensor:
-        return torch.rand(rows, points, 2, generator=generator).to(device)
-
-    return draw
-
-
 def sample(maps: Tensor, points: Tensor) -> Tensor:
     """Bilinear values of (N, C, H, W) at (N, P, 2) points (x, y) in [0, 1]: (N, C, P)."""
     grid = (2 * points - 1).unsqueeze(2).to(maps.dtype)
@@ -58,18 +88,20 @@ def match(
 ) -> list[Match]:
     """Cheapest assignment of queries to targets, entry by entry."""
     matches = []
+    device = predictions.mask_features.device
+    sampled: dict[int, Tensor] = {}
     with torch.no_grad():
         for entry, target in enumerate(targets):
-            device = predictions.mask_features.device
-            places = points("matcher", 1, config.num_points)
+            picture = int(predictions.picture[entry])
+            places = points.matcher(entry, picture, config.num_points)
             if len(target.classes) == 0:
                 empty = torch.zeros(0, dtype=torch.long, device=device)
                 matches.append(Match(empty, empty))
                 continue
-            picture = predictions.picture[entry]
-            features = sample(predictions.mask_features[picture][None].float(), places)[0]
-            logits = predictions.mask_embeddings[layer][entry].float() @ features
-            truth = sample(target.masks[None], places)[0]
+            if id(places) not in sampled:
+                sampled[id(places)] = sample(predictions.mask_features[picture][None].float(), places[None])[0]
+            logits = predictions.mask_embeddings[layer][entry].float() @ sampled[id(places)]
+            truth = sample(target.masks[None], places[None])[0]
             probability = predictions.class_logits[layer][entry].float().softmax(-1)
             negative, positive = F.softplus(logits), F.softplus(-logits)
             mask_cost = (positive @ truth.T + negative @ (1 - truth).T) / logits.shape[-1]
@@ -141,31 +173,32 @@ def _mask_losses(
         nothing = embeddings.sum() * 0
         return nothing, nothing
     queries = torch.cat([found.queries for found in matches])
-    chosen = embeddings[entry, queries].float()
+    chosen = embeddings[entry, queries]
     masks = torch.cat([t.masks[found.targets] for t, found in zip(targets, matches, strict=True)])[:, None]
     pictures = predictions.picture[entry]
 
-    def logits_at(places: Tensor) -> Tensor:
-        # One call per picture: its maps are shared by its masks instead of copied for each.
-        values = chosen.new_zeros(len(chosen), places.shape[1])
-        for picture in pictures.unique():
-            rows = (pictures == picture).nonzero().flatten()
-            features = predictions.mask_features[picture][None].float()
-            sampled = sample(features, places[rows].flatten(0, 1)[None])[0]
-            sampled = sampled.unflatten(1, (len(rows), -1))
-            values = values.index_put((rows,), torch.einsum("mc,cmp->mp", chosen[rows], sampled))
-        return values
-
+    maps = _matched_logits(predictions, chosen, pictures)
     with torch.no_grad():
         unsure = int(config.importance_sample_ratio * config.num_points)
-        candidates = points("candidate", len(chosen), int(config.num_points * config.oversample_ratio))
-        order = logits_at(candidates).abs().neg().topk(unsure, 1).indices
+        candidates = points.candidates(len(chosen), int(config.num_points * config.oversample_ratio))
+        order = sample(maps, candidates)[:, 0].abs().neg().topk(unsure, 1).indices
         near = candidates.gather(1, order[..., None].expand(-1, -1, 2))
-        places = torch.cat([near, points("random", len(chosen), config.num_points - unsure)], 1)
+        places = torch.cat([near, points.remainder(len(chosen), config.num_points - unsure)], 1)
         truth = sample(masks, places)[:, 0]
-    logits = logits_at(places)
+    logits = sample(maps, places)[:, 0]
     count = max(sum(len(target.classes) for target in targets), 1)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1).sum() / count
     inside = logits.sigmoid()
     dice = 1 - (2 * (inside * truth).sum(-1) + 1) / (inside.sum(-1) + truth.sum(-1) + 1)
     return entropy, dice.sum() / count
+
+
+def _matched_logits(predictions: Predictions, chosen: Tensor, pictures: Tensor) -> Tensor:
+    """(M, 1, H, W) mask logits of matched queries' embeddings (M, C); a picture's features are never copied."""
+    size = predictions.mask_features.shape[-2:]
+    parts, rows = [], []
+    for picture in pictures.unique():
+        mine = (pictures == picture).nonzero().flatten()
+        parts.append(chosen[mine] @ predictions.mask_features[picture].flatten(1).to(chosen.dtype))
+        rows.append(mine)
+    return torch.cat(parts)[torch.cat(rows).argsort()].float().unflatten(1, size)[:, None]

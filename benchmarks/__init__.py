@@ -1,0 +1,1 @@
+"""Measurements that anyone can run; results are kept beside the scripts, with their command."""

@@ -1,0 +1,333 @@
+"""The one door to the model: a picture becomes an ``ImageState``, a state and a prompt become an ``Answer``.
+
+States are immutable values; nothing about a picture is kept here, so threads and annotators can't mix theirs up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from xsam_backend.errors import CheckpointError, PromptError
+from xsam_backend.instances import Answer, Instances
+from xsam_backend.model import checkpoint, postprocess
+from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
+from xsam_backend.model.conversation import (
+    TokenizedConversation,
+    generated_ids_to_phrases,
+    phrase_text,
+    special_ids,
+    split_phrases,
+    tokenize,
+)
+from xsam_backend.model.generation import generate
+from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regions, process_image
+from xsam_backend.model.interactive_choice import choose_interactive
+from xsam_backend.model.language import Prefix
+from xsam_backend.model.postprocess import Detections, PictureFrame
+from xsam_backend.model.regions import region_points
+from xsam_backend.model.turns import (
+    Turn,
+    conversation_turn,
+    gcg_turn,
+    generic_turn,
+    interactive_turn,
+    reasoning_turn,
+    referring_turn,
+    vgd_turn,
+)
+from xsam_backend.model.xsam import ImageFeatures, Merged, XSam, pool_by_id
+from xsam_backend.prompts import Box, Category, Point, Prompt, Region, Task
+from xsam_backend.region_masks import region_mask, regions_mask
+
+MAX_NEW_TOKENS = 512
+DEFAULT_THRESHOLDS = {
+    Task.GENERIC: 0.3,
+    Task.OPEN_VOCABULARY: 0.3,
+    Task.VGD: 0.3,
+    Task.REFERRING: 0.3,
+    Task.REASONING: 0.3,
+}
+"""Instances with a lower score are left out, unless the prompt says otherwise. Tasks not listed have no threshold."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageState:
+    """All that was computed from one picture.
+
+    Attributes:
+        features: the encoders' and pixel decoder's output, one picture.
+        prefix: the language model's keys and values up to and including the picture.
+        frame: where the picture lies in the padded frame.
+    """
+
+    features: ImageFeatures
+    prefix: Prefix
+    frame: PictureFrame
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) of the picture in pixels."""
+        return self.frame.size_hw
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the state keeps alive."""
+        return sum(tensor.nbytes for tensor in (*self.features.tensors, *self.prefix.tensors))
+
+
+def load_predictor(name_or_path: str, device: str = "auto") -> Predictor:
+    """A predictor from ``tiny`` or a model folder. On a GPU weights are bfloat16, on a CPU float32.
+
+    Raises:
+        CheckpointError: no such model, or its files don't fit together.
+    """
+    folder = checkpoint.model_folder(name_or_path)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    try:
+        model = checkpoint.load_model(folder, dtype, device)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: cannot be put on device {device!r}: {error}") from error
+    return Predictor(model, checkpoint.load_tokenizer(folder), checkpoint.model_version(folder))
+
+
+class Predictor:
+    """Answers prompts about pictures with one model. Safe to share between threads."""
+
+    def __init__(self, model: XSam, tokenizer: PreTrainedTokenizerBase, model_version: str) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.model_version = model_version
+        self.special = special_ids(tokenizer)
+        self.template = CHAT_TEMPLATES[model.config.chat_template]
+        self.processor = ImageProcessorConfig.of_model(model.config)
+
+    @torch.inference_mode()
+    def encode(self, image: NDArray[np.uint8]) -> ImageState:
+        """The picture's half: uint8 (H, W, 3) RGB.
+
+        Raises:
+            ImageError: not such a picture.
+        """
+        processed = process_image(image, self.processor)
+        features = self.model.encode(
+            processed.vision_pixels[None].to(self.model.device, self.model.dtype),
+            processed.seg_pixels[None].to(self.model.device, self.model.dtype),
+        )
+        opening = self._tokenize(conversation_turn("?"), with_answer=False).through_image()
+        prefix = self.model.image_prefix([self._merge(opening, features.tokens[0])])
+        side = self.processor.seg_size
+        return ImageState(features, prefix, PictureFrame((side, side), processed.scaled_hw, processed.size_hw))
+
+    @torch.inference_mode()
+    def answer(self, state: ImageState, prompt: Prompt) -> Answer:
+        """The prompt's half.
+
+        Raises:
+            PromptError: a region outside the picture, or more words than the model reads.
+        """
+        threshold = prompt.score_threshold
+        if threshold is None:
+            threshold = DEFAULT_THRESHOLDS.get(prompt.task, 0.0)
+        if prompt.task is Task.INTERACTIVE:
+            return self._interactive(state, prompt, threshold)
+        if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
+            return self._categories(state, prompt.categories, threshold)
+        if prompt.task is Task.VGD:
+            return self._like_regions(state, prompt, threshold)
+        if prompt.task in (Task.REFERRING, Task.REASONING):
+            return self._phrase(state, prompt, threshold)
+        return self._written(state, prompt)
+
+    def _interactive(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
+        """One object from clicks, boxes and strokes together.
+
+        Negative clicks first decide between the decoder's candidates; what they still hit is answered as an object
+        of its own and taken away, and in any case the spot that was clicked.
+        """
+        chosen = self._object(state, prompt.regions)
+        mask = chosen.masks[0].cpu().numpy()
+        for point in (r for r in prompt.regions if isinstance(r, Point) and not r.positive):
+            if not _covers(mask, point):
+                continue
+            unwanted = self._object(state, [Point(point.x_px, point.y_px)], keep_clear_of=prompt.regions)
+            mask &= ~unwanted.masks[0].cpu().numpy()
+            mask &= ~region_mask(Point(point.x_px, point.y_px), state.size_hw)
+        score = float(chosen.scores[0])
+        if not mask.any():
+            return Answer(Instances.empty(state.size_hw), reason="nothing is left after the negative clicks")
+        if score < threshold:
+            return Answer(Instances.empty(state.size_hw), reason=f"best score {score:.2f} is below {threshold:.2f}")
+        return Answer(Instances(mask[None], np.array([score], np.float32), (prompt.label,)))
+
+    def _object(
+        self, state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region] = ()
+    ) -> Detections:
+        """The best mask for one object's hints; ``keep_clear_of`` are hints whose positive clicks it must not hold."""
+        region = regions_mask(regions, state.size_hw)
+        framed = frame_regions(region[None], self.processor.seg_size)
+        class_logits, mask_logits = self._ask(state, interactive_turn(), framed)
+        boxes = [r for r in regions if isinstance(r, Box)]
+        found = choose_interactive(
+            postprocess.class_scores(class_logits)[:, 0],
+            mask_logits,
+            state.frame,
+            positives_xy=_clicks(regions, positive=True),
+            negatives_xy=np.concatenate([_clicks(regions, positive=False), _clicks(keep_clear_of, positive=True)]),
+            extent=framed[0] if boxes else None,
+        )
+        if boxes:
+            inside = torch.from_numpy(region).to(found.masks.device)
+            return Detections(found.masks & inside, found.scores, found.class_indices, found.query_indices)
+        return found
+
+    def _categories(self, state: ImageState, categories: Sequence[Category], threshold: float) -> Answer:
+        """All instances of all categories; lists longer than the model reads are asked in parts."""
+        parts = []
+        for group in self._groups(categories):
+            class_logits, mask_logits = self._ask(state, generic_turn([category.phrase for category in group]))
+            stuff = [i for i, category in enumerate(group) if not category.is_thing]
+            found = postprocess.instances(class_logits, mask_logits, state.frame, threshold=threshold)
+            found = postprocess.without_duplicates(found, mask_logits)
+            if stuff:
+                things = ~torch.isin(found.class_indices, torch.tensor(stuff, device=found.class_indices.device))
+                spread = postprocess.panoptic(class_logits, mask_logits, state.frame, stuff=stuff).detections()
+                flat = torch.isin(spread.class_indices, torch.tensor(stuff, device=found.class_indices.device))
+                parts.append(_named(spread[flat], [category.label for category in group]))
+                found = found[things]
+            parts.append(_named(found, [category.label for category in group]))
+        instances = Instances.concatenate(parts, state.size_hw)
+        instances = instances.select(np.argsort(-instances.scores, kind="stable"))
+        return Answer(instances, reason="" if len(instances) else f"nothing scored {threshold:.2f} or more")
+
+    def _like_regions(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
+        masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
+        framed = frame_regions(masks, self.processor.seg_size)
+        class_logits, mask_logits = self._ask(state, vgd_turn(len(masks)), framed)
+        found = postprocess.instances(class_logits, mask_logits, state.frame, threshold=threshold)
+        found = postprocess.without_duplicates(found, mask_logits)
+        labels: list[str | None] = [category.label for category in prompt.categories]
+        instances = _named(found, labels if len(labels) == len(masks) else [prompt.label] * len(masks))
+        return Answer(instances, reason="" if len(instances) else f"nothing scored {threshold:.2f} or more")
+
+    def _phrase(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
+        turn = (referring_turn if prompt.task is Task.REFERRING else reasoning_turn)(prompt.phrase)
+        class_logits, mask_logits = self._ask(state, turn)
+        found = postprocess.phrase_masks(class_logits, mask_logits, state.frame)
+        score = float(found.scores[0])
+        if score < threshold or not found.masks[0].any():
+            return Answer(
+                Instances.empty(state.size_hw),
+                reason=f"{prompt.phrase!r}: best score {score:.2f}, {threshold:.2f} needed",
+            )
+        return Answer(_named(found, [prompt.label]))
+
+    def _written(self, state: ImageState, prompt: Prompt) -> Answer:
+        """Captions with masks, and conversation: the words are generated."""
+        turn = gcg_turn() if prompt.task is Task.GCG else conversation_turn(prompt.phrase)
+        asked = self._tokenize(turn, with_answer=False).after_image()
+        stop = stop_ids(self.tokenizer, self.template)
+        merged = self._merge(asked)
+        room = min(MAX_NEW_TOKENS, self.model.config.max_text_tokens - len(asked))
+        written = generate(self.model.language, merged.embeddings, state.prefix, stop_ids=stop, max_new_tokens=room)
+        words = phrase_text(self.tokenizer.decode(written.token_ids), self.template, keep_tags=True)
+        text, spans = split_phrases(words)
+        empty = Instances.empty(state.size_hw)
+        if prompt.task is Task.CONVERSATION:
+            return Answer(empty, text=text)
+        cond_ids, seg_ids = generated_ids_to_phrases(written.token_ids, self.special)
+        if not (cond_ids >= 0).any() or (seg_ids >= 0).sum() != 1:
+            return Answer(empty, text=text, reason="the caption names nothing that it also segments")
+        projected = self.model.project(written.states[:, len(merged.embeddings) :])
+        class_logits, mask_logits = self._segment(state, projected, cond_ids, seg_ids)
+        found = postprocess.phrase_masks(class_logits, mask_logits, state.frame)
+        instances = _named(found, [text[start:end] for start, end in spans])
+        kept = np.flatnonzero(instances.masks.any((1, 2)))
+        return Answer(instances.select(kept), text=text, phrase_spans=tuple(spans[i] for i in kept))
+
+    def _ask(self, state: ImageState, turn: Turn, regions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One pass over question and fixed answer: class logits (Q, C + 1) and mask logits (Q, h, w)."""
+        tokens = self._tokenize(turn, with_answer=True).after_image()
+        embedded = None
+        if regions is not None:
+            points = region_points(regions, self.model.config.region_points).to(self.model.device)
+            maps = state.features.token_map.expand(len(points), -1, -1, -1)
+            embedded = self.model.region_embeddings(maps, points)
+        merged = self._merge(tokens, regions=embedded)
+        row = torch.zeros(1, dtype=torch.long, device=self.model.device)
+        projected = self.model.project(self.model.text_states([merged], state.prefix, row))
+        return self._segment(state, projected, merged.cond_ids.cpu().numpy(), merged.seg_ids.cpu().numpy())
+
+    def _segment(
+        self, state: ImageState, projected: Tensor, cond_ids: NDArray[np.int64], seg_ids: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        device = self.model.device
+        conditions, valid = pool_by_id(projected, torch.from_numpy(cond_ids)[None].to(device))
+        seg, _ = pool_by_id(projected, torch.from_numpy(seg_ids)[None].to(device))
+        laid_out = self.model.with_background(conditions, valid)
+        picture = torch.zeros(1, dtype=torch.long, device=device)
+        predictions = self.model.segmentor(
+            state.features.pixels, picture, seg[:, 0], laid_out.embeddings, laid_out.valid
+        )
+        return predictions.class_logits[-1][0], predictions.mask_logits()[0]
+
+    def _groups(self, categories: Sequence[Category]) -> list[list[Category]]:
+        """Categories in lists that the model can read."""
+        room = self.model.config.max_text_tokens
+        groups: list[list[Category]] = [[]]
+        for category in categories:
+            trial = [*groups[-1], category]
+            length = len(self._tokenize(generic_turn([c.phrase for c in trial]), with_answer=True, bounded=False))
+            if length > room and groups[-1]:
+                groups.append([category])
+            elif length > room:
+                raise PromptError(f"category {category.phrase[:80]!r} is longer than the model reads: shorten it")
+            else:
+                groups[-1] = trial
+        return groups
+
+    def _tokenize(self, turn: Turn, *, with_answer: bool, bounded: bool = True) -> TokenizedConversation:
+        return tokenize(
+            [turn],
+            self.tokenizer,
+            self.template,
+            with_answer=with_answer,
+            bos=self.model.config.use_bos,
+            max_length=self.model.config.max_text_tokens if bounded else None,
+            overlong="refuse",
+        )
+
+    def _merge(
+        self, tokens: TokenizedConversation, image_tokens: Tensor | None = None, regions: Tensor | None = None
+    ) -> Merged:
+        rows = (tokens.input_ids, tokens.labels, tokens.cond_ids, tokens.seg_ids)
+        ids = [torch.from_numpy(row).to(self.model.device) for row in rows]
+        return self.model.merge(*ids, image_tokens=image_tokens, regions=regions)
+
+
+def _named(found: Detections, labels: Sequence[str | None]) -> Instances:
+    """Detections as instances in RAM, with the label of their condition."""
+    return Instances(
+        found.masks.cpu().numpy(),
+        found.scores.float().clamp(0, 1).cpu().numpy(),
+        tuple(labels[int(index)] for index in found.class_indices),
+    )
+
+
+def _clicks(regions: Sequence[Region], *, positive: bool) -> NDArray[np.float64]:
+    points = [(r.x_px, r.y_px) for r in regions if isinstance(r, Point) and r.positive is positive]
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _covers(mask: NDArray[np.bool_], point: Point) -> bool:
+    row, column = int(point.y_px), int(point.x_px)
+    inside = 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]
+    return inside and bool(mask[row, column])

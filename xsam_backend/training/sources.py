@@ -1,0 +1,113 @@
+"""Where training pictures come from: labelled folders and drawn scenes, mixed by share, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from xsam_backend.evaluation.coco_folder import CocoRecord
+from xsam_backend.ground_truth import GroundTruth
+from xsam_backend.model.chat_templates import CHAT_TEMPLATES
+from xsam_backend.model.config import XSamConfig
+from xsam_backend.model.conversation import tokenize
+from xsam_backend.model.image_processor import ImageProcessorConfig
+from xsam_backend.prompts import Task
+from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
+from xsam_backend.training.augmentation import augment
+from xsam_backend.training.batch import AskedPicture, prepare
+from xsam_backend.training.questions import ask
+
+
+class Source(Protocol):
+    """Something that gives labelled pictures."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Class names that may be asked for."""
+
+    def draw(self, rng: np.random.Generator) -> GroundTruth:
+        """Any of its pictures."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Pictures of labelled folders, each as often as another."""
+
+    records: Sequence[CocoRecord]
+    names: Sequence[str]
+
+    def draw(self, rng: np.random.Generator) -> GroundTruth:
+        """See Source."""
+        return self.records[rng.integers(len(self.records))].load()
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Drawn scenes, none of them held out."""
+
+    names: Sequence[str]
+    side: int
+
+    def draw(self, rng: np.random.Generator) -> GroundTruth:
+        """See Source."""
+        aspect = float(rng.choice([1.0, 1.0, 4 / 3, 3 / 4]))
+        size = (self.side, round(self.side / aspect)) if aspect >= 1 else (round(self.side * aspect), self.side)
+        return draw_scene(int(rng.integers(FIRST_HELD_OUT_SEED)), size)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A source's share of the pictures and the questions asked about each of them."""
+
+    source: Source
+    share: float
+    questions: Mapping[Task, int]
+
+
+class QuestionSet(Dataset[AskedPicture]):
+    """Picture number ``index`` of an endless, reproducible stream."""
+
+    def __init__(
+        self, parts: Sequence[Part], config: XSamConfig, tokenizer: Any, seed: int, length: int, least_px: int
+    ) -> None:
+        self.parts = parts
+        self.config = config
+        self.tokenizer = tokenizer
+        self.seed = seed
+        self.length = length
+        self.least_px = least_px
+        # Training looks at the stretched picture, as the released recipe does.
+        self.processor = ImageProcessorConfig.of_model(config, pad_to_square=False)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> AskedPicture:
+        """Deterministic by (seed, index): a resumed training goes on with the pictures it would have had."""
+        rng = np.random.default_rng([self.seed, index])
+        shares = np.array([part.share for part in self.parts])
+        side = self.config.segmentor_encoder.image_size
+        while True:
+            part = self.parts[rng.choice(len(self.parts), p=shares / shares.sum())]
+            truth = augment(part.source.draw(rng), rng, side)
+            questions = ask(truth, part.questions, rng, part.source.names, self.least_px)
+            if questions:
+                break
+        conversations = [
+            tokenize(
+                [question.turn],
+                self.tokenizer,
+                CHAT_TEMPLATES[self.config.chat_template],
+                with_answer=True,
+                bos=self.config.use_bos,
+                max_length=self.config.max_text_tokens,
+            )
+            for question in questions
+        ]
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        return prepare(truth.image, questions, conversations, self.processor, self.config.region_points, generator)
