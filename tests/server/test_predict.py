@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from app_parts import CONFIG, MemoryImages, click, request_of, services_of
+from fake_predictor import FakePredictor
+
+from xsam_backend.errors import StoreError
+from xsam_backend.instances import Answer, Instances
+from xsam_backend.prompts import Prompt
+
+
+def results_of(app: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = app.test_client().post("/predict", json=body)
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.get_json()["results"]
+    return results
+
+
+def test_one_bad_picture_in_a_batch_of_five_costs_that_entry_only(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    results = results_of(app, request_of("a", "b", "missing", "d", "e"))
+    assert ["result" in entry for entry in results] == [True, True, False, True, True]
+    assert results[2]["error"] == "missing: HTTP 404"
+    (problem,) = services_of(app).monitor.last_problems
+    assert problem.where == "project local/21.1795347497, task 102"
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (None, "expected an object, got nothing"),
+        ({"id": 1}, "expected an object 'data'"),
+        ({"id": 1, "data": {"other": "a"}}, "the task's data has only ['other']"),
+        ({"id": 1, "data": {"image": 5}}, "expected an image address, got 5"),
+        ({"id": 1, "data": {"image": "crash"}}, "unexpected error, see the log"),
+    ],
+    ids=["no task", "no data", "another field", "no address", "a bug of ours"],
+)
+def test_a_bad_task_costs_itself_only(make_app: Any, task: Any, said: str) -> None:
+    body = request_of("a", "b")
+    body["tasks"][0] = task
+    bad, good = results_of(make_app(images=MemoryImages()), body)
+    assert "result" not in bad
+    assert said in bad["error"]
+    assert good["result"]
+
+
+def test_a_predictor_that_fails_on_one_picture_costs_one_entry(make_app: Any) -> None:
+    calls: list[str] = []
+
+    def fail_once(stage: str) -> None:
+        calls.append(stage)
+        if len(calls) == 1:
+            raise MemoryError("CUDA out of memory")
+
+    first, second = results_of(make_app(FakePredictor(before=fail_once), MemoryImages()), request_of("a", "b"))
+    assert "result" not in first
+    assert second["result"]
+
+
+def test_what_does_not_fit_into_the_time_is_left_for_the_next_request(make_app: Any) -> None:
+    app = make_app(images=MemoryImages(), batch_limit_s=1e-9)
+    results = results_of(app, request_of("a", "b"))
+    assert [entry.get("kind") for entry in results] == ["BusyError", "BusyError"]
+    assert "left for the next request" in results[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"label_config": "<View/>"}, 422, "the label config has no picture"),
+        (
+            {"label_config": CONFIG.replace("<PolygonLabels", "<Nothing").replace("</PolygonLabels", "</Nothing")},
+            200,
+            "",
+        ),
+        ({"label_config": None}, 400, "label_config: expected a text"),
+        ({"project": "21"}, 400, "project: expected '<id>.<creation second>'"),
+        ({"tasks": {}}, 400, "tasks: expected a list"),
+    ],
+    ids=["config without an image", "boxes are the output then", "no config", "odd project", "no list"],
+)
+def test_what_is_wrong_with_the_whole_request_is_said(make_app: Any, change: Any, status: int, said: str) -> None:
+    body = {**request_of("a"), **change}
+    answer = make_app(images=MemoryImages()).test_client().post("/predict", json=body)
+    assert answer.status_code == status
+    assert said in answer.get_json().get("error", "")
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ([click(50, 50, "unicorn")], "label 'unicorn' cannot be written"),
+        ([click(50, 50, positive=False)], "all clicks are negative"),
+        ([{**click(50, 50), "value": {"x": "NaN"}}], "value.x"),
+        ([{**click(50, 50), "type": "video"}], "video"),
+        ([{**click(50, 50), "to_name": "other"}], "the picture 'other'"),
+        ("everything", "result"),
+    ],
+    ids=["unknown label", "nothing positive", "no number", "unknown type", "unknown picture", "no list"],
+)
+def test_a_prompt_that_cannot_be_asked_is_said(make_app: Any, context: Any, said: str) -> None:
+    body = request_of("a", context=[])
+    body["params"]["context"] = {"result": context}
+    answer = make_app(images=MemoryImages()).test_client().post("/predict", json=body)
+    assert 400 <= answer.status_code < 500
+    assert said in answer.get_json()["error"]
+
+
+def test_every_region_sent_is_logged_by_its_id(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    (batch,) = results_of(app, request_of("a"))
+    (click_entry,) = results_of(app, request_of("a", context=[click(25, 50, "dog"), click(30, 50, "dog")]))
+    log = services_of(app).predictions
+    sent = {region["id"]: region for region in [*batch["result"], *click_entry["result"]]}
+    logged = log.find(sent)
+    assert set(logged) == set(sent)
+    for region_id, region in sent.items():
+        record = logged[region_id]
+        assert record.value == region["value"]
+        assert record.score == region["score"]
+        assert record.model_version == "fake-1"
+        assert record.project_key == "local/21.1795347497"
+        assert (record.task_id, record.image_size_hw) == ("100", (240, 320))
+        assert [record.label] == region["value"]["polygonlabels"]
+    (clicked,) = (logged[region["id"]] for region in click_entry["result"])
+    assert clicked.interactive
+    assert clicked.prompt["label"] == "dog"
+    assert clicked.prompt["regions"][0] == {"point": [80.0, 120.0], "positive": True}
+    assert not any(logged[region["id"]].interactive for region in batch["result"])
+
+
+def test_a_label_that_comes_as_a_second_result_is_logged_with_the_region(make_app: Any) -> None:
+    config = """<View><Image name="image" value="$image"/>
+    <Labels name="labels" toName="image"><Label value="cat"/></Labels><Polygon name="poly" toName="image"/></View>"""
+    app = make_app(images=MemoryImages())
+    (entry,) = results_of(app, request_of("a", config=config))
+    assert [region["type"] for region in entry["result"]] == ["polygon", "labels"]
+    (record,) = services_of(app).predictions.find(region["id"] for region in entry["result"]).values()
+    assert (record.region_type, record.label) == ("polygon", "cat")
+
+
+def test_a_store_that_fails_is_told_and_the_annotator_still_gets_the_region(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(images=MemoryImages())
+
+    def full(_: object) -> None:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(services_of(app).predictions, "add", full)
+    (entry,) = results_of(app, request_of("a"))
+    assert entry["result"]
+    assert services_of(app).monitor.last_problems[0].message == "disk full"
+
+
+def test_all_pictures_of_a_task_are_prelabelled(make_app: Any) -> None:
+    config = CONFIG.replace('value="$image"', 'valueList="$image"')
+    body = request_of("x", config=config)
+    body["tasks"][0]["data"]["image"] = ["a", "b", "c"]
+    (entry,) = results_of(make_app(images=MemoryImages()), body)
+    assert sorted({region["item_index"] for region in entry["result"]}) == [0, 1, 2]
+
+
+class Talking(FakePredictor):
+    def answer(self, state: Any, prompt: Prompt) -> Answer:
+        return Answer(Instances.empty(state.size_hw), text="two cats")
+
+
+CAPTIONED = CONFIG.replace('<PolygonLabels name="poly"', '<PolygonLabels model_task="gcg" name="poly"')
+
+
+def test_a_caption_goes_into_a_text_area_that_is_no_prompt(make_app: Any) -> None:
+    config = CAPTIONED.replace("</View>", '<TextArea name="caption" toName="image" smart="false"/></View>')
+    (entry,) = results_of(make_app(Talking(), MemoryImages()), request_of("a", config=config))
+    (region,) = entry["result"]
+    assert (region["from_name"], region["value"]) == ("caption", {"text": ["two cats"]})
+
+
+def test_a_caption_without_a_place_is_told(make_app: Any) -> None:
+    app = make_app(Talking(), MemoryImages())
+    (entry,) = results_of(app, request_of("a", config=CAPTIONED))
+    assert entry["result"] == []
+    assert "nowhere to go" in services_of(app).monitor.last_problems[0].message
+
+
+def test_two_annotators_pictures_are_never_swapped(make_app: Any) -> None:
+    """Twelve threads, pictures of different size and brightness, a cache too small for all."""
+    names = [f"picture {number}" for number in range(12)]
+    sizes = {name: (100 + 10 * number, 300 - 10 * number) for number, name in enumerate(names)}
+    app = make_app(images=MemoryImages(sizes), image_cache_mb=0, threads=64)
+    expected: dict[str, float] = {}
+    for name in names:
+        image = MemoryImages(sizes).fetch(name)
+        expected[name] = float(np.float32(0.5 + float(image.pixels.mean()) / 512))
+
+    def ask(number: int) -> None:
+        name = names[number % 12]
+        (entry,) = results_of(app, request_of(name, context=[click(50, 50)]))
+        (region,) = entry["result"]
+        assert (region["original_width"], region["original_height"]) == sizes[name]
+        assert region["score"] == pytest.approx(expected[name], abs=1e-5)
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(ask, range(120)))
