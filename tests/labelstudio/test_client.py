@@ -187,7 +187,7 @@ class TestCalls:
         with pytest.raises(NotFoundError, match="check the id"):
             list(client.tasks(99))
 
-    def test_tasks_whose_total_grows_meanwhile(self, server: WebServer, client: LabelStudioClient) -> None:
+    def test_tasks_in_smaller_pages_than_asked_for(self, server: WebServer, client: LabelStudioClient) -> None:
         """A server that caps the page size below what was asked for still gives all its tasks."""
 
         def route(handler: Any) -> Any:

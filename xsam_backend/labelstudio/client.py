@@ -134,7 +134,7 @@ class LabelStudioClient:
             yield from rows
             seen, page = seen + len(rows), page + 1
             total = answer.get("total") if isinstance(answer, dict) else None
-            if len(rows) < page_size and (not isinstance(total, int) or seen >= total or not rows):
+            if not rows or (seen >= total if isinstance(total, int) else len(rows) < page_size):
                 return
 
     def export(self, project_id: int, *, annotated_only: bool = True, task_ids: Sequence[int] = ()) -> list[Row]:

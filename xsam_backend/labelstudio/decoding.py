@@ -66,8 +66,7 @@ def decode_image(encoded: bytes, *, max_pixels: int) -> tuple[Pixels, str]:
             _check_size(image.size, max_pixels)
             kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews behind it
             image.load()
-            # Pillow turns TIFFs by itself while loading.
-            orientation = 1 if kind == "TIFF" else _exif_orientation(image)
+            orientation = _exif_orientation(image)
             pixels = _to_rgb(image)
     except ImageError:
         raise
@@ -116,7 +115,10 @@ def _too_large(promised: str, max_pixels: int) -> ImageError:
 
 
 def _exif_orientation(image: Image.Image) -> int:
-    """1 to 8; 1 without EXIF. Read from EXIF alone: Pillow's ``getexif`` also believes XMP, browsers don't."""
+    """1 to 8; 1 without EXIF. Read from EXIF alone: Pillow's ``getexif`` also believes XMP, browsers don't.
+
+    A TIFF has no EXIF block; its own orientation tag is applied by Pillow while loading.
+    """
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif") or b"")
