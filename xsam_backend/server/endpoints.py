@@ -11,6 +11,7 @@ import platform
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, render_template, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 import xsam_backend
 from xsam_backend.errors import LabelConfigError, StoreError
@@ -35,8 +36,12 @@ def body() -> dict[str, Any]:
 
     Raises:
         RequestError: see :func:`~xsam_backend.server.protocol.read_json`.
+        RequestEntityTooLarge: larger than the settings allow.
     """
-    return read_json(request.get_data(cache=False))
+    raw = request.get_data(cache=False)
+    if len(raw) >= current_app.config["MAX_CONTENT_LENGTH"]:  # a body without a length is cut there without a word
+        raise RequestEntityTooLarge
+    return read_json(raw)
 
 
 @blueprint.get("/")
