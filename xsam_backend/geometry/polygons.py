@@ -23,6 +23,9 @@ Polygon = NDArray[np.float64]
 
 _COMPARED_SIDE_PX = 512
 
+_SPECK_SHARE = 0.1
+"""A part or hole is a speck below this share of what may be lost to specks: 0.15 % of a mask at IoU 0.97."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outline:
@@ -168,7 +171,7 @@ def _follow(across: NDArray[np.intp], down: NDArray[np.intp], points: Polygon) -
 def _simplify(outlines: list[Outline], loss: float) -> list[Outline]:
     """Outlines with fewer vertices. About ``loss`` of the mask's area may change, shared out by the rings' lengths.
 
-    A ring never changes by more than the root of ``loss`` of its own area, so a small part beside a large one keeps
+    A ring never changes by more than three times ``loss`` of its own area, so a small part beside a large one keeps
     its shape.
     """
     area = sum(outline.area_px for outline in outlines)
@@ -178,13 +181,13 @@ def _simplify(outlines: list[Outline], loss: float) -> list[Outline]:
 
     def simpler(ring: Polygon) -> Polygon:
         share = budget * _length(ring) / length
-        return _simplify_ring(ring, min(share, abs(signed_area(ring)) * loss**0.5))
+        return _simplify_ring(ring, min(share, abs(signed_area(ring)) * min(3 * loss, 0.3)))
 
     return [Outline(simpler(outline.outer), tuple(simpler(hole) for hole in outline.holes)) for outline in kept]
 
 
 def _without_specks(outlines: list[Outline], budget_px: float) -> list[Outline]:
-    """Leave out the smallest parts and holes, together at most ``budget_px``; never the first part."""
+    """Leave out specks: the smallest parts (never the first) and holes, together at most ``budget_px``."""
     parts = [(outline.area_px, index, -1) for index, outline in enumerate(outlines) if index]
     holes = [
         (-signed_area(hole), index, number)
@@ -192,9 +195,10 @@ def _without_specks(outlines: list[Outline], budget_px: float) -> list[Outline]:
         for number, hole in enumerate(outline.holes)
     ]
     dropped = set()
+    largest_px = budget_px * _SPECK_SHARE
     for size, index, number in sorted(parts + holes):
         budget_px -= size
-        if budget_px < 0:
+        if size > largest_px or budget_px < 0:
             break
         dropped.add((index, number))
     return [

@@ -7,10 +7,10 @@ as far as they are in the picture: what somebody drew never vanishes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
-import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from xsam_backend.geometry.boxes import rotated_corners
@@ -18,6 +18,9 @@ from xsam_backend.geometry.masks import Mask
 
 MAX_COORDINATE = 1e6
 """Shapes further out than this are refused: their numbers are a mistake."""
+
+_THIN_PX = 1e-3
+"""Ellipses with a smaller radius are drawn as a line."""
 
 MAX_CROSSINGS = 50_000_000
 """A bound on the work for one polygon: times an outline may cross a row of pixels."""
@@ -40,7 +43,7 @@ def polygons_to_mask(polygons: Sequence[ArrayLike], size_hw: tuple[int, int]) ->
     mask = np.zeros(size_hw, np.bool_)
     for polygon in polygons:
         ring = _check_points(polygon, least=3)
-        if not _fill_rings([ring], mask):
+        if not _fill(ring, mask):
             _mark_line(np.concatenate([ring, ring[:1]]), mask)
     return mask
 
@@ -53,7 +56,7 @@ def box_to_mask(
 
 
 def disc_to_mask(x_px: float, y_px: float, radius_px: float, size_hw: tuple[int, int]) -> Mask:
-    """bool (H, W): pixels whose centre is at most ``radius_px`` from (x, y); at least the pixel that holds it."""
+    """bool (H, W): pixels whose centre is at most ``radius_px`` from (x, y); at least a pixel that (x, y) touches."""
     return ellipse_to_mask(x_px, y_px, radius_px, radius_px, size_hw)
 
 
@@ -65,7 +68,7 @@ def ellipse_to_mask(
     size_hw: tuple[int, int],
     rotation_deg: float = 0.0,
 ) -> Mask:
-    """bool (H, W) of an ellipse, turned clockwise about its centre (x, y); at least the pixel that holds the centre.
+    """bool (H, W) of an ellipse, turned clockwise about its centre (x, y); at least the pixels of its longer axis.
 
     Raises:
         ValueError: a number is not finite or far outside any picture, or a radius is negative.
@@ -80,9 +83,15 @@ def ellipse_to_mask(
     dy = np.arange(rows.start, rows.stop)[:, None] + 0.5 - y_px
     cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
     along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
-    if min(radius_x_px, radius_y_px) > 0:
+    if min(radius_x_px, radius_y_px) > _THIN_PX:
         mask[rows, columns] = (along / radius_x_px) ** 2 + (across / radius_y_px) ** 2 <= 1
-    _mark_line(np.array([[x_px, y_px]]), mask)
+    if not mask.any():
+        axis = (
+            np.array([cosine, sine]) * radius_x_px
+            if radius_x_px > radius_y_px
+            else np.array([-sine, cosine]) * radius_y_px
+        )
+        _mark_line(np.array([x_px, y_px]) + np.array([-axis, axis]), mask)
     return mask
 
 
@@ -96,27 +105,33 @@ def stroke_to_mask(points: ArrayLike, width_px: float, size_hw: tuple[int, int])
     if not 0 <= width_px <= MAX_COORDINATE:
         raise ValueError(f"expected a stroke width of 0 or more pixels, got {width_px}")
     mask = np.zeros(size_hw, np.bool_)
-    path = shapely.LineString(line) if len(line) > 1 else shapely.Point(line[0])
-    area = path.buffer(width_px / 2)
-    if not area.is_empty:
-        rings = [np.asarray(ring.coords) for ring in (area.exterior, *area.interiors)]
-        _fill_rings([rings[0]] + [ring[::-1] if _turns_alike(ring, rings[0]) else ring for ring in rings[1:]], mask)
+    radius = width_px / 2
+    for start, end in itertools.pairwise(line):
+        ends = np.stack([start, end])
+        rows, columns = _window(np.concatenate([ends - radius, ends + radius]), size_hw)
+        dx = np.arange(columns.start, columns.stop)[None, :] + 0.5 - start[0]
+        dy = np.arange(rows.start, rows.stop)[:, None] + 0.5 - start[1]
+        along = end - start
+        # How far along the piece, 0..1, the nearest point of it lies for each pixel's centre.
+        share = np.clip((dx * along[0] + dy * along[1]) / max(float(along @ along), 1e-12), 0.0, 1.0)
+        mask[rows, columns] |= (dx - share * along[0]) ** 2 + (dy - share * along[1]) ** 2 <= radius**2
+    if len(line) == 1:
+        mask |= disc_to_mask(line[0, 0], line[0, 1], radius, size_hw)
     _mark_line(line, mask)
     return mask
 
 
-def _fill_rings(rings: Sequence[NDArray[np.float64]], mask: Mask) -> bool:
-    """Set the pixels whose centre has a non-zero winding number in all the rings together; False if there is none.
+def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
+    """Set the pixels around whose centre a ring of (N, 2) points winds; False if there is none.
 
     Each edge is cut with the pixel rows' centre lines that it crosses; from there to the right the winding number
-    changes by one. Edges are always computed upwards-down, so the two passes over a keyhole's bridge cancel exactly.
+    changes by one. Edges are always computed from above, so the two passes over a keyhole's bridge cancel exactly.
     """
-    rows, columns = _window(np.concatenate(rings), mask.shape)
+    rows, columns = _window(ring, mask.shape)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if height <= 0 or width <= 0:
         return False
-    starts = np.concatenate(rings)
-    ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+    starts, ends = ring, np.roll(ring, -1, axis=0)
     turn = np.where(starts[:, 1] <= ends[:, 1], 1, -1)
     upper = np.where(turn[:, None] > 0, starts, ends)
     lower = np.where(turn[:, None] > 0, ends, starts)
@@ -144,7 +159,7 @@ def _mark_line(line: NDArray[np.float64], mask: Mask) -> None:
     steps = np.ceil(np.abs(np.diff(line, axis=0)).max(axis=1, initial=0.0) * 2).astype(np.int64) + 1
     pieces = [
         np.linspace(start, end, count, endpoint=False)
-        for start, end, count in zip(line[:-1], line[1:], steps, strict=True)
+        for (start, end), count in zip(itertools.pairwise(line), steps, strict=True)
     ]
     points = np.floor(np.concatenate([*pieces, line[-1:]])).astype(np.int64)
     # A point on the picture's right or lower edge belongs to the last pixel.
@@ -161,10 +176,6 @@ def _window(points: NDArray[np.float64], size_hw: tuple[int, ...]) -> tuple[slic
     x0, y0 = (int(value) for value in np.clip(low, 0, [size_hw[1], size_hw[0]]))
     x1, y1 = (int(value) for value in np.clip(high, 0, [size_hw[1], size_hw[0]]))
     return slice(y0, y1), slice(x0, x1)
-
-
-def _turns_alike(ring: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    return bool(shapely.is_ccw(shapely.LinearRing(ring)) == shapely.is_ccw(shapely.LinearRing(other)))
 
 
 def _check_points(points: ArrayLike, least: int) -> NDArray[np.float64]:

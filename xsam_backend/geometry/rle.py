@@ -29,7 +29,7 @@ _OPAQUE = 128
 def mask_to_brush_rle(mask: Mask) -> list[int]:
     """Brush RLE of a bool (H, W) mask, values 0 and 255, as a list of Python ints in 0..255.
 
-    ``mask_to_brush_rle(np.zeros((1, 2), bool))`` -> ``[0, 0, 0, 8, 57, 27, 250, 112, 0]``: one run of eight zeros.
+    ``mask_to_brush_rle(np.zeros((1, 2), bool))`` -> ``[0, 0, 0, 8, 57, 27, 252, 224, 0]``: one run of eight zeros.
     """
     starts, ends = _runs(mask.ravel())
     values = mask.ravel()[starts]

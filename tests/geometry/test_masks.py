@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from shapes import TRICKY, from_text, masks
+
+from xsam_backend.geometry.masks import (
+    Mask,
+    check_mask,
+    connected_parts,
+    interior_point,
+    mask_iou,
+    mask_to_box_xyxy,
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.zeros((2, 3), np.uint8), "uint8"),
+        (np.zeros((1, 2, 3), bool), r"\(1, 2, 3\)"),
+        (np.zeros((0, 3), bool), r"\(0, 3\)"),
+        ([[True]], "list"),
+    ],
+    ids=["0/1 bytes", "a stack", "no pixels", "no array"],
+)
+def test_what_is_no_mask_is_named(wrong: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_mask(wrong)
+
+
+def test_mask_of_another_size_is_refused() -> None:
+    mask = np.zeros((2, 3), bool)
+    assert check_mask(mask, (2, 3)) is mask
+    with pytest.raises(ValueError, match=r"3 x 2.*got 2 x 3"):
+        check_mask(mask, (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("mask", "box"),
+    [
+        (TRICKY["one pixel"], (1, 1, 2, 2)),
+        (TRICKY["full"], (0, 0, 6, 4)),
+        (TRICKY["column, one pixel wide"], (2, 0, 3, 3)),
+        (TRICKY["corner pixels of the picture"], (0, 0, 4, 3)),
+        (TRICKY["empty"], None),
+    ],
+)
+def test_box_maxima_are_exclusive(mask: Mask, box: tuple[int, ...] | None) -> None:
+    assert mask_to_box_xyxy(mask) == box
+
+
+@pytest.mark.parametrize(
+    ("mask", "point", "reason"),
+    [
+        (TRICKY["one pixel"], (1.5, 1.5), "the pixel's centre, not its corner"),
+        (np.ones((5, 5), bool), (2.5, 2.5), "the picture's rim counts as outside"),
+        (np.ones((1, 9), bool), (4.5, 0.5), "the middle of a bar whose pixels are all equally deep"),
+        (from_text("#......", "#.#####", "#.#####", "#.#####"), (4.5, 2.5), "the deepest place, not the mean"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_interior_point(mask: Mask, point: tuple[float, float], reason: str) -> None:
+    assert interior_point(mask) == point, reason
+
+
+@given(masks())
+def test_interior_point_is_inside(mask: Mask) -> None:
+    if mask.any():
+        x, y = interior_point(mask)
+        assert mask[int(y), int(x)]
+        assert (x % 1, y % 1) == (0.5, 0.5)
+    else:
+        with pytest.raises(ValueError, match="empty"):
+            interior_point(mask)
+
+
+@pytest.mark.parametrize(
+    ("name", "connectivity", "areas"),
+    [
+        ("two parts", 8, [6, 4]),
+        ("two parts that touch at a corner", 8, [10]),
+        ("two parts that touch at a corner", 4, [6, 4]),
+        ("a part within a hole", 8, [16, 1]),
+        ("empty", 8, []),
+    ],
+)
+def test_connected_parts(name: str, connectivity: int, areas: list[int]) -> None:
+    assert [int(part.sum()) for part in connected_parts(TRICKY[name], connectivity)] == areas
+
+
+@given(masks())
+def test_parts_make_up_the_mask_and_do_not_overlap(mask: Mask) -> None:
+    parts = connected_parts(mask)
+    total = np.sum(parts, axis=0) if parts else np.zeros(mask.shape, int)
+    np.testing.assert_array_equal(total, mask.astype(int))
+
+
+def test_iou() -> None:
+    left, right = from_text("##.", "##."), from_text(".##", ".##")
+    assert mask_iou(left, right) == pytest.approx(2 / 6)
+    assert mask_iou(left, left) == 1
+    assert mask_iou(left, ~left) == 0
+    assert mask_iou(TRICKY["empty"], TRICKY["empty"]) == 1

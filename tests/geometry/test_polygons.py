@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shapes import TRICKY, blobs, from_text, masks
+
+from xsam_backend.geometry.masks import Mask, connected_parts, mask_iou
+from xsam_backend.geometry.polygons import mask_to_polygons, signed_area, trace_outlines
+from xsam_backend.geometry.raster import disc_to_mask, polygons_to_mask
+
+
+def test_example_of_the_docstring() -> None:
+    (polygon,) = mask_to_polygons(np.ones((2, 3), bool))
+    assert {tuple(point) for point in polygon.tolist()} == {(0, 0), (3, 0), (3, 2), (0, 2)}
+    assert len(polygon) == 4
+
+
+@pytest.mark.parametrize("name", TRICKY)
+def test_exact_polygons_give_the_mask_back(name: str) -> None:
+    mask = TRICKY[name]
+    np.testing.assert_array_equal(polygons_to_mask(mask_to_polygons(mask, 1.0), mask.shape), mask)
+
+
+@given(masks())
+def test_any_mask_survives_exactly(mask: Mask) -> None:
+    np.testing.assert_array_equal(polygons_to_mask(mask_to_polygons(mask, 1.0), mask.shape), mask)
+
+
+@given(masks(), st.sampled_from([0.5, 0.8, 0.9, 0.97, 0.99]))
+def test_iou_bound_holds_for_any_mask(mask: Mask, min_iou: float) -> None:
+    polygons = mask_to_polygons(mask, min_iou)
+    assert mask_iou(polygons_to_mask(polygons, mask.shape), mask) >= min_iou
+    assert all(len(polygon) >= 3 for polygon in polygons)
+    assert bool(polygons) == bool(mask.any())
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("min_iou", [0.9, 0.97, 0.995])
+def test_objects_keep_their_shape_with_far_fewer_points(seed: int, min_iou: float) -> None:
+    mask = blobs((180, 240), seed)
+    exact, simple = mask_to_polygons(mask, 1.0), mask_to_polygons(mask, min_iou)
+    assert mask_iou(polygons_to_mask(simple, mask.shape), mask) >= min_iou
+    assert sum(map(len, simple)) < sum(map(len, exact)) * (0.5 if min_iou < 0.99 else 0.8)
+
+
+def test_number_of_points_of_a_disc() -> None:
+    # The polygon inscribed in a circle that keeps 97 % of it needs 15 corners.
+    mask = disc_to_mask(100, 100, 90, (200, 200))
+    (polygon,) = mask_to_polygons(mask, 0.97)
+    assert 10 <= len(polygon) <= 18
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "reason"),
+    [
+        ("two parts", 2, "parts do not fuse"),
+        ("two parts that touch at a corner", 1, "what touches is one part"),
+        ("diagonal line: touches only at corners", 1, "a thin line does not fall to pieces"),
+        ("a part within a hole", 2, "the island is a part of its own"),
+        ("a hole", 1, "the hole is a keyhole in its part"),
+        ("corner pixels of the picture", 4, "nothing vanishes at the rim"),
+        ("empty", 0, "no polygon for nothing"),
+    ],
+)
+def test_number_of_polygons(name: str, count: int, reason: str) -> None:
+    assert len(mask_to_polygons(TRICKY[name])) == count, reason
+
+
+def test_largest_part_comes_first() -> None:
+    areas = [signed_area(polygon) for polygon in mask_to_polygons(TRICKY["two parts"])]
+    assert areas == [6, 4]
+
+
+def test_holes_can_be_filled_on_wish() -> None:
+    mask = TRICKY["a hole"]
+    (polygon,) = mask_to_polygons(mask, 1.0, keyholes=False)
+    assert len(polygon) == 4
+    assert polygons_to_mask([polygon], mask.shape).all()
+
+
+def test_hole_of_a_ring_survives_simplification() -> None:
+    ring = disc_to_mask(50, 50, 45, (100, 100)) & ~disc_to_mask(50, 50, 25, (100, 100))
+    back = polygons_to_mask(mask_to_polygons(ring, 0.9), ring.shape)
+    assert not back[50, 50]
+    assert len(connected_parts(~back, 4)) == 2
+
+
+def test_small_part_beside_a_large_one_keeps_its_shape() -> None:
+    mask = disc_to_mask(80, 80, 70, (160, 260))
+    small = disc_to_mask(220, 80, 14, mask.shape)
+    polygons = mask_to_polygons(mask | small, 0.9)
+    assert len(polygons) == 2
+    assert mask_iou(polygons_to_mask(polygons[1:], mask.shape), small) > 0.7
+
+
+def test_specks_and_pinholes_go_first_but_only_within_the_bound() -> None:
+    mask = disc_to_mask(60, 60, 50, (120, 120))
+    mask[60, 60] = False
+    mask[3, 3] = True
+    assert len(mask_to_polygons(mask, 0.97)) == 1
+    assert len(mask_to_polygons(mask, 1.0)) == 2
+    assert polygons_to_mask(mask_to_polygons(mask, 1.0), mask.shape)[3, 3]
+
+
+def test_a_thousand_specks_stay_below_the_bound_together() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[::3, ::3] = True
+    polygons = mask_to_polygons(mask, 0.9)
+    assert mask_iou(polygons_to_mask(polygons, mask.shape), mask) >= 0.9
+
+
+@given(masks())
+def test_outlines_run_along_pixel_edges_and_turn_at_every_point(mask: Mask) -> None:
+    outlines = trace_outlines(mask)
+    for outline in outlines:
+        assert signed_area(outline.outer) > 0
+        assert all(signed_area(hole) < 0 for hole in outline.holes)
+        for ring in outline.rings:
+            steps = np.roll(ring, -1, axis=0) - ring
+            assert (ring == ring.round()).all()
+            assert ((steps == 0).sum(axis=1) == 1).all()
+            np.testing.assert_array_equal((steps[:, 0] == 0), ~np.roll(steps[:, 0] == 0, 1))
+    assert sum(outline.area_px for outline in outlines) == mask.sum()
+    assert len(outlines) == len(connected_parts(mask))
+
+
+def test_bridge_of_a_keyhole_is_short() -> None:
+    mask = np.ones((20, 40), bool)
+    mask[8:12, 30:34] = False
+    (outline,) = trace_outlines(mask)
+    keyhole = outline.keyhole
+    bridges = [step for step in np.abs(np.diff(keyhole, axis=0)) if step.all()]
+    assert len(keyhole) == 4 + 1 + 4 + 1
+    assert all(np.hypot(*step) <= np.hypot(6, 8) for step in bridges)
+
+
+@pytest.mark.parametrize("min_iou", [0.4, 1.1, float("nan")])
+def test_bound_out_of_range_is_refused(min_iou: float) -> None:
+    with pytest.raises(ValueError, match=r"0.5..1"):
+        mask_to_polygons(from_text("#"), min_iou)
+
+
+def test_what_is_no_mask_is_refused() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        mask_to_polygons(np.ones((2, 2), np.uint8))  # type: ignore[arg-type]
