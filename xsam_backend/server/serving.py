@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -75,6 +76,12 @@ def configure_logging(level: str, stream: Any = None) -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Ends the process: exit status 0 after a stop, another where it cannot start."""
+    """Serve until SIGTERM or SIGINT. Ends the process: exit status 0 after a stop, 1 where it cannot start."""
     configure_logging(settings.log_level)
-    Service(settings).run()
+    master = os.getpid()
+    try:
+        Service(settings).run()
+    except SystemExit as stop:
+        if os.getpid() != master:  # the worker, forked inside run(): its number is a message to the master
+            raise
+        sys.exit(1 if stop.code else 0)
