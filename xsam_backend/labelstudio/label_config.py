@@ -6,8 +6,8 @@ Which controls are outputs, for each picture:
 2. The rest is ranked: tags that cannot prompt (polygon, ellipse, anything ``smart="false"``) before prompt tools, and
    among those polygon > brush > bitmask > rectangle > ellipse > keypoint; then the order in the config.
 3. Down that ranking a control becomes an output if it has a label that no output before it has, so an object is
-   written once. Prompt tools are taken only where nothing else is an output (a config of rectangles alone).
-4. A plain tag without any label (``Polygon``) is taken only where nothing else is an output.
+   written once. Where none has labels, the first plain tag (``Polygon``) is the output.
+4. Prompt tools are taken only where nothing else is an output (a config of rectangles alone).
 """
 
 from __future__ import annotations
@@ -273,11 +273,12 @@ def _choose_outputs(controls: Sequence[ControlTag], to_name: str) -> list[Contro
     )
     outputs = list(asked_for)
     for prompt_tools in (False, True):
-        if prompt_tools and outputs:
-            break
-        for control in others:
+        tier = [control for control in others if control.is_prompt_tool == prompt_tools]
+        for control in tier:
             covered = {name for output in outputs for name in output.label_names}
-            brings = control.has_dynamic_labels or not covered.issuperset(control.label_names)
-            if control.is_prompt_tool == prompt_tools and brings:
+            if control.has_dynamic_labels or not covered.issuperset(control.label_names):
                 outputs.append(control)
-    return outputs or sorted(others, key=lambda control: control.is_prompt_tool)[:1]
+        outputs = outputs or tier[:1]
+        if outputs:
+            break
+    return outputs
