@@ -181,7 +181,8 @@ def test_other_pictures_are_passed_over() -> None:
 
 
 def test_plain_tag_takes_the_label_beside_it() -> None:
-    xml = """<View><Image name="image" value="$image"/><Labels name="what" toName="image"><Label value="dog"/></Labels>
+    xml = """<View><Image name="image" value="$image"/>
+      <Labels name="what" toName="image"><Label value="dog"/></Labels>
       <Brush name="brush" toName="image" smart="false"/></View>"""
     sent = Instances(RING[None], np.array([0.8], np.float32), ("dog",))
     annotation = read_annotation(write_regions(sent, LabelConfig.parse(xml).outputs[0]), SIZE_HW)

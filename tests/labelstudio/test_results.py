@@ -185,7 +185,8 @@ def test_label_that_the_control_lacks_is_a_note() -> None:
 
 
 def test_plain_tag_with_labels_beside_it() -> None:
-    xml = """<View><Image name="image" value="$image"/><Labels name="what" toName="image"><Label value="cat"/></Labels>
+    xml = """<View><Image name="image" value="$image"/>
+      <Labels name="what" toName="image"><Label value="cat"/></Labels>
       <Brush name="brush" toName="image" smart="false"/></View>"""
     shape, label = write_regions(instances(RING), LabelConfig.parse(xml).outputs[0])
     assert shape["type"] == "brush"
