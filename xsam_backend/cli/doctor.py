@@ -134,7 +134,7 @@ def check_model(settings: Settings) -> Iterator[Finding]:
 
 def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[Finding]:
     """Address, token, and one project: label config, webhook, one picture."""
-    from xsam_backend.server.services import label_studio_client
+    from xsam_backend.server.outside import label_studio_client
 
     if not settings.label_studio_url:
         yield Finding("note", "Label Studio", "label_studio_url is not set: uploaded pictures cannot be fetched")
@@ -160,7 +160,7 @@ def _check_project(settings: Settings, client: Any, project_id: int) -> Iterator
     from xsam_backend.labelstudio.images import ImageSource
     from xsam_backend.labelstudio.label_config import LabelConfig
     from xsam_backend.server.auth import WEBHOOK_HEADER
-    from xsam_backend.server.services import fetch_policy
+    from xsam_backend.server.outside import fetch_policy
 
     project = client.project(project_id)
     config = LabelConfig.parse(project.get("label_config") or "")

@@ -13,12 +13,12 @@ from sqlalchemy import Engine as DatabaseEngine
 from xsam_backend.config import Settings
 from xsam_backend.errors import BusyError
 from xsam_backend.inference.engine import Engine, Predictor
-from xsam_backend.labelstudio.client import LabelStudioClient
-from xsam_backend.labelstudio.images import FetchPolicy, ImageSource
+from xsam_backend.labelstudio.images import ImageSource
 from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
 from xsam_backend.server.backend import Backend
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.inbox import Inbox
@@ -115,24 +115,4 @@ def open_services(
         housekeeping=housekeeping,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         databases=(inbox_database, store_database),
-    )
-
-
-def label_studio_client(settings: Settings) -> LabelStudioClient | None:
-    """A client of the configured Label Studio; None without address or token."""
-    if not settings.label_studio_url or not settings.label_studio_token:
-        return None
-    return LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value())
-
-
-def fetch_policy(settings: Settings) -> FetchPolicy:
-    """Where pictures may come from, as the settings say."""
-    return FetchPolicy(
-        label_studio_url=settings.label_studio_url,
-        token=settings.label_studio_token.get_secret_value() if settings.label_studio_token else None,
-        allowed_private_hosts=settings.allow_private_hosts,
-        local_root=settings.local_files_root,
-        max_bytes=settings.image_max_mb * 2**20,
-        max_pixels=settings.image_max_megapixels * 1_000_000,
-        total_timeout_s=settings.image_timeout_s,
     )
