@@ -66,6 +66,11 @@ def test_secrets_do_not_print() -> None:
     assert "pw" not in repr(settings)
 
 
+def test_a_list_in_the_environment_has_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_PREFIX + "ALLOW_PRIVATE_HOSTS", "nas.local, 10.0.0.0/8,")
+    assert load_settings().allow_private_hosts == ("nas.local", "10.0.0.0/8")
+
+
 def test_settings_are_frozen(settings: Settings) -> None:
     with pytest.raises(ValidationError):
         settings.port = 1  # type: ignore[misc]

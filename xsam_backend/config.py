@@ -8,11 +8,11 @@ because a command line can be read by every user of the machine.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from xsam_backend.errors import SettingsError
 
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     local_files_root: Path | None = Field(
         None, description="Folder below which local files may be read directly; without it, none are."
     )
-    allow_private_hosts: tuple[str, ...] = Field(
+    allow_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Host names or networks (10.0.0.0/8) on private addresses that pictures may come from."
     )
     image_max_mb: int = Field(64, ge=1, description="Largest picture file, in megabytes.")
@@ -92,6 +92,14 @@ class Settings(BaseSettings):
             raise ValueError("expected an address like http://localhost:8080, without user name or query")
         return value.rstrip("/")
 
+    @field_validator("allow_private_hosts", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """The environment has one text, with commas between."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
     @field_validator("data_dir", "local_files_root")
     @classmethod
     def _expanded(cls, value: Path | None) -> Path | None:
@@ -107,6 +115,11 @@ class Settings(BaseSettings):
     def prediction_slots(self) -> int:
         """How many prediction requests may be inside the service at once."""
         return self.threads - RESERVED_THREADS
+
+    @property
+    def batch_slots(self) -> int:
+        """How many of those may be batches, so that clicks always find a place."""
+        return max(1, self.prediction_slots // 2)
 
     @property
     def instance(self) -> str:

@@ -197,6 +197,24 @@ def test_a_full_service_says_so_and_when_to_come_back(make_app: Any) -> None:
     assert app.test_client().post("/predict", json=request_of("a")).status_code == 200
 
 
+def test_batches_leave_room_for_clicks(make_app: Any) -> None:
+    app = make_app(images=MemoryImages(), threads=6)  # two predictions, one of them a batch
+    client = app.test_client()
+    with services_of(app).batch_slot():
+        answer = client.post("/predict", json=request_of("a"))
+        assert answer.status_code == 429
+        assert "1 batches are under way" in answer.get_json()["error"]
+        assert client.post("/predict", json=request_of("a", context=[click(50, 50)])).status_code == 200
+    assert client.post("/predict", json=request_of("a")).status_code == 200
+
+
+def test_a_failed_click_is_told_with_its_task(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    app.test_client().post("/predict", json=request_of("missing", context=[click(50, 50)]))
+    (problem,) = services_of(app).monitor.last_problems
+    assert problem.where == "project 21.1795347497, task 100"
+
+
 def test_metrics_and_status_tell_what_happened(make_app: Any) -> None:
     app = make_app(images=MemoryImages())
     client = app.test_client()

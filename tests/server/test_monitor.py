@@ -41,11 +41,12 @@ def test_the_last_problems_are_kept_latest_first_and_all_are_counted() -> None:
     assert b'xsam_backend_problems_total{kind="ImageError"} 5.0' in monitor.metrics()
 
 
-def test_a_note_is_said_once() -> None:
+def test_a_note_is_said_once_and_newer_words_replace_it() -> None:
     monitor = Monitor()
-    for _ in range(3):
-        monitor.note("LabelStudioUrlMissing", "setup", "set it")
-    assert len(monitor.last_problems) == 1
+    for message in ("set it", "set it", "set it to x", "set it to x"):
+        monitor.note("LabelStudioUrlMissing", "setup", message)
+    assert [problem.message for problem in monitor.last_problems] == ["set it to x"]
+    assert b'xsam_backend_problems_total{kind="LabelStudioUrlMissing"} 2.0' in monitor.metrics()
 
 
 def test_the_engines_numbers_are_in_the_metrics() -> None:

@@ -86,7 +86,7 @@ def _to_response(services: Services, error: Exception) -> Response:
         if isinstance(error, Unauthorized) and error.www_authenticate:
             response.headers["WWW-Authenticate"] = ", ".join(map(str, error.www_authenticate))
         return response
-    problem = services.monitor.problem(error, f"{request.method} {request.path}")
+    problem = services.monitor.problem(error, g.get("where", f"{request.method} {request.path}"))
     status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
     if status == 500:
         response = jsonify(error="something failed here, not in your request; the log has it", id=problem.error_id)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import nullcontext
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, render_template, request
+from flask import Blueprint, Response, current_app, g, jsonify, render_template, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 import xsam_backend
@@ -101,7 +102,9 @@ def predict() -> Response:
     parts = services()
     with parts.prediction_slot():
         asked = PredictRequest.parse(body())
-        results = parts.backend.predict(asked)
+        g.where = f"project {asked.project}, task {', '.join(str(task.id) for task in asked.tasks[:5])}"
+        with parts.batch_slot() if asked.context is None else nullcontext():
+            results = parts.backend.predict(asked)
     # allow_nan: one NaN in a region would lose Label Studio the whole batch; better to fail loudly here.
     return Response(json.dumps({"results": results}, allow_nan=False), mimetype="application/json")
 

@@ -82,10 +82,16 @@ class Monitor:
         return found
 
     def note(self, kind: str, where: str, message: str) -> None:
-        """Remember something that no request failed on but the operator should know. Said once while remembered."""
+        """Remember something that no request failed on but the operator should know.
+
+        Newer words about the same thing take the place of older ones; the same words again change nothing.
+        """
         with self._lock:
-            if any((known.kind, known.where, known.message) == (kind, where, message) for known in self._last):
+            same = [known for known in self._last if (known.kind, known.where) == (kind, where)]
+            if any(known.message == message for known in same):
                 return
+            for known in same:
+                self._last.remove(known)
         logger.warning("%s: %s: %s", where, kind, message)
         self._remember(Problem(_now(), kind, where, message))
 

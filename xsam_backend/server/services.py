@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,30 +42,34 @@ class Services:
     webhook_guard: WebhookGuard | None
     housekeeping: Housekeeping
     prediction_slots: threading.BoundedSemaphore
+    batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
 
-    @contextmanager
-    def prediction_slot(self) -> Iterator[None]:
-        """Hold one of the threads that predictions may occupy.
+    def prediction_slot(self) -> AbstractContextManager[None]:
+        """Hold one of the threads that predictions may occupy. Raises BusyError if none is free."""
+        return _hold(self.prediction_slots, f"{self.settings.prediction_slots} predictions")
 
-        Raises:
-            BusyError: none is free.
-        """
-        if not self.prediction_slots.acquire(blocking=False):
-            raise BusyError(
-                f"{self.settings.prediction_slots} predictions are under way, which is all this service takes on: "
-                "try again later, or raise threads"
-            )
-        try:
-            yield
-        finally:
-            self.prediction_slots.release()
+    def batch_slot(self) -> AbstractContextManager[None]:
+        """Hold one of the places that batches may occupy. Raises BusyError if none is free."""
+        return _hold(self.batch_slots, f"{self.settings.batch_slots} batches")
 
     def close(self) -> None:
         """Stop the background thread and close the databases."""
         self.housekeeping.close()
         for database in self.databases:
             database.dispose()
+
+
+@contextmanager
+def _hold(slots: threading.BoundedSemaphore, what: str) -> Iterator[None]:
+    if not slots.acquire(blocking=False):
+        raise BusyError(
+            f"{what} are under way, which is all this service takes on: try again later, or raise threads"
+        )
+    try:
+        yield
+    finally:
+        slots.release()
 
 
 def open_services(
@@ -114,5 +118,6 @@ def open_services(
         webhook_guard=WebhookGuard(client, secrets, housekeeping, monitor) if client else None,
         housekeeping=housekeeping,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
+        batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database),
     )
