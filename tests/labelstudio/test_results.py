@@ -159,6 +159,22 @@ def test_ellipse_of_an_ellipse_is_itself(radius_x: float, radius_y: float, rotat
     assert mask_iou(ellipse_to_mask(x, y, wide, high, SIZE_HW, value["rotation"]), mask) > 0.85
 
 
+def test_upright_ellipse_in_a_narrow_picture_stays_within_100_per_cent() -> None:
+    mask = ellipse_to_mask(5, 200, 3, 190, (400, 10))
+    (region,) = write_regions(instances(mask), control("ell"))
+    value = region["value"]
+    assert (value["radiusX"], value["radiusY"]) == (pytest.approx(30, abs=2), pytest.approx(47.5, abs=1))
+    assert value["rotation"] == pytest.approx(0, abs=1e-3)
+
+
+def test_ellipse_of_a_thin_line_has_a_width() -> None:
+    line = np.zeros(SIZE_HW, bool)
+    line[20, 10:60] = True
+    (region,) = write_regions(instances(line), control("ell"))
+    # A row of pixels is one pixel high: two standard deviations of that are 1 / sqrt(3).
+    assert region["value"]["radiusY"] == pytest.approx(100 / 48 / 3**0.5, abs=1e-3)
+
+
 def test_keypoint_lies_inside() -> None:
     (region,) = write_regions(instances(RING), control("kp"))
     x, y = region["value"]["x"] * 0.8, region["value"]["y"] * 0.48

@@ -189,23 +189,15 @@ def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
     """The ellipse with the mask's centre and second moments; it is the mask itself if that is an ellipse."""
     moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
     area = moments["m00"]
+    covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area
     # A pixel is a unit square around its centre, with a variance of 1/12 each way.
-    spread = (
-        np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area + np.eye(2) / 12
-    )
-    (minor, major), axes = np.linalg.eigh(spread)
-    rotation = float(np.rad2deg(np.arctan2(axes[1, 1], axes[0, 1]))) % 180
-    center = _pct([moments["m10"] / area + 0.5, moments["m01"] / area + 0.5], mask)
-    radii = _pct([2 * major**0.5, 2 * minor**0.5], mask)
-    return [
-        {
-            "x": center[0],
-            "y": center[1],
-            "radiusX": radii[0],
-            "radiusY": radii[1],
-            "rotation": round(rotation, _DIGITS),
-        }
-    ]
+    variances, axes = np.linalg.eigh(covariance + np.eye(2) / 12)
+    # X is the axis that lies flatter. Radii are per cent of width and height: an upright X could pass 100.
+    flat = int(np.abs(axes[0]).argmax())
+    rotation = float(np.rad2deg(np.arctan(axes[1, flat] / axes[0, flat])))
+    x, y = _pct([moments["m10"] / area + 0.5, moments["m01"] / area + 0.5], mask)
+    radius_x, radius_y = _pct(2 * np.sqrt([variances[flat], variances[1 - flat]]), mask)
+    return [{"x": x, "y": y, "radiusX": radius_x, "radiusY": radius_y, "rotation": round(rotation % 360, _DIGITS)}]
 
 
 def _write_keypoint(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
