@@ -1,6 +1,7 @@
-"""Weights on disk: our folder (``config.json``, ``model.safetensors``, tokenizer) and the released checkpoint's names.
+"""Weights on disk in our own format: a folder with ``config.json``, ``model.safetensors`` and the tokenizer.
 
 Every load compares names and shapes with what the config says; nothing is skipped in silence, nothing is unpickled.
+``released`` reads the checkpoint of X-SAM's authors.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +20,6 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.config import XSamConfig
-from xsam_backend.model.weight_map import our_name
 from xsam_backend.model.xsam import XSam
 
 WEIGHTS = "model.safetensors"
@@ -29,43 +30,23 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def build_empty(config: XSamConfig) -> XSam:
-    """The model without memory for its weights (meta device), to compare with or to load into."""
-    with torch.device("meta"):
-        return XSam(config)
+    """The model without memory for its weights (meta device), to compare with or to load into.
+
+    Raises:
+        CheckpointError: sizes from which no model can be made.
+    """
+    try:
+        with torch.device("meta"):
+            return XSam(config)
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever the parts raise about their sizes, the config is what's wrong
+        raise CheckpointError(f"config {config.name!r} describes no model that can be built: {error}") from error
 
 
 def expected_shapes(config: XSamConfig) -> dict[str, tuple[int, ...]]:
     """Our names and shapes of every tensor that the model saves."""
     return {name: tuple(tensor.shape) for name, tensor in _saved(build_empty(config)).items()}
-
-
-def convert_names(names: Shapes, config: XSamConfig) -> dict[str, str | None]:
-    """Released name (either naming) to ours, None for what is dropped on purpose.
-
-    Raises:
-        CheckpointError: tensors that no rule knows, that are missing or of another shape; each is listed.
-    """
-    vision_layers = int(config.vision.transformers["num_hidden_layers"]) + config.vision.select_layer + 1
-    renamed: dict[str, str | None] = {}
-    unknown = []
-    for name in names:
-        try:
-            renamed[name] = our_name(name, vision_layers)
-        except (KeyError, ValueError):
-            unknown.append(name)
-    found = {ours: names[name] for name, ours in renamed.items() if ours is not None}
-    expected = expected_shapes(config)
-    unknown += [name for name, ours in renamed.items() if ours is not None and ours not in expected]
-    _refuse_misfits(expected, found, unknown)
-    return renamed
-
-
-def convert_state(state: Mapping[str, Tensor], config: XSamConfig) -> dict[str, Tensor]:
-    """The released checkpoint's tensors under our names. Raises CheckpointError as ``convert_names``."""
-    if set(state) == {"state_dict"}:
-        raise CheckpointError("expected a flat mapping of tensors, got one wrapped in 'state_dict': unwrap it first")
-    renamed = convert_names({name: tuple(tensor.shape) for name, tensor in state.items()}, config)
-    return {ours: state[name] for name, ours in renamed.items() if ours is not None}
 
 
 def load_state(model: XSam, state: Mapping[str, Tensor]) -> XSam:
@@ -76,7 +57,7 @@ def load_state(model: XSam, state: Mapping[str, Tensor]) -> XSam:
     """
     expected = {name: tuple(tensor.shape) for name, tensor in _saved(model).items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    _refuse_misfits(expected, found, [name for name in found if name not in expected])
+    refuse_misfits(expected, found, [name for name in found if name not in expected])
     model.load_state_dict(dict(state), strict=False, assign=True)
     if model.language.config.tie_word_embeddings:
         model.language.model.tie_weights()
@@ -99,8 +80,12 @@ def load_model(folder: str | Path, dtype: torch.dtype = torch.float32, device: s
         state = load_file(path, device=str(device))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}): copy or convert it again") from error
-    model = load_state(build_empty(config), state)
-    return model.to(device=device, dtype=dtype)
+    # Cast here, not the module: tables that are computed (rotary frequencies) stay float32, or long texts lose place.
+    typed = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    try:
+        return load_state(build_empty(config), typed).to(device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
 
 
 def load_config(folder: str | Path) -> XSamConfig:
@@ -108,7 +93,11 @@ def load_config(folder: str | Path) -> XSamConfig:
     path = Path(folder) / CONFIG
     if not path.is_file():
         raise CheckpointError(f"{folder}: expected {CONFIG}, found none: is this a model folder?")
-    return XSamConfig.from_json(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}): copy it again") from error
+    return XSamConfig.from_json(text, str(path))
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -127,7 +116,10 @@ def save_model(model: XSam, folder: str | Path, dtype: torch.dtype = torch.float
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(model.config.to_json(), encoding="utf-8")
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in _saved(model).items()}
+    tensors = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in _saved(model).items()
+    }
     partial = folder / (WEIGHTS + ".partial")
     save_file(tensors, partial, metadata={"format": "pt"})
     partial.replace(folder / WEIGHTS)
@@ -161,7 +153,8 @@ def _saved(model: nn.Module) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _refuse_misfits(expected: Shapes, found: Shapes, unknown: list[str]) -> None:
+def refuse_misfits(expected: Shapes, found: Shapes, unknown: list[str]) -> None:
+    """Raises CheckpointError that lists the unknown, missing and mis-shaped tensors, if there are any."""
     missing = sorted(set(expected) - set(found))
     misshaped = sorted(
         f"{name}: expected {expected[name]}, got {shape}"
@@ -183,6 +176,6 @@ def _rebuild_buffers(model: XSam) -> None:
         if hasattr(module, "inv_freq") and module.inv_freq.is_meta:
             module.__init__(config=module.config)  # type: ignore[misc]
         if "position_ids" in dict(module.named_buffers(recurse=False)) and module.position_ids.is_meta:
-            module.position_ids = torch.arange(module.position_ids.shape[-1])[None]
+            module.position_ids = torch.arange(cast(Tensor, module.position_ids).shape[-1])[None]
     left = [name for name, tensor in [*model.named_buffers(), *model.named_parameters()] if tensor.is_meta]
     assert not left, f"tensors without memory: {left}"

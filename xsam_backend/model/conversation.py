@@ -241,7 +241,7 @@ def split_phrases(text: str) -> tuple[str, tuple[tuple[int, int], ...]]:
     """A caption for people and its phrases: (words, ((start, end), ...)), characters of the words.
 
     ``text`` is a ``phrase_text`` with tags. Tags go, and so does the closing sentence around ``<SEG>``.
-    Span i is that of condition i, as ``condition_ids`` counts them.
+    Span i is that of condition i, as ``condition_ids`` counts them; one that closes before it opens is empty.
 
     Example: "A <p>ball</p> rolls. And <SEG> ." becomes "A ball rolls.", ((2, 6),).
     """
@@ -255,7 +255,7 @@ def split_phrases(text: str) -> tuple[str, tuple[tuple[int, int], ...]]:
             ends.append(len(words))
         else:
             words += piece
-    return words, tuple((start, end) for start, end in zip(starts, ends, strict=False) if start <= end)
+    return words, tuple((start, max(start, end)) for start, end in zip(starts, ends, strict=False))
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedConfig
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from xsam_backend.errors import CheckpointError
 
@@ -71,9 +72,9 @@ class LanguageModel(nn.Module):
         """A cache of one's own that starts with ``prefix``."""
         cache = DynamicCache(config=self.config)
         if prefix is not None:
-            for layer, key, value in zip(cache.layers, prefix.keys, prefix.values, strict=True):
+            for layer, key, value in zip(self._layers(cache), prefix.keys, prefix.values, strict=True):
                 layer.update(key, value)
-                if hasattr(layer, "cumulative_length"):
+                if isinstance(layer, DynamicSlidingWindowLayer):
                     layer.cumulative_length = prefix.length
         return cache
 
@@ -86,11 +87,22 @@ class LanguageModel(nn.Module):
         """Keys and values of (B, L, D) embeddings, to be continued any number of times."""
         cache = self.new_cache()
         self.states(embeddings, cache)
+        layers = self._layers(cache)
         return Prefix(
-            tuple(layer.keys for layer in cache.layers),
-            tuple(layer.values for layer in cache.layers),
+            tuple(cast(Tensor, layer.keys) for layer in layers),
+            tuple(cast(Tensor, layer.values) for layer in layers),
             embeddings.shape[1],
         )
+
+    def _layers(self, cache: DynamicCache) -> list[DynamicLayer]:
+        """The cache's layers. Raises CheckpointError for models that keep other states than keys and values."""
+        layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+        if len(layers) != len(cache.layers):
+            raise CheckpointError(
+                f"language.model_type {self.config.model_type!r} has layers without keys and values (linear "
+                "attention): expected a model with attention in every layer"
+            )
+        return layers
 
 
 def pad_rows(rows: list[Tensor], value: float = 0) -> Tensor:

@@ -103,7 +103,7 @@ class Segmentor(nn.Module):
     @property
     def layers(self) -> list[Mask2FormerMaskedAttentionDecoderLayer]:
         """The decoder's layers in order; layer i reads level i modulo 3."""
-        return list(self.decoder.decoder.layers)
+        return [cast(Mask2FormerMaskedAttentionDecoderLayer, layer) for layer in self.decoder.decoder.layers]
 
     def features(self, pyramid: list[Tensor]) -> PixelFeatures:
         """The picture's half: pyramid (B, C_i, H_i, W_i), finest first."""
@@ -170,7 +170,7 @@ class Segmentor(nn.Module):
         return Predictions(tuple(states), tuple(embeddings), tuple(class_logits), features.mask_features, picture)
 
     def class_logits(self, state: Tensor, conditions: Tensor, valid: Tensor | None) -> Tensor:
-        """Scaled cosine of queries (P, Q, D) with conditions (P, N + 1, D): (P, Q, N + 1), clamped, padding at -1e9."""
+        """Scaled cosine of queries (P, Q, D) with conditions (P, N + 1, D): (P, Q, N + 1); padding is at -1e9."""
         cosine = F.normalize(state, dim=-1) @ F.normalize(conditions, dim=-1).transpose(1, 2)
         logits = (cosine * self.logit_scale.exp()).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return logits if valid is None else logits.masked_fill(~valid[:, None], MASKED_LOGIT)
@@ -204,7 +204,7 @@ class Segmentor(nn.Module):
 
     def _split_heads(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, heads, L, D / heads)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)
 
     @staticmethod
     def _join_heads(x: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class SiglipEncoder(nn.Module):
         super().__init__()
         fields = dict(config.transformers)
         fields["num_hidden_layers"] += config.select_layer + 1
-        siglip = SiglipVisionConfig(**fields, image_size=config.image_size, vision_use_head=False)
+        fields |= {"image_size": config.image_size, "vision_use_head": False}
+        siglip = SiglipVisionConfig(**fields)
         self.out_channels: int = siglip.hidden_size
         self.model = SiglipVisionModel._from_config(siglip, attn_implementation="sdpa")
         self.model.post_layernorm = nn.Identity()  # hidden states are taken before it
@@ -109,7 +110,7 @@ class SharedTrunkEncoder(nn.Module):
 
 
 def sine_positions(height: int, width: int, channels: int) -> Tensor:
-    """(1, height, width, channels): half of the channels for y, half for x; few waves, so that max pooling keeps order."""
+    """(1, height, width, channels), half for y, half for x; few waves, so that max pooling keeps their order."""
     quarter = channels // 4
     waves = torch.pi / 2 * 2 ** torch.linspace(0, 4, quarter)
 

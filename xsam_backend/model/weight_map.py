@@ -1,4 +1,4 @@
-"""Names of the released checkpoint against ours: data, read by ``checkpoint``."""
+"""Names of the released checkpoint against ours: data, read by ``released``."""
 
 from __future__ import annotations
 
@@ -56,3 +56,12 @@ def our_name(name: str, vision_layers: int) -> str | None:
         raise KeyError(name)
     prefix, ours = max(fitting, key=lambda row: len(row[0]))
     return None if ours is None else ours + name[len(prefix) :]
+
+
+def name_in_release(ours: str) -> str:
+    """The released name of a tensor of ours. Raises KeyError where the released model has no such part."""
+    fitting = [(released, own) for released, own in RENAMES if own is not None and ours.startswith(own)]
+    if not fitting:
+        raise KeyError(ours)
+    released, own = max(fitting, key=lambda row: len(row[1]))
+    return released + ours[len(own) :]

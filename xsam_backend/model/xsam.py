@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.connector import Connector, Projector, token_sequence
-from xsam_backend.model.conversation import IGNORE_LABEL, IMAGE_INDEX, NO_ID
+from xsam_backend.model.conversation import IGNORE_LABEL, IMAGE_INDEX, NO_ID, TokenizedConversation
 from xsam_backend.model.language import LanguageModel, Prefix, pad_rows
 from xsam_backend.model.regions import sample_regions
-from xsam_backend.model.segmentor import PixelFeatures, Predictions, Segmentor
+from xsam_backend.model.segmentor import PixelFeatures, Segmentor
 from xsam_backend.model.vision import EfficientNetEncoder, SamEncoder, SharedTrunkEncoder, SiglipEncoder
 
 
@@ -53,7 +53,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What each decoder entry is asked for: ``embeddings`` (E, N + 1, D) background last, ``valid`` bool (E, N + 1)."""
+    """What each decoder entry is asked for: ``embeddings`` (E, N + 1, D), background last; ``valid`` bool."""
 
     embeddings: Tensor
     valid: Tensor
@@ -125,7 +125,7 @@ class XSam(nn.Module):
         image_tokens: Tensor | None = None,
         regions: Tensor | None = None,
     ) -> Merged:
-        """Put a picture's tokens (T, D) in place of ``<image>`` and region embeddings (N, D) in place of ``<region>``.
+        """Put a picture's tokens (T, D) in place of ``<image>``, region embeddings (N, D) in place of ``<region>``.
 
         The four id rows are int64 (L,). Inserted picture tokens have no ids and no label; a region's embedding
         carries the region's number as condition id.
@@ -158,6 +158,14 @@ class XSam(nn.Module):
             add(new, full.new_full((len(new),), IGNORE_LABEL), full.new_full((len(new),), condition), full)
             start = at + 1
         return Merged(**{name: torch.cat(parts) for name, parts in rows.items()})
+
+    def merge_tokens(
+        self, tokens: TokenizedConversation, image_tokens: Tensor | None = None, regions: Tensor | None = None
+    ) -> Merged:
+        """``merge`` of a tokenised conversation, on this model's device."""
+        rows = (tokens.input_ids, tokens.labels, tokens.cond_ids, tokens.seg_ids)
+        input_ids, labels, cond_ids, seg_ids = (torch.from_numpy(row).to(self.device) for row in rows)
+        return self.merge(input_ids, labels, cond_ids, seg_ids, image_tokens, regions)
 
     def project(self, states: Tensor) -> Tensor:
         """Language states (P, L, W) to the segmentor's width (P, L, D)."""

@@ -14,7 +14,7 @@ from xsam_backend.model.conversation import IGNORE_LABEL, NO_ID, TokenizedConver
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_masks, frame_regions, process_image
 from xsam_backend.model.language import pad_rows
 from xsam_backend.model.regions import region_points
-from xsam_backend.model.xsam import Merged, XSam, phrase_conditions, pool_by_id
+from xsam_backend.model.xsam import XSam, phrase_conditions, pool_by_id
 from xsam_backend.prompts import Task
 from xsam_backend.training.losses import PointSource, Target, language_loss, segmentation_losses
 from xsam_backend.training.questions import Question
@@ -92,13 +92,13 @@ def batch_losses(model: XSam, pictures: Sequence[AskedPicture], points: PointSou
     for index, picture in enumerate(pictures):
         for number, conversation in enumerate(picture.conversations):
             if number == 0:
-                prefixes.append(_merge(model, conversation.through_image(), features.tokens[index], None))
+                prefixes.append(model.merge_tokens(conversation.through_image(), features.tokens[index]))
             where = picture.points[number].to(device)
             regions = None
             if len(where):
                 maps = features.token_map[index : index + 1].expand(len(where), -1, -1, -1)
                 regions = model.region_embeddings(maps, where)
-            rests.append(_merge(model, conversation.after_image(), None, regions))
+            rests.append(model.merge_tokens(conversation.after_image(), regions=regions))
             owners.append(index)
             tasks.append(picture.tasks[number])
             target = picture.targets[number]
@@ -152,11 +152,3 @@ def _layout(conditions: Tensor, valid: Tensor, by_phrase: Tensor, owner: Tensor)
     table[rows, : phrases.shape[1]] = phrases.to(table.dtype)
     shown[rows, : agrees.shape[1]] = agrees
     return table, shown, shift
-
-
-def _merge(model: XSam, tokens: TokenizedConversation, image_tokens: Tensor | None, regions: Tensor | None) -> Merged:
-    ids = [
-        torch.from_numpy(row).to(model.device)
-        for row in (tokens.input_ids, tokens.labels, tokens.cond_ids, tokens.seg_ids)
-    ]
-    return model.merge(*ids, image_tokens=image_tokens, regions=regions)

@@ -1,4 +1,4 @@
-"""The training loop: one visible page. Settings, model, data, loop (step, log, save); a killed run resumes exactly."""
+"""The training loop, one visible page: settings, model, data, loop (step, log, save). Killed runs resume exactly."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
             losses = batch_losses(model, pictures, points)
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         if torch.isfinite(norm):
             optimizer.step()
@@ -190,5 +190,5 @@ def _resume(folder: Path, model: XSam, average: dict[str, Tensor], optimizer: to
         optimizer.load_state_dict({"state": states, "param_groups": current["param_groups"]})
     else:
         logger.warning("%s: other parameters were trained before; the optimizer starts anew", path)
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(path, "pt") as file:
         return int(file.metadata()["step"])

@@ -24,7 +24,7 @@ class PointSource(Protocol):
     """Where losses look. All points are float (x, y) in [0, 1)."""
 
     def matcher(self, entry: int, picture: int, count: int) -> Tensor:
-        """(count, 2) for the matching of one entry; entries that get the same tensor share the sampled features."""
+        """(count, 2) for the matching of one entry; entries of a picture that get the same tensor share its features."""
 
     def candidates(self, masks: int, count: int) -> Tensor:
         """(masks, count, 2), of which the least sure are kept."""
@@ -34,7 +34,7 @@ class PointSource(Protocol):
 
 
 class RandomPoints:
-    """Uniform points; one draw per prediction and picture for the matching, as all prompts of a picture can share it."""
+    """Uniform points; for the matching one draw per prediction and picture, which all its prompts share."""
 
     def __init__(self, device: torch.device, generator: torch.Generator | None = None) -> None:
         self.device = device
@@ -63,7 +63,7 @@ class RandomPoints:
 
 @dataclass(frozen=True)
 class Target:
-    """What one decoder entry should find: ``masks`` float (M, H, W) of 0 and 1, padded frame; ``classes`` int64 (M,)."""
+    """What one entry should find: ``masks`` float (M, H, W) of 0 and 1, padded frame; ``classes`` int64 (M,)."""
 
     masks: Tensor
     classes: Tensor
@@ -89,7 +89,7 @@ def match(
     """Cheapest assignment of queries to targets, entry by entry."""
     matches = []
     device = predictions.mask_features.device
-    sampled: dict[int, Tensor] = {}
+    sampled: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # the points too, so that no other gets their id
     with torch.no_grad():
         for entry, target in enumerate(targets):
             picture = int(predictions.picture[entry])
@@ -98,9 +98,10 @@ def match(
                 empty = torch.zeros(0, dtype=torch.long, device=device)
                 matches.append(Match(empty, empty))
                 continue
-            if id(places) not in sampled:
-                sampled[id(places)] = sample(predictions.mask_features[picture][None].float(), places[None])[0]
-            logits = predictions.mask_embeddings[layer][entry].float() @ sampled[id(places)]
+            key = (picture, id(places))
+            if key not in sampled:
+                sampled[key] = places, sample(predictions.mask_features[picture][None].float(), places[None])[0]
+            logits = predictions.mask_embeddings[layer][entry].float() @ sampled[key][1]
             truth = sample(target.masks[None], places[None])[0]
             probability = predictions.class_logits[layer][entry].float().softmax(-1)
             negative, positive = F.softplus(logits), F.softplus(-logits)
@@ -136,6 +137,16 @@ def segmentation_losses(
         losses["loss_mask" + suffix] = config.mask_weight * mask
         losses["loss_dice" + suffix] = config.dice_weight * dice
     return losses
+
+
+@torch.no_grad()
+def choose_points(maps: Tensor, config: LossConfig, points: PointSource) -> Tensor:
+    """(M, num_points, 2): of the candidates those where the logits (M, 1, H, W) are least sure, then the remainder."""
+    unsure = int(config.importance_sample_ratio * config.num_points)
+    candidates = points.candidates(len(maps), int(config.num_points * config.oversample_ratio))
+    order = sample(maps, candidates)[:, 0].abs().neg().topk(unsure, 1).indices
+    near = candidates.gather(1, order[..., None].expand(-1, -1, 2))
+    return torch.cat([near, points.remainder(len(maps), config.num_points - unsure)], 1)
 
 
 def language_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -178,13 +189,8 @@ def _mask_losses(
     pictures = predictions.picture[entry]
 
     maps = _matched_logits(predictions, chosen, pictures)
-    with torch.no_grad():
-        unsure = int(config.importance_sample_ratio * config.num_points)
-        candidates = points.candidates(len(chosen), int(config.num_points * config.oversample_ratio))
-        order = sample(maps, candidates)[:, 0].abs().neg().topk(unsure, 1).indices
-        near = candidates.gather(1, order[..., None].expand(-1, -1, 2))
-        places = torch.cat([near, points.remainder(len(chosen), config.num_points - unsure)], 1)
-        truth = sample(masks, places)[:, 0]
+    places = choose_points(maps, config, points)
+    truth = sample(masks, places)[:, 0]
     logits = sample(maps, places)[:, 0]
     count = max(sum(len(target.classes) for target in targets), 1)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1).sum() / count
@@ -201,4 +207,4 @@ def _matched_logits(predictions: Predictions, chosen: Tensor, pictures: Tensor) 
         mine = (pictures == picture).nonzero().flatten()
         parts.append(chosen[mine] @ predictions.mask_features[picture].flatten(1).to(chosen.dtype))
         rows.append(mine)
-    return torch.cat(parts)[torch.cat(rows).argsort()].float().unflatten(1, size)[:, None]
+    return torch.unflatten(torch.cat(parts)[torch.cat(rows).argsort()].float(), 1, size)[:, None]

@@ -181,11 +181,8 @@ _ASKERS: Mapping[Task, Callable[[GroundTruth, Rng, Sequence[str], int], Question
 
 def _hint(mask: Mask, rng: Rng) -> Mask:
     """A simulated region prompt for a mask, as the mask that the model samples."""
-    share = rng.random() * sum(weight for weight, _ in HINTS)
-    for weight, simulate in HINTS:
-        share -= weight
-        if share < 0:
-            break
+    limits = np.cumsum([weight for weight, _ in HINTS])
+    _, simulate = HINTS[int(np.searchsorted(limits, rng.random() * limits[-1], side="right"))]
     return region_mask(simulate(mask, rng), (mask.shape[0], mask.shape[1]))
 
 

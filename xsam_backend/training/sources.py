@@ -1,4 +1,4 @@
-"""Where training pictures come from: labelled folders and drawn scenes, mixed by share, the same for the same seed."""
+"""Where training pictures come from: labelled folders and drawn scenes, mixed by share, the same for one seed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Photos:
 
     def draw(self, rng: np.random.Generator) -> GroundTruth:
         """See Source."""
-        return self.records[rng.integers(len(self.records))].load()
+        return self.records[int(rng.integers(len(self.records)))].load()
 
 
 @dataclass(frozen=True)

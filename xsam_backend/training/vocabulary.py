@@ -196,7 +196,7 @@ def _assemble(words: Sequence[str], scores: dict[str, float]) -> PreTrainedToken
             for token in (*CONTROL_TOKENS, *CHAT_TOKENS)
         ]
     )
-    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
         eos_token="<|endoftext|>",
