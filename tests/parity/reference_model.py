@@ -119,7 +119,7 @@ def id_rows(recording: Recording, sample: int) -> list[Tensor]:
     """Recorded ids before merging; the shorter sample of a batch is padded. Without conditions they are all -1."""
     tensors = recording.tensors
     empty = torch.full_like(tensors["tokens.input_ids"], -1)
-    return [(tensors[f"tokens.{name}"] if f"tokens.{name}" in tensors else empty)[sample] for name in ID_ROWS]
+    return [tensors.get(f"tokens.{name}", empty)[sample] for name in ID_ROWS]
 
 
 def regions(model: XSam, recording: Recording, features: ImageFeatures, sample: int = 0) -> Tensor | None:

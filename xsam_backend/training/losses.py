@@ -24,7 +24,7 @@ class PointSource(Protocol):
     """Where losses look. All points are float (x, y) in [0, 1)."""
 
     def matcher(self, entry: int, picture: int, count: int) -> Tensor:
-        """(count, 2) for the matching of one entry; entries of a picture that get the same tensor share its features."""
+        """(count, 2) for the matching of one entry; a picture's entries that get the same tensor share its features."""
 
     def candidates(self, masks: int, count: int) -> Tensor:
         """(masks, count, 2), of which the least sure are kept."""
@@ -141,7 +141,7 @@ def segmentation_losses(
 
 @torch.no_grad()
 def choose_points(maps: Tensor, config: LossConfig, points: PointSource) -> Tensor:
-    """(M, num_points, 2): of the candidates those where the logits (M, 1, H, W) are least sure, then the remainder."""
+    """(M, num_points, 2): the candidates where the logits (M, 1, H, W) are least sure, then the remainder."""
     unsure = int(config.importance_sample_ratio * config.num_points)
     candidates = points.candidates(len(maps), int(config.num_points * config.oversample_ratio))
     order = sample(maps, candidates)[:, 0].abs().neg().topk(unsure, 1).indices
