@@ -119,9 +119,7 @@ def _wanted(photo: GroundTruth) -> Iterator[NDArray[np.bool_]]:
 
 def _swap(names: list[str], present: list[set[str]]) -> list[str]:
     """For each phrase the next one in the list that names nothing in its picture."""
-    return [
-        next(n for n in names[i + 1 :] + names[: i + 1] if n not in there) for i, there in enumerate(present)
-    ]
+    return [next(n for n in names[i + 1 :] + names[: i + 1] if n not in there) for i, there in enumerate(present)]
 
 
 def measure(predictor: Predictor, photos: list[GroundTruth], scenes: int) -> dict[str, dict[str, float]]:

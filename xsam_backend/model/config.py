@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.model.chat_templates import CHAT_TEMPLATES
 
 VARIANTS = Path(__file__).parent / "variants"
+
+ENCODERS = (("siglip", "sam"), ("siglip", "efficientnet"), ("shared", "efficientnet"))
+"""Kinds of vision encoder and segmentor encoder that go together."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class XSamConfig:
         downsample_ratio: pixel shuffle of the segmentor's token map before its projector.
         region_points: points sampled per region prompt.
         use_bos: whether a conversation starts with the tokenizer's BOS token.
+        close_up_share: interactive objects smaller than this share of the picture's longer side are looked at
+            again, cut out and enlarged. 0: never (the released model's pictures are large enough).
     """
 
     name: str
@@ -117,6 +123,16 @@ class XSamConfig:
     downsample_ratio: float = 0.5
     region_points: int = 256
     use_bos: bool = True
+    close_up_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        kinds = self.vision.kind, self.segmentor_encoder.kind
+        if kinds not in ENCODERS:
+            known = ", ".join(f"{vision} with {encoder}" for vision, encoder in ENCODERS)
+            raise CheckpointError(f"{self.name}: expected encoders {known}, got {kinds[0]} with {kinds[1]}")
+        if self.chat_template not in CHAT_TEMPLATES:
+            known = ", ".join(CHAT_TEMPLATES)
+            raise CheckpointError(f"{self.name}: chat_template: expected one of {known}, got {self.chat_template!r}")
 
     def to_json(self) -> str:
         """Pretty JSON that ``from_json`` reads back to an equal config."""
@@ -167,7 +183,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise CheckpointError(f"{where}: expected a list, got {value!r}")
-        return tuple(_value(get_args(hint)[0], item, where) for item in value)
+        kinds = get_args(hint)
+        if kinds[-1] is not Ellipsis and len(value) != len(kinds):
+            raise CheckpointError(f"{where}: expected {len(kinds)} values, got {len(value)}: {value!r}")
+        return tuple(_value(kinds[0], item, where) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     expected = dict if get_origin(hint) is not None else hint

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from xsam_backend.errors import CheckpointError, PromptError
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint, postprocess
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
+from xsam_backend.model.close_up import close_up_window, shift_region
 from xsam_backend.model.conversation import (
     TokenizedConversation,
     generated_ids_to_phrases,
@@ -42,7 +44,7 @@ from xsam_backend.model.turns import (
     referring_turn,
     vgd_turn,
 )
-from xsam_backend.model.xsam import ImageFeatures, Merged, XSam, pool_by_id
+from xsam_backend.model.xsam import ImageFeatures, XSam, pool_by_id
 from xsam_backend.prompts import Box, Category, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask, regions_mask
 
@@ -65,11 +67,13 @@ class ImageState:
         features: the encoders' and pixel decoder's output, one picture.
         prefix: the language model's keys and values up to and including the picture.
         frame: where the picture lies in the padded frame.
+        pixels: uint8 (H, W, 3), the picture itself, for close-ups.
     """
 
     features: ImageFeatures
     prefix: Prefix
     frame: PictureFrame
+    pixels: NDArray[np.uint8]
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -79,7 +83,7 @@ class ImageState:
     @property
     def nbytes(self) -> int:
         """Bytes that the state keeps alive."""
-        return sum(tensor.nbytes for tensor in (*self.features.tensors, *self.prefix.tensors))
+        return self.pixels.nbytes + sum(t.nbytes for t in (*self.features.tensors, *self.prefix.tensors))
 
 
 def load_predictor(name_or_path: str, device: str = "auto") -> Predictor:
@@ -123,9 +127,12 @@ class Predictor:
             processed.seg_pixels[None].to(self.model.device, self.model.dtype),
         )
         opening = self._tokenize(conversation_turn("?"), with_answer=False).through_image()
-        prefix = self.model.image_prefix([self._merge(opening, features.tokens[0])])
+        prefix = self.model.image_prefix([self.model.merge_tokens(opening, features.tokens[0])])
         side = self.processor.seg_size
-        return ImageState(features, prefix, PictureFrame((side, side), processed.scaled_hw, processed.size_hw))
+        frame = PictureFrame((side, side), processed.scaled_hw, processed.size_hw)
+        pixels = image.copy()
+        pixels.setflags(write=False)
+        return ImageState(features, prefix, frame, pixels)
 
     @torch.inference_mode()
     def answer(self, state: ImageState, prompt: Prompt) -> Answer:
@@ -153,15 +160,13 @@ class Predictor:
         Negative clicks first decide between the decoder's candidates; what they still hit is answered as an object
         of its own and taken away, and in any case the spot that was clicked.
         """
-        chosen = self._object(state, prompt.regions)
-        mask = chosen.masks[0].cpu().numpy()
+        mask, score = self._object(state, prompt.regions)
         for point in (r for r in prompt.regions if isinstance(r, Point) and not r.positive):
             if not _covers(mask, point):
                 continue
-            unwanted = self._object(state, [Point(point.x_px, point.y_px)], keep_clear_of=prompt.regions)
-            mask &= ~unwanted.masks[0].cpu().numpy()
-            mask &= ~region_mask(Point(point.x_px, point.y_px), state.size_hw)
-        score = float(chosen.scores[0])
+            spot = Point(point.x_px, point.y_px)
+            unwanted, _ = self._object(state, [spot], keep_clear_of=prompt.regions)
+            mask &= ~unwanted & ~region_mask(spot, state.size_hw)
         if not mask.any():
             return Answer(Instances.empty(state.size_hw), reason="nothing is left after the negative clicks")
         if score < threshold:
@@ -170,24 +175,46 @@ class Predictor:
 
     def _object(
         self, state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region] = ()
-    ) -> Detections:
-        """The best mask for one object's hints; ``keep_clear_of`` are hints whose positive clicks it must not hold."""
+    ) -> tuple[NDArray[np.bool_], float]:
+        """Mask, bool (H, W), and score of the one object that the hints mean.
+
+        A small object is answered a second time in a close-up of its surroundings, where it has more of the model's
+        pixels. ``keep_clear_of`` are hints whose positive clicks the object must not hold.
+        """
+        mask, score = self._seen_object(state, regions, keep_clear_of)
+        hinted = regions_mask(regions, state.size_hw)
+        extent = hinted if _outlines(regions) else mask | hinted
+        window = close_up_window(extent, self.model.config.close_up_share)
+        if window is None:
+            return mask, score
+        rows, columns = window
+        nearer = self.encode(np.ascontiguousarray(state.pixels[rows, columns]))
+        shifted = [shift_region(region, rows, columns) for region in regions]
+        others = [shift_region(region, rows, columns) for region in keep_clear_of]
+        cut, closer_score = self._seen_object(nearer, shifted, others)
+        closer = np.zeros_like(mask)
+        closer[rows, columns] = cut
+        return closer, closer_score
+
+    def _seen_object(
+        self, state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region]
+    ) -> tuple[NDArray[np.bool_], float]:
+        """``_object`` in one look."""
         region = regions_mask(regions, state.size_hw)
         framed = frame_regions(region[None], self.processor.seg_size)
         class_logits, mask_logits = self._ask(state, interactive_turn(), framed)
-        boxes = [r for r in regions if isinstance(r, Box)]
         found = choose_interactive(
             postprocess.class_scores(class_logits)[:, 0],
             mask_logits,
             state.frame,
             positives_xy=_clicks(regions, positive=True),
             negatives_xy=np.concatenate([_clicks(regions, positive=False), _clicks(keep_clear_of, positive=True)]),
-            extent=framed[0] if boxes else None,
+            extent=framed[0] if _outlines(regions) else None,
         )
-        if boxes:
-            inside = torch.from_numpy(region).to(found.masks.device)
-            return Detections(found.masks & inside, found.scores, found.class_indices, found.query_indices)
-        return found
+        mask = found.masks[0].cpu().numpy()
+        if any(isinstance(r, Box) for r in regions):
+            mask &= region
+        return mask, float(found.scores[0])
 
     def _categories(self, state: ImageState, categories: Sequence[Category], threshold: float) -> Answer:
         """All instances of all categories; lists longer than the model reads are asked in parts."""
@@ -235,10 +262,15 @@ class Predictor:
         turn = gcg_turn() if prompt.task is Task.GCG else conversation_turn(prompt.phrase)
         asked = self._tokenize(turn, with_answer=False).after_image()
         stop = stop_ids(self.tokenizer, self.template)
-        merged = self._merge(asked)
+        merged = self.model.merge_tokens(asked)
         room = min(MAX_NEW_TOKENS, self.model.config.max_text_tokens - len(asked))
+        if room < 1:
+            raise PromptError(
+                f"a question of {len(asked)} tokens leaves the model none for its answer: ask in fewer words"
+            )
         written = generate(self.model.language, merged.embeddings, state.prefix, stop_ids=stop, max_new_tokens=room)
-        words = phrase_text(self.tokenizer.decode(written.token_ids), self.template, keep_tags=True)
+        decoded = cast(str, self.tokenizer.decode(list(written.token_ids)))
+        words = phrase_text(decoded, self.template, keep_tags=True)
         text, spans = split_phrases(words)
         empty = Instances.empty(state.size_hw)
         if prompt.task is Task.CONVERSATION:
@@ -250,7 +282,9 @@ class Predictor:
         class_logits, mask_logits = self._segment(state, projected, cond_ids, seg_ids)
         found = postprocess.phrase_masks(class_logits, mask_logits, state.frame)
         instances = _named(found, [text[start:end] for start, end in spans])
-        kept = np.flatnonzero(instances.masks.any((1, 2)))
+        # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
+        said = np.isin(np.arange(len(instances)), cond_ids)
+        kept = np.flatnonzero(said & instances.masks.any((1, 2)))
         return Answer(instances.select(kept), text=text, phrase_spans=tuple(spans[i] for i in kept))
 
     def _ask(self, state: ImageState, turn: Turn, regions: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -261,7 +295,7 @@ class Predictor:
             points = region_points(regions, self.model.config.region_points).to(self.model.device)
             maps = state.features.token_map.expand(len(points), -1, -1, -1)
             embedded = self.model.region_embeddings(maps, points)
-        merged = self._merge(tokens, regions=embedded)
+        merged = self.model.merge_tokens(tokens, regions=embedded)
         row = torch.zeros(1, dtype=torch.long, device=self.model.device)
         projected = self.model.project(self.model.text_states([merged], state.prefix, row))
         return self._segment(state, projected, merged.cond_ids.cpu().numpy(), merged.seg_ids.cpu().numpy())
@@ -305,13 +339,6 @@ class Predictor:
             overlong="refuse",
         )
 
-    def _merge(
-        self, tokens: TokenizedConversation, image_tokens: Tensor | None = None, regions: Tensor | None = None
-    ) -> Merged:
-        rows = (tokens.input_ids, tokens.labels, tokens.cond_ids, tokens.seg_ids)
-        ids = [torch.from_numpy(row).to(self.model.device) for row in rows]
-        return self.model.merge(*ids, image_tokens=image_tokens, regions=regions)
-
 
 def _named(found: Detections, labels: Sequence[str | None]) -> Instances:
     """Detections as instances in RAM, with the label of their condition."""
@@ -320,6 +347,11 @@ def _named(found: Detections, labels: Sequence[str | None]) -> Instances:
         found.scores.float().clamp(0, 1).cpu().numpy(),
         tuple(labels[int(index)] for index in found.class_indices),
     )
+
+
+def _outlines(regions: Sequence[Region]) -> bool:
+    """Whether the hints tell how far the object goes; clicks and strokes don't."""
+    return any(isinstance(region, Box) for region in regions)
 
 
 def _clicks(regions: Sequence[Region], *, positive: bool) -> NDArray[np.float64]:

@@ -124,12 +124,16 @@ class XSam(nn.Module):
         seg_ids: Tensor,
         image_tokens: Tensor | None = None,
         regions: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Merged:
         """Put a picture's tokens (T, D) in place of ``<image>``, region embeddings (N, D) in place of ``<region>``.
 
+        ``words`` (L, D) are the token embeddings, if they were looked up already (placeholders' rows are not used).
         The four id rows are int64 (L,). Inserted picture tokens have no ids and no label; a region's embedding
         carries the region's number as condition id.
         """
+        if words is None:
+            words = self.language.embed(input_ids.clamp(min=0))
         rows: dict[str, list[Tensor]] = {"embeddings": [], "labels": [], "cond_ids": [], "seg_ids": []}
         region = 0
         start = 0
@@ -144,7 +148,7 @@ class XSam(nn.Module):
         for at in [*placeholders, len(input_ids)]:
             if at > start:
                 span = slice(start, at)
-                add(self.language.embed(input_ids[span]), labels[span], cond_ids[span], seg_ids[span])
+                add(words[span], labels[span], cond_ids[span], seg_ids[span])
             if at == len(input_ids):
                 break
             if input_ids[at] == IMAGE_INDEX:
@@ -160,12 +164,16 @@ class XSam(nn.Module):
         return Merged(**{name: torch.cat(parts) for name, parts in rows.items()})
 
     def merge_tokens(
-        self, tokens: TokenizedConversation, image_tokens: Tensor | None = None, regions: Tensor | None = None
+        self,
+        tokens: TokenizedConversation,
+        image_tokens: Tensor | None = None,
+        regions: Tensor | None = None,
+        words: Tensor | None = None,
     ) -> Merged:
         """``merge`` of a tokenised conversation, on this model's device."""
         rows = (tokens.input_ids, tokens.labels, tokens.cond_ids, tokens.seg_ids)
         input_ids, labels, cond_ids, seg_ids = (torch.from_numpy(row).to(self.device) for row in rows)
-        return self.merge(input_ids, labels, cond_ids, seg_ids, image_tokens, regions)
+        return self.merge(input_ids, labels, cond_ids, seg_ids, image_tokens, regions, words)
 
     def project(self, states: Tensor) -> Tensor:
         """Language states (P, L, W) to the segmentor's width (P, L, D)."""

@@ -8,10 +8,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_backend.geometry.masks import mask_to_box_xyxy
 from xsam_backend.ground_truth import GroundTruth
 
 LEAST_CROP_SHARE = 0.35
 """The smallest cut-out, as share of each side."""
+
+CLOSE_UP_MARGIN = (0.1, 1.2)
+"""What a close-up shows around its segment, on each side, as share of the segment's longer side."""
+
+LEAST_CLOSE_UP_PX = 200
+"""Segments with fewer pixels are too coarse to be shown enlarged."""
 
 
 def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTruth:
@@ -22,14 +29,9 @@ def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTr
     """
     if truth.referring:
         return dataclasses.replace(truth, image=_other_light(truth.image, rng))
-    height, width = truth.size_hw
-    share = rng.uniform(LEAST_CROP_SHARE, 1.0) if rng.random() < 0.7 else 1.0
-    aspect = np.exp(rng.uniform(-0.2, 0.2))
-    crop_h = int(np.clip(height * share * aspect, 32, height))
-    crop_w = int(np.clip(width * share / aspect, 32, width))
-    top, left = int(rng.integers(height - crop_h + 1)), int(rng.integers(width - crop_w + 1))
-    rows, columns = slice(top, top + crop_h), slice(left, left + crop_w)
-    scale = min(side / max(crop_h, crop_w), 2.0)
+    rows, columns = _window(truth, rng)
+    crop_h, crop_w = rows.stop - rows.start, columns.stop - columns.start
+    scale = side / max(crop_h, crop_w)
     size = (max(round(crop_w * scale), 1), max(round(crop_h * scale), 1))
     image = cv2.resize(
         truth.image[rows, columns], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -54,6 +56,35 @@ def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTr
     )
 
 
+def _window(truth: GroundTruth, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns to keep: all, any cut-out, or the surroundings of one segment.
+
+    The last is what a model sees that looks again at a small object, enlarged.
+    """
+    height, width = truth.size_hw
+    kind = rng.random()
+    if kind < 0.25:
+        return slice(0, height), slice(0, width)
+    areas = truth.masks.sum((1, 2))
+    large = np.flatnonzero((areas >= LEAST_CLOSE_UP_PX) & ~truth.is_crowd)
+    if kind < 0.5 or not len(large):
+        share, aspect = rng.uniform(LEAST_CROP_SHARE, 1.0), np.exp(rng.uniform(-0.2, 0.2))
+        crop_h, crop_w = (
+            int(np.clip(n, 32, limit))
+            for n, limit in ((height * share * aspect, height), (width * share / aspect, width))
+        )
+        top, left = int(rng.integers(height - crop_h + 1)), int(rng.integers(width - crop_w + 1))
+        return slice(top, top + crop_h), slice(left, left + crop_w)
+    weight = np.sqrt(areas[large].astype(float))
+    box = mask_to_box_xyxy(truth.masks[rng.choice(large, p=weight / weight.sum())])
+    assert box is not None
+    x0, y0, x1, y1 = box
+    around = max(x1 - x0, y1 - y0) * rng.uniform(*CLOSE_UP_MARGIN, 4)
+    top, bottom = max(int(y0 - around[0]), 0), min(int(y1 + around[1]) + 1, height)
+    left, right = max(int(x0 - around[2]), 0), min(int(x1 + around[3]) + 1, width)
+    return slice(top, bottom), slice(left, right)
+
+
 def _other_light(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Brightness, contrast and a slight tint; three in ten stay as they are."""
     if rng.random() < 0.3:
@@ -61,5 +92,4 @@ def _other_light(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[
     gain = rng.uniform(0.75, 1.3) * rng.uniform(0.95, 1.05, 3)
     offset = rng.uniform(-25, 25)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
-    relit: NDArray[np.uint8] = cv2.LUT(image, table[None])
-    return relit
+    return np.asarray(cv2.LUT(image, table[None]), np.uint8)

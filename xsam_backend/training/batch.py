@@ -88,6 +88,10 @@ def batch_losses(model: XSam, pictures: Sequence[AskedPicture], points: PointSou
         torch.stack([p.vision_pixels for p in pictures]).to(device),
         torch.stack([p.segmentor_pixels for p in pictures]).to(device),
     )
+    texts = [conversation.after_image() for picture in pictures for conversation in picture.conversations]
+    # One look-up for all: each would cost a gradient of the whole table.
+    ids = torch.from_numpy(np.concatenate([text.input_ids for text in texts])).to(device)
+    words = iter(model.language.embed(ids.clamp(min=0)).split([len(text) for text in texts]))
     prefixes, rests, owners, tasks, targets = [], [], [], [], []
     for index, picture in enumerate(pictures):
         for number, conversation in enumerate(picture.conversations):
@@ -98,7 +102,7 @@ def batch_losses(model: XSam, pictures: Sequence[AskedPicture], points: PointSou
             if len(where):
                 maps = features.token_map[index : index + 1].expand(len(where), -1, -1, -1)
                 regions = model.region_embeddings(maps, where)
-            rests.append(model.merge_tokens(conversation.after_image(), regions=regions))
+            rests.append(model.merge_tokens(conversation.after_image(), regions=regions, words=next(words)))
             owners.append(index)
             tasks.append(picture.tasks[number])
             target = picture.targets[number]

@@ -51,7 +51,7 @@ class LoopSettings:
     weight_decay: float = 0.02
     clip_norm: float = 1.0
     ema: float = 0.998
-    save_every: int = 200
+    save_every: int = 100
     workers: int = 0
     bf16: bool = False
 

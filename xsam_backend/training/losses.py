@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -24,7 +25,7 @@ class PointSource(Protocol):
     """Where losses look. All points are float (x, y) in [0, 1)."""
 
     def matcher(self, entry: int, picture: int, count: int) -> Tensor:
-        """(count, 2) for the matching of one entry; a picture's entries that get the same tensor share its features."""
+        """(count, 2) for the matching of one entry; entries of a picture that get the same tensor share features."""
 
     def candidates(self, masks: int, count: int) -> Tensor:
         """(masks, count, 2), of which the least sure are kept."""
@@ -104,8 +105,8 @@ def match(
             logits = predictions.mask_embeddings[layer][entry].float() @ sampled[key][1]
             truth = sample(target.masks[None], places[None])[0]
             probability = predictions.class_logits[layer][entry].float().softmax(-1)
-            negative, positive = F.softplus(logits), F.softplus(-logits)
-            mask_cost = (positive @ truth.T + negative @ (1 - truth).T) / logits.shape[-1]
+            # Cross entropy of every query with every target: softplus(x) - x * truth.
+            mask_cost = (F.softplus(logits).sum(-1)[:, None] - logits @ truth.T) / logits.shape[-1]
             inside = logits.sigmoid()
             dice_cost = 1 - (2 * inside @ truth.T + 1) / (inside.sum(-1)[:, None] + truth.sum(-1)[None] + 1)
             cost = (
@@ -129,11 +130,14 @@ def segmentation_losses(
     """
     last = len(predictions.hidden) - 1
     losses: dict[str, Tensor] = {}
+    stacked = torch.cat([target.masks for target in targets])[:, None]
+    starts = np.cumsum([0, *(len(target.classes) for target in targets)])[:-1].tolist()
+    maps = predictions.mask_features.flatten(2).unbind()  # once: each indexing would cost a whole gradient
     for layer in [last, *range(last)]:
         suffix = "" if layer == last else f"_{layer}"
         matches = match(predictions, layer, targets, config, points)
         losses["loss_cls" + suffix] = config.class_weight * _class_loss(predictions, layer, targets, matches, config)
-        mask, dice = _mask_losses(predictions, layer, targets, matches, config, points)
+        mask, dice = _mask_losses(predictions, layer, maps, stacked, starts, matches, config, points)
         losses["loss_mask" + suffix] = config.mask_weight * mask
         losses["loss_dice" + suffix] = config.dice_weight * dice
     return losses
@@ -172,39 +176,52 @@ def _class_loss(
 def _mask_losses(
     predictions: Predictions,
     layer: int,
-    targets: Sequence[Target],
+    maps: Sequence[Tensor],
+    stacked: Tensor,
+    starts: Sequence[int],
     matches: Sequence[Match],
     config: LossConfig,
     points: PointSource,
 ) -> tuple[Tensor, Tensor]:
-    """Binary cross entropy and dice of matched masks, at points drawn mostly where the logits are unsure."""
+    """Binary cross entropy and dice of matched masks, at points drawn mostly where the logits are unsure.
+
+    Args:
+        maps: mask features (C, H * W) per picture.
+        stacked: (T, 1, H, W), all entries' target masks in order.
+        starts: where each entry's begin.
+    """
     entry = torch.cat([torch.full_like(found.queries, i) for i, found in enumerate(matches)])
     embeddings = predictions.mask_embeddings[layer]
     if len(entry) == 0:
         nothing = embeddings.sum() * 0
         return nothing, nothing
     queries = torch.cat([found.queries for found in matches])
-    chosen = embeddings[entry, queries]
-    masks = torch.cat([t.masks[found.targets] for t, found in zip(targets, matches, strict=True)])[:, None]
-    pictures = predictions.picture[entry]
-
-    maps = _matched_logits(predictions, chosen, pictures)
-    places = choose_points(maps, config, points)
-    truth = sample(masks, places)[:, 0]
-    logits = sample(maps, places)[:, 0]
-    count = max(sum(len(target.classes) for target in targets), 1)
+    rows = torch.cat([found.targets + start for found, start in zip(matches, starts, strict=True)])
+    logit_maps = _matched_logits(predictions, embeddings[entry, queries], predictions.picture[entry], maps)
+    places = choose_points(logit_maps, config, points)
+    truth = _truth_at(stacked, rows, places)
+    logits = sample(logit_maps, places)[:, 0]
+    count = max(len(stacked), 1)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1).sum() / count
     inside = logits.sigmoid()
     dice = 1 - (2 * (inside * truth).sum(-1) + 1) / (inside.sum(-1) + truth.sum(-1) + 1)
     return entropy, dice.sum() / count
 
 
-def _matched_logits(predictions: Predictions, chosen: Tensor, pictures: Tensor) -> Tensor:
+def _truth_at(stacked: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+    """Values (M, P) of the target masks at ``rows`` at their places (M, P, 2)."""
+    if len(rows) < len(stacked):  # more targets than queries
+        return sample(stacked[rows], places)[:, 0]
+    # All targets, each once: put the few points in their order instead of copying all the masks.
+    return sample(stacked, places[rows.argsort()])[rows, 0]
+
+
+def _matched_logits(predictions: Predictions, chosen: Tensor, pictures: Tensor, maps: Sequence[Tensor]) -> Tensor:
     """(M, 1, H, W) mask logits of matched queries' embeddings (M, C); a picture's features are never copied."""
     size = predictions.mask_features.shape[-2:]
     parts, rows = [], []
-    for picture in pictures.unique():
+    for picture in pictures.unique().tolist():
         mine = (pictures == picture).nonzero().flatten()
-        parts.append(chosen[mine] @ predictions.mask_features[picture].flatten(1).to(chosen.dtype))
+        parts.append(chosen[mine] @ maps[picture].to(chosen.dtype))
         rows.append(mine)
     return torch.unflatten(torch.cat(parts)[torch.cat(rows).argsort()].float(), 1, size)[:, None]

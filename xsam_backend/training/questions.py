@@ -65,8 +65,10 @@ class Question:
     targets: tuple[tuple[Mask, int], ...] = ()
 
 
-def ask(truth: GroundTruth, mix: Mapping[Task, int], rng: Rng, names: Sequence[str], least_px: int) -> list[Question]:
-    """Questions that this picture can answer: up to ``mix[task]`` of each task.
+def ask(
+    truth: GroundTruth, mix: Mapping[Task, float], rng: Rng, names: Sequence[str], least_px: int
+) -> list[Question]:
+    """Questions that this picture can answer: ``mix[task]`` of each task, fractions by chance.
 
     Args:
         names: pool of class names to draw absent ones from.
@@ -74,7 +76,7 @@ def ask(truth: GroundTruth, mix: Mapping[Task, int], rng: Rng, names: Sequence[s
     """
     questions: list[Question] = []
     for task, count in mix.items():
-        for _ in range(count):
+        for _ in range(int(count + rng.random())):
             question = _ASKERS[task](truth, rng, names, least_px)
             if question is not None:
                 questions.append(question)

@@ -66,7 +66,7 @@ class Part:
 
     source: Source
     share: float
-    questions: Mapping[Task, int]
+    questions: Mapping[Task, float]
 
 
 class QuestionSet(Dataset[AskedPicture]):

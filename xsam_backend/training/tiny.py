@@ -33,19 +33,19 @@ from xsam_backend.training.pretrained import load_pretrained_trunk
 from xsam_backend.training.sources import Part, Photos, QuestionSet, Scenes
 from xsam_backend.training.token_embeddings import token_embeddings
 
-SIDE = 384
+SIDE = 320
 WIDTH = 256
 
-PHOTO_QUESTIONS = {Task.INTERACTIVE: 5, Task.GENERIC: 1, Task.REFERRING: 2, Task.VGD: 1}
-SPARSE_QUESTIONS = {Task.INTERACTIVE: 4, Task.REFERRING: 1, Task.GENERIC: 1}
-SCENE_QUESTIONS = {
+PHOTO_QUESTIONS: dict[Task, float] = {Task.INTERACTIVE: 5, Task.GENERIC: 1, Task.REFERRING: 2, Task.VGD: 1}
+SPARSE_QUESTIONS: dict[Task, float] = {Task.INTERACTIVE: 4, Task.REFERRING: 1, Task.GENERIC: 1}
+SCENE_QUESTIONS: dict[Task, float] = {
     Task.INTERACTIVE: 3,
     Task.REFERRING: 3,
     Task.VGD: 1,
     Task.GENERIC: 1,
-    Task.REASONING: 1,
-    Task.GCG: 1,
-    Task.CONVERSATION: 1,
+    Task.REASONING: 0.5,
+    Task.GCG: 0.35,
+    Task.CONVERSATION: 0.25,
 }
 TUNING_EVERY = 10
 """Every tenth training photo is set aside for tuning; it's never trained on."""
@@ -101,6 +101,7 @@ def tiny_config(vocabulary: int) -> XSamConfig:
         losses=LossConfig(num_points=1024),
         chat_template="phi3_chat",
         max_text_tokens=512,
+        close_up_share=0.5,
     )
 
 
