@@ -97,7 +97,8 @@ class Segmentor(nn.Module):
         )
         self.heads = config.num_attention_heads
         self.pixel_decoder = Mask2FormerPixelDecoder(mask2former, list(pyramid_channels))
-        nn.init.zeros_(self.pixel_decoder.level_embed)  # transformers leaves it unset
+        # transformers leaves it unset, and makes it in memory even where the rest is on the meta device.
+        self.pixel_decoder.level_embed = nn.Parameter(torch.zeros(LEVELS, config.feature_size))
         self.decoder = Mask2FormerTransformerModule(config.feature_size, mask2former)
         self.logit_scale = nn.Parameter(torch.full((1,), 2.6593))  # ln(1 / 0.07), as in CLIP
 

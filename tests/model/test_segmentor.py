@@ -1,0 +1,116 @@
+"""The mask decoder's own pass: shared pictures, padding, masks that are nowhere."""
+
+import pytest
+import torch
+from small_models import SIDE, small_config, small_model
+
+from xsam_backend.model.segmentor import LOGIT_LIMIT, MASKED_LOGIT, PixelFeatures, Segmentor
+
+WIDTH = 32
+
+
+@pytest.fixture(scope="module")
+def segmentor() -> Segmentor:
+    return small_model().segmentor.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def features(segmentor: Segmentor) -> PixelFeatures:
+    """Of two pictures."""
+    generator = torch.Generator().manual_seed(1)
+    pyramid = [torch.randn(2, 32, SIDE // stride, SIDE // stride, generator=generator) for stride in (4, 8, 16, 32)]
+    return segmentor.features(pyramid)
+
+
+def alone(features: PixelFeatures, picture: int) -> PixelFeatures:
+    def cut(tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor[picture : picture + 1] for tensor in tensors)
+
+    return PixelFeatures(
+        features.mask_features[picture : picture + 1],
+        cut(features.level_features),
+        cut(features.level_mask_features),
+        cut(features.keys),
+        cut(features.values),
+    )
+
+
+def asked(prompts: int, conditions: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(prompts)
+    return (
+        torch.randn(prompts, WIDTH, generator=generator),
+        torch.randn(prompts, conditions, WIDTH, generator=generator),
+    )
+
+
+def test_shapes(segmentor: Segmentor, features: PixelFeatures) -> None:
+    seg, conditions = asked(3, 5)
+    found = segmentor(features, torch.tensor([0, 1, 1]), seg, conditions)
+    layers = small_config().segmentor.decoder_layers
+    assert len(found.hidden) == len(found.mask_embeddings) == len(found.class_logits) == layers
+    assert {hidden.shape for hidden in found.hidden} == {(3, 8, WIDTH)}
+    assert {logits.shape for logits in found.class_logits} == {(3, 8, 5)}
+    assert found.mask_logits().shape == (3, 8, SIDE // 4, SIDE // 4)
+
+
+def test_prompts_of_a_batch_are_answered_as_if_alone(segmentor: Segmentor, features: PixelFeatures) -> None:
+    """Also tests that one picture's views give what a batch's copies give."""
+    seg, conditions = asked(4, 3)
+    pictures = torch.tensor([1, 0, 1, 0])
+    together = segmentor(features, pictures, seg, conditions)
+    for prompt, picture in enumerate(pictures.tolist()):
+        one = slice(prompt, prompt + 1)
+        found = segmentor(alone(features, picture), torch.zeros(1, dtype=torch.long), seg[one], conditions[one])
+        assert torch.allclose(found.class_logits[-1], together.class_logits[-1][one], atol=1e-5)
+        assert torch.allclose(found.mask_logits(), together.mask_logits()[one], atol=1e-4)
+
+
+def test_several_prompts_on_one_picture(segmentor: Segmentor, features: PixelFeatures) -> None:
+    seg, conditions = asked(3, 2)
+    found = segmentor(alone(features, 1), torch.zeros(3, dtype=torch.long), seg, conditions)
+    batched = segmentor(features, torch.ones(3, dtype=torch.long), seg, conditions)
+    assert torch.allclose(found.mask_logits(), batched.mask_logits(), atol=1e-4)
+
+
+def test_padded_conditions_change_nothing(segmentor: Segmentor, features: PixelFeatures) -> None:
+    seg, conditions = asked(1, 3)
+    padding = torch.full((1, 2, WIDTH), 1e3)
+    padded = torch.cat([conditions[:, :2], padding, conditions[:, 2:]], 1)
+    valid = torch.tensor([[True, True, False, False, True]])
+    picture = torch.zeros(1, dtype=torch.long)
+    plain = segmentor(features, picture, seg, conditions)
+    found = segmentor(features, picture, seg, padded, valid)
+    assert torch.equal(found.mask_logits(), plain.mask_logits())
+    assert torch.allclose(found.class_logits[-1][..., valid[0]], plain.class_logits[-1], atol=1e-5)
+    assert (found.class_logits[-1][..., ~valid[0]] == MASKED_LOGIT).all()
+    assert (found.class_logits[-1].softmax(-1)[..., ~valid[0]] == 0).all()
+
+
+def test_class_logits_are_cosines_that_stay_within_bounds(segmentor: Segmentor) -> None:
+    state, conditions = torch.randn(1, 8, WIDTH), torch.randn(1, 3, WIDTH)
+    ours = segmentor.class_logits(state, conditions, None)
+    assert torch.allclose(ours, segmentor.class_logits(state * 7, conditions / 3, None), atol=1e-5)
+    assert ours.abs().max() <= segmentor.logit_scale.exp() * (1 + 1e-5)
+    hot = Segmentor(small_config().segmentor, (32,) * 4)
+    torch.nn.init.constant_(hot.logit_scale, 20.0)
+    assert hot.class_logits(state, state[:, :3], None).abs().max() == LOGIT_LIMIT
+
+
+def test_a_mask_that_is_nowhere_attends_everywhere(segmentor: Segmentor, features: PixelFeatures) -> None:
+    """Else the softmax over no place would be NaN."""
+    nowhere = alone(features, 0)
+    nowhere = PixelFeatures(
+        nowhere.mask_features,
+        nowhere.level_features,
+        tuple(torch.zeros_like(x) - 1e-6 * x.abs() for x in nowhere.level_mask_features),
+        nowhere.keys,
+        nowhere.values,
+    )
+    seg, conditions = asked(1, 2)
+    found = segmentor(nowhere, torch.zeros(1, dtype=torch.long), seg, conditions)
+    assert all(torch.isfinite(hidden).all() for hidden in found.hidden)
+
+
+def test_all_tensors_are_counted(features: PixelFeatures) -> None:
+    layers = small_config().segmentor.decoder_layers - 1
+    assert len(features.tensors) == 1 + 3 + 3 + 2 * layers
