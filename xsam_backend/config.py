@@ -64,7 +64,7 @@ class Settings(BaseSettings):
         (), description="Host names or networks (10.0.0.0/8) on private addresses that pictures may come from."
     )
     image_max_mb: int = Field(64, ge=1, description="Largest picture file, in megabytes.")
-    image_max_megapixels: int = Field(100, ge=1, description="Largest picture, in millions of pixels.")
+    image_max_megapixels: int = Field(80, ge=1, le=178, description="Largest picture, in millions of pixels.")
     image_timeout_s: float = Field(20.0, gt=0, description="Longest download of one picture, in seconds.")
 
     image_cache_mb: int = Field(2048, ge=0, description="Memory for encoded pictures, in megabytes.")

@@ -122,6 +122,7 @@ def save_model(model: XSam, folder: str | Path, dtype: torch.dtype = torch.float
     }
     partial = folder / (WEIGHTS + ".partial")
     save_file(tensors, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors makes files that only their owner can read
     partial.replace(folder / WEIGHTS)
 
 

@@ -121,14 +121,17 @@ def special_ids(tokenizer: Any) -> SpecialIds:
     Raises:
         CheckpointError: the tokenizer lacks one of them.
     """
-    vocabulary = tokenizer.get_vocab()
-    missing = [token for token in ADDED_TOKENS if token not in vocabulary]
+    # Not by the whole vocabulary, which is built anew at each look.
+    ids = tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS))
+    missing = [
+        token for token, number in zip(ADDED_TOKENS, ids, strict=True) if number in (None, tokenizer.unk_token_id)
+    ]
     if missing:
         raise CheckpointError(
             f"expected a tokenizer with {', '.join(ADDED_TOKENS)}, this one lacks {', '.join(missing)}: use the one "
             "saved with the checkpoint, or add them with add_special_tokens and resize the embeddings"
         )
-    return SpecialIds(*(vocabulary[token] for token in ADDED_TOKENS))
+    return SpecialIds(*ids)
 
 
 def render(turns: Sequence[Turn], template: ChatTemplate, *, image: bool = True) -> list[tuple[str, str]]:

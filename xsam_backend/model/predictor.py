@@ -97,8 +97,8 @@ def load_predictor(name_or_path: str, device: str = "auto") -> Predictor:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     try:
-        model = checkpoint.load_model(folder, dtype, device)
-    except RuntimeError as error:
+        model = checkpoint.load_model(folder, dtype, torch.device(device))
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without that device
         raise CheckpointError(f"{folder}: cannot be put on device {device!r}: {error}") from error
     return Predictor(model, checkpoint.load_tokenizer(folder), checkpoint.model_version(folder))
 
@@ -112,6 +112,7 @@ class Predictor:
         self.model_version = model_version
         self.special = special_ids(tokenizer)
         self.template = CHAT_TEMPLATES[model.config.chat_template]
+        self.stop_ids = stop_ids(tokenizer, self.template)
         self.processor = ImageProcessorConfig.of_model(model.config)
 
     @torch.inference_mode()
@@ -161,6 +162,8 @@ class Predictor:
         of its own and taken away, and in any case the spot that was clicked.
         """
         mask, score = self._object(state, prompt.regions)
+        if not mask.any():
+            return Answer(Instances.empty(state.size_hw), reason="the model sees no object where the prompt points")
         for point in (r for r in prompt.regions if isinstance(r, Point) and not r.positive):
             if not _covers(mask, point):
                 continue
@@ -228,6 +231,7 @@ class Predictor:
                 things = ~torch.isin(found.class_indices, torch.tensor(stuff, device=found.class_indices.device))
                 spread = postprocess.panoptic(class_logits, mask_logits, state.frame, stuff=stuff).detections()
                 flat = torch.isin(spread.class_indices, torch.tensor(stuff, device=found.class_indices.device))
+                flat &= spread.scores >= threshold
                 parts.append(_named(spread[flat], [category.label for category in group]))
                 found = found[things]
             parts.append(_named(found, [category.label for category in group]))
@@ -261,14 +265,15 @@ class Predictor:
         """Captions with masks, and conversation: the words are generated."""
         turn = gcg_turn() if prompt.task is Task.GCG else conversation_turn(prompt.phrase)
         asked = self._tokenize(turn, with_answer=False).after_image()
-        stop = stop_ids(self.tokenizer, self.template)
         merged = self.model.merge_tokens(asked)
         room = min(MAX_NEW_TOKENS, self.model.config.max_text_tokens - len(asked))
         if room < 1:
             raise PromptError(
                 f"a question of {len(asked)} tokens leaves the model none for its answer: ask in fewer words"
             )
-        written = generate(self.model.language, merged.embeddings, state.prefix, stop_ids=stop, max_new_tokens=room)
+        written = generate(
+            self.model.language, merged.embeddings, state.prefix, stop_ids=self.stop_ids, max_new_tokens=room
+        )
         decoded = cast(str, self.tokenizer.decode(list(written.token_ids)))
         words = phrase_text(decoded, self.template, keep_tags=True)
         text, spans = split_phrases(words)

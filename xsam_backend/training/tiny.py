@@ -1,7 +1,8 @@
 """The recipe of the shipped model, ``tiny``: its sizes, where its weights start, and what it's trained on.
 
 ``python -m xsam_backend.training.tiny --data ../shared/data --run runs/tiny --steps 6000`` trains or resumes;
-with ``--export FOLDER`` the averaged weights are written there at the end.
+with ``--export FOLDER`` the averaged weights are written there at the end. ``--start-from`` takes a model folder
+instead of pretrained parts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import click
 import torch
 
 from xsam_backend.evaluation.coco_folder import CocoFolder
-from xsam_backend.model.checkpoint import SHIPPED, load_tokenizer, save_model
+from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer, save_model
 from xsam_backend.model.config import (
     ConnectorConfig,
     LossConfig,
@@ -140,6 +141,7 @@ def parts(data: Path, commercial_only: bool) -> list[Part]:
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Checkpoints and log; resumed if there.")
+@click.option("--start-from", type=click.Path(exists=True, path_type=Path), help="Model folder to go on from.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write config and averaged weights here at the end.")
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--decay-steps", default=1500, show_default=True)
@@ -153,6 +155,7 @@ def parts(data: Path, commercial_only: bool) -> list[Part]:
 def main(
     data: Path,
     run: Path,
+    start_from: Path | None,
     export: Path | None,
     steps: int,
     decay_steps: int,
@@ -167,7 +170,7 @@ def main(
     """See the module's words."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     tokenizer = load_tokenizer(SHIPPED / "tiny")
-    model = start(tokenizer, seed)
+    model = start(tokenizer, seed) if start_from is None else load_model(start_from)
     settings = LoopSettings(
         steps=steps,
         pictures=pictures,

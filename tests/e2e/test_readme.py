@@ -1,0 +1,90 @@
+"""The README's commands do what it says: each block in it is either run here or named with where it is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from ls_server import free_port
+
+from xsam_backend.config import ENV_PREFIX, Settings
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)]
+SERVE = next((block for block in BLOCKS if block.endswith("xsam-backend serve")), "")
+PREDICT = next((block for block in BLOCKS if "xsam-backend predict" in block), "")
+HAS_TINY = (ROOT / "xsam_backend" / "model" / "tiny" / "model.safetensors").is_file()
+
+
+def test_every_block_is_known() -> None:
+    settings = [block for block in BLOCKS if block.startswith("export ")]
+    known = {SERVE, PREDICT, "bash tests/run", *settings}
+    assert set(BLOCKS) == known, "a new command in the README needs a test here"
+
+
+def test_ci_runs_the_test_command() -> None:
+    assert "tests/run" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_settings_in_the_readme_exist() -> None:
+    named = set(re.findall(ENV_PREFIX + r"([A-Z_]+)", README))
+    assert named
+    assert {name.lower() for name in named} <= set(Settings.model_fields)
+
+
+def test_links_lead_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        if not link.startswith("http"):
+            assert (ROOT / link).exists(), link
+
+
+@pytest.mark.skipif(not HAS_TINY, reason="the shipped weights are not in this checkout")
+def test_predict(tmp_path: Path) -> None:
+    arguments = PREDICT.split("xsam-backend ")[1].replace('"red ball"', "red-ball").split()
+    arguments = [argument.replace("red-ball", "red ball") for argument in arguments]
+    arguments[arguments.index("--output") + 1] = str(tmp_path / "answer.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "xsam_backend", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "answer.png").stat().st_size > 1000
+
+
+@pytest.mark.skipif(not HAS_TINY, reason="the shipped weights are not in this checkout")
+@pytest.mark.skipif(
+    not os.environ.get("TEST_INSTALLATION"), reason="installs everything anew, minutes: set TEST_INSTALLATION=1"
+)
+def test_the_first_command_on_a_clean_clone(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    port = free_port()
+    environment = os.environ | {ENV_PREFIX + "PORT": str(port), ENV_PREFIX + "DATA_DIR": str(tmp_path / "data")}
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen(
+        ["bash", "-c", SERVE], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        assert _healthy(port, process, limit_s=1200), (tmp_path / "log").read_text()
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def _healthy(port: int, process: subprocess.Popen[bytes], limit_s: float) -> bool:
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/health", timeout=2).ok
+        except requests.ConnectionError:
+            time.sleep(1)
+    return False
