@@ -94,7 +94,7 @@ def small_config(*, encoders: str = "shared", language: str = "phi3", **changes:
             dim_feedforward=32,
         ),
         losses=LossConfig(num_points=64),
-        chat_template="phi3_chat" if language == "phi3" else "qwen3_instruct",
+        chat_template="phi3_chat",  # what the tokenizer knows
         max_text_tokens=256,
         region_points=32,
     )

@@ -1,0 +1,389 @@
+"""The door to the model, with random weights: what holds whatever the model has learned."""
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from small_models import noise_picture, small_model, small_predictor, tokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from xsam_backend.errors import CheckpointError, ImageError, PromptError
+from xsam_backend.instances import Answer
+from xsam_backend.model import predictor as predictor_module
+from xsam_backend.model.checkpoint import SHIPPED, save_model
+from xsam_backend.model.generation import generate
+from xsam_backend.model.predictor import ImageState, Predictor, load_predictor
+from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
+from xsam_backend.region_masks import region_mask
+
+PICTURE = noise_picture()
+SIZE = (48, 64)
+CATEGORIES = (Category("red ball", "Ball"), Category("sky", "Sky", is_thing=False), Category("dog", "Dog"))
+STROKE = MaskRegion(region_mask(Box(10, 10, 20, 4), SIZE))
+
+PROMPTS = {
+    "generic": Prompt(Task.GENERIC, categories=CATEGORIES, score_threshold=0.0),
+    "open vocabulary": Prompt(Task.OPEN_VOCABULARY, categories=CATEGORIES[:1], score_threshold=0.0),
+    "referring": Prompt(Task.REFERRING, phrase="the red ball", label="Ball", score_threshold=0.0),
+    "reasoning": Prompt(Task.REASONING, phrase="What can roll away?", score_threshold=0.0),
+    "vgd": Prompt(Task.VGD, (Box(5, 5, 20, 20), Point(40, 30)), (CATEGORIES[0], CATEGORIES[2]), score_threshold=0.0),
+    "click": Prompt(Task.INTERACTIVE, (Point(30, 20),), label="Ball"),
+    "two clicks": Prompt(Task.INTERACTIVE, (Point(30, 20), Point(33, 22))),
+    "box and click": Prompt(Task.INTERACTIVE, (Box(4, 4, 40, 30), Point(20, 20)), label="Dog"),
+    "stroke": Prompt(Task.INTERACTIVE, (STROKE,)),
+    "negative click": Prompt(Task.INTERACTIVE, (Point(30, 20), Point(5, 40, positive=False))),
+    "conversation": Prompt(Task.CONVERSATION, phrase="What is this?"),
+    "caption": Prompt(Task.GCG),
+}
+
+
+@pytest.fixture(scope="module", params=["phi3", "qwen3"])
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    return small_predictor(language=request.param)
+
+
+@pytest.fixture(scope="module")
+def state(predictor: Predictor) -> ImageState:
+    return predictor.encode(PICTURE)
+
+
+@pytest.fixture(autouse=True)
+def _few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights seldom stop."""
+    monkeypatch.setattr(predictor_module, "MAX_NEW_TOKENS", 12)
+
+
+def assert_same(ours: Answer, theirs: Answer) -> None:
+    """Bit for bit."""
+    assert np.array_equal(ours.instances.masks, theirs.instances.masks)
+    assert np.array_equal(ours.instances.scores, theirs.instances.scores)
+    assert ours.instances.labels == theirs.instances.labels
+    assert (ours.text, ours.phrase_spans, ours.reason) == (theirs.text, theirs.phrase_spans, theirs.reason)
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_every_task_answers_in_the_pictures_size(predictor: Predictor, state: ImageState, name: str) -> None:
+    prompt = PROMPTS[name]
+    answer = predictor.answer(state, prompt)
+    found = answer.instances
+    assert found.masks.shape[1:] == SIZE
+    assert found.masks.dtype == np.bool_
+    assert len(found) or answer.reason or answer.text
+    assert found.masks.any((1, 2)).all(), "no instance is empty"
+    if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
+        assert len(found) > 0
+        assert set(found.labels) <= {category.label for category in prompt.categories}
+        assert (np.diff(found.scores) <= 0).all(), "best first"
+    elif prompt.task not in (Task.CONVERSATION, Task.GCG):
+        assert len(found) <= 1
+        assert set(found.labels) <= {prompt.label}
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_the_same_question_gets_the_same_answer(predictor: Predictor, state: ImageState, name: str) -> None:
+    """To the bit, also from a state made anew and with other questions between."""
+    first = predictor.answer(state, PROMPTS[name])
+    predictor.answer(state, PROMPTS["vgd"])
+    assert_same(predictor.answer(state, PROMPTS[name]), first)
+    assert_same(predictor.answer(predictor.encode(PICTURE), PROMPTS[name]), first)
+
+
+def test_answers_do_not_change_a_state(predictor: Predictor) -> None:
+    state = predictor.encode(PICTURE)
+    tensors = [*state.features.tensors, *state.prefix.tensors]
+    before = [tensor.clone() for tensor in tensors]
+    for prompt in PROMPTS.values():
+        predictor.answer(state, prompt)
+    assert all(torch.equal(was, now) for was, now in zip(before, tensors, strict=True))
+    with pytest.raises(AttributeError):
+        state.frame = None  # type: ignore[misc, assignment]
+    with pytest.raises(ValueError, match="read-only"):
+        state.pixels[0, 0] = 0
+
+
+def test_a_state_keeps_its_picture_when_the_caller_reuses_the_array(predictor: Predictor) -> None:
+    picture = noise_picture()
+    state = predictor.encode(picture)
+    picture[:] = 0
+    assert np.array_equal(state.pixels, PICTURE)
+    assert state.size_hw == SIZE
+    assert state.nbytes > PICTURE.nbytes
+
+
+def test_pictures_matter(predictor: Predictor, state: ImageState) -> None:
+    """Else the tests of mixing would prove nothing."""
+    other = predictor.encode(noise_picture(1))
+    ours, theirs = (predictor.answer(s, PROMPTS["generic"]).instances for s in (state, other))
+    assert not (ours.scores.shape == theirs.scores.shape and np.array_equal(ours.scores, theirs.scores))
+
+
+def test_threads_with_their_own_pictures_never_mix(predictor: Predictor) -> None:
+    names = ("generic", "click", "referring", "conversation")
+    pictures = [noise_picture(seed, (40 + 8 * seed, 64)) for seed in range(3)]
+    alone = [[predictor.answer(predictor.encode(picture), PROMPTS[n]) for n in names] for picture in pictures]
+    together: list[list[Answer]] = [[] for _ in pictures]
+    start = threading.Barrier(len(pictures))
+
+    def work(index: int) -> None:
+        start.wait()
+        for _ in range(2):
+            state = predictor.encode(pictures[index])
+            together[index] += [predictor.answer(state, PROMPTS[name]) for name in names]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(pictures))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for expected, answers in zip(alone, together, strict=True):
+        assert len(answers) == 2 * len(names)
+        for ours, theirs in zip(answers, expected * 2, strict=True):
+            assert_same(ours, theirs)
+
+
+def click_answer(predictor: Predictor, state: ImageState, regions: Sequence[Region]) -> NDArray[np.bool_]:
+    instances = predictor.answer(state, Prompt(Task.INTERACTIVE, tuple(regions))).instances
+    mask: NDArray[np.bool_] = instances.masks.any(0)
+    return mask
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_negative_click_removes_what_it_hits(seed: int) -> None:
+    """Whatever the model thinks: the spot is not in the answer. One click after another, as annotators do."""
+    predictor = small_predictor(seed)
+    state = predictor.encode(noise_picture(seed))
+    regions: list[Region] = [Point(30, 20)]
+    mask = click_answer(predictor, state, regions)
+    assert mask.any()
+    for _ in range(3):
+        rows, columns = np.nonzero(mask)
+        if not len(rows):
+            break
+        middle = len(rows) // 2
+        unwanted = Point(float(columns[middle]) + 0.5, float(rows[middle]) + 0.5, positive=False)
+        regions.append(unwanted)
+        mask = click_answer(predictor, state, regions)
+        for point in regions[1:]:
+            assert isinstance(point, Point)
+            assert not mask[int(point.y_px), int(point.x_px)]
+
+
+def test_a_negative_click_elsewhere_takes_nothing_away(predictor: Predictor, state: ImageState) -> None:
+    """Beyond the choice between candidates, which it may change."""
+    mask = click_answer(predictor, state, [Point(30, 20)])
+    away = np.argwhere(~mask)
+    assert len(away), "the mask leaves no pixel out"
+    row, column = away[0]
+    ours = click_answer(predictor, state, [Point(30, 20), Point(column + 0.5, row + 0.5, positive=False)])
+    assert not ours[row, column]
+    assert ours.any()
+
+
+@pytest.mark.parametrize(
+    "box", [Box(4, 4, 40, 30), Box(20, 5, 6, 40), Box(30, 10, 25, 14, rotation_deg=30), Box(-10, -10, 40, 30)]
+)
+def test_box_answers_stay_inside_the_box(predictor: Predictor, state: ImageState, box: Box) -> None:
+    mask = click_answer(predictor, state, [box])
+    assert not (mask & ~region_mask(box, SIZE)).any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_close_ups_answer_in_the_whole_picture(share: float) -> None:
+    """A small box is looked at enlarged; the answer is where the box is."""
+    predictor = small_predictor(close_up_share=share)
+    state = predictor.encode(PICTURE)
+    box = Box(40, 20, 12, 9)
+    answers = [click_answer(predictor, state, [box, Point(60, 40, positive=False)]) for _ in range(2)]
+    assert np.array_equal(*answers)
+    assert answers[0].shape == SIZE
+    assert not (answers[0] & ~region_mask(box, SIZE)).any()
+    click = predictor.answer(state, Prompt(Task.INTERACTIVE, (Point(62, 46),)))
+    assert click.instances.size_hw == SIZE
+
+
+def test_long_lists_of_categories_are_asked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = small_predictor()
+    state = predictor.encode(PICTURE)
+    categories = [Category(f"thing number {i}", f"T{i}") for i in range(60)]
+    asked = []
+    build = predictor_module.generic_turn
+
+    def spy(names: Sequence[str]):
+        asked.append(list(names))
+        return build(names)
+
+    ask = Predictor._ask
+    lists = []
+
+    def spy_on_passes(self: Predictor, *args):
+        lists.append(asked[-1])
+        return ask(self, *args)
+
+    monkeypatch.setattr(predictor_module, "generic_turn", spy)
+    monkeypatch.setattr(Predictor, "_ask", spy_on_passes)
+    answer = predictor.answer(state, Prompt(Task.GENERIC, categories=tuple(categories), score_threshold=0.0))
+    assert len(lists) > 1
+    assert [name for names in lists for name in names] == [category.phrase for category in categories]
+    assert set(answer.instances.labels) <= {category.label for category in categories}
+    assert (np.diff(answer.instances.scores) <= 0).all()
+    monkeypatch.undo()
+    together = [
+        predictor.answer(
+            state,
+            Prompt(Task.GENERIC, categories=tuple(c for c in categories if c.phrase in names), score_threshold=0.0),
+        ).instances
+        for names in lists
+    ]
+    scores = np.concatenate([instances.scores for instances in together])
+    assert np.array_equal(np.sort(scores), np.sort(answer.instances.scores))
+
+
+def test_stuff_comes_once_and_disjoint(predictor: Predictor, state: ImageState) -> None:
+    stuff = tuple(Category(name, name, is_thing=False) for name in ("sky", "grass", "water"))
+    for threshold in (0.0, 0.9):
+        found = predictor.answer(state, Prompt(Task.GENERIC, categories=stuff, score_threshold=threshold)).instances
+        assert len(set(found.labels)) == len(found)
+        assert (found.masks.sum(0) <= 1).all()
+        assert (found.scores >= threshold).all()
+
+
+@pytest.mark.parametrize("name", ["generic", "referring", "vgd", "click"])
+def test_thresholds_leave_out_and_say_why(predictor: Predictor, state: ImageState, name: str) -> None:
+    prompt = PROMPTS[name]
+    high = Prompt(prompt.task, prompt.regions, prompt.categories, prompt.phrase, prompt.label, score_threshold=1.0)
+    answer = predictor.answer(state, high)
+    assert len(answer.instances) == 0
+    assert "1.00" in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (Prompt(Task.INTERACTIVE, (Point(200, 20),)), "a region inside the picture of 64 x 48 px"),
+        (Prompt(Task.INTERACTIVE, (Box(-30, -30, 10, 10),)), "a region inside the picture"),
+        (Prompt(Task.VGD, (Point(5, 5), Box(70, 10, 5, 5))), "a region inside the picture"),
+        (Prompt(Task.INTERACTIVE, (MaskRegion(np.ones((3, 3), bool)),)), "a region that can't be drawn"),
+        (Prompt(Task.REFERRING, phrase="<SEG>"), "expected words"),
+        (Prompt(Task.REFERRING, phrase="a very red ball " * 100), "the model reads at most 256 tokens"),
+        (Prompt(Task.CONVERSATION, phrase="why " * 300), "the model reads at most 256 tokens"),
+        (Prompt(Task.GENERIC, categories=(Category("word " * 300, "W"),)), "is longer than the model reads"),
+    ],
+)
+def test_questions_that_cannot_be_asked(predictor: Predictor, state: ImageState, prompt: Prompt, words: str) -> None:
+    with pytest.raises(PromptError, match=words):
+        predictor.answer(state, prompt)
+
+
+def test_a_question_that_leaves_no_room_for_an_answer() -> None:
+    predictor = small_predictor()
+    state = predictor.encode(PICTURE)
+    prompt = Prompt(Task.CONVERSATION, phrase="why")
+    model = small_model(max_text_tokens=8)
+    tight = Predictor(model, tokenizer(), "tight")
+    with pytest.raises(PromptError, match=r"reads at most|leaves the model none"):
+        tight.answer(tight.encode(PICTURE), prompt)
+    assert predictor.answer(state, prompt).text is not None
+
+
+def test_something_that_is_no_picture(predictor: Predictor) -> None:
+    with pytest.raises(ImageError, match="RGB"):
+        predictor.encode(np.zeros((10, 10), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (333, 51)])
+def test_pictures_of_any_shape(size: tuple[int, int]) -> None:
+    predictor = small_predictor()
+    state = predictor.encode(noise_picture(0, size))
+    for name in ("generic", "referring"):
+        assert predictor.answer(state, PROMPTS[name]).instances.masks.shape[1:] == size
+    centre = Point(size[1] / 2, size[0] / 2)
+    assert predictor.answer(state, Prompt(Task.INTERACTIVE, (centre,))).instances.masks.shape[1:] == size
+
+
+def written(predictor: Predictor, monkeypatch: pytest.MonkeyPatch, text: str) -> Answer:
+    """The answer if the model wrote this."""
+    ids = predictor.tokenizer.encode(text, add_special_tokens=False)
+    monkeypatch.setattr(predictor_module, "generate", partial(generate, forced=tuple(ids)))
+    return predictor.answer(predictor.encode(PICTURE), Prompt(Task.GCG))
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("A <p>dog</p> and a <p>red ball</p> . It is <SEG>.<|end|>", ("dog", "red ball")),
+        ("A <p>dog</p> . <SEG>. <p>", ("dog",)),  # a tag that is never closed
+        ("</p> A <p>dog</p> and <p>red ball</p> . <SEG>.<|end|>", None),  # tags out of step
+        ("</p> A <p>dog and <p>ball</p> . <SEG>.<|end|>", None),
+        ("A <p></p> dog. <SEG>.<|end|>", None),
+    ],
+)
+def test_captions_with_tags_of_all_kinds(
+    monkeypatch: pytest.MonkeyPatch, text: str, labels: tuple[str, ...] | None
+) -> None:
+    """Whatever is generated, phrases and masks belong together; broken tags give fewer of them, not an error."""
+    answer = written(small_predictor(), monkeypatch, text)
+    assert "<" not in answer.text
+    assert len(answer.phrase_spans) == len(answer.instances)
+    assert answer.instances.labels == tuple(answer.text[start:end] for start, end in answer.phrase_spans)
+    if labels is not None:
+        assert set(answer.instances.labels) <= set(labels)
+        assert len(answer.instances) > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A <p>dog</p> .<|end|>",
+        "A <p>dog</p> . <SEG> <SEG>.<|end|>",
+        "A dog. <SEG>.<|end|>",
+        "A <p>dog</p> . <SEG>",  # the last token is never read by the model
+    ],
+)
+def test_captions_that_segment_nothing_say_so(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    answer = written(small_predictor(), monkeypatch, text)
+    assert len(answer.instances) == 0
+    assert answer.reason
+    assert answer.text.startswith("A dog")
+
+
+def test_models_by_name_and_path(tmp_path) -> None:
+    save_model(small_model(), tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((SHIPPED / "tiny" / name).read_bytes())
+    loaded = load_predictor(str(tmp_path), "cpu")
+    assert loaded.model_version.startswith("small-")
+    assert loaded.model.dtype == torch.float32
+    answer = loaded.answer(loaded.encode(PICTURE), PROMPTS["click"])
+    assert answer.instances.size_hw == SIZE
+    with pytest.raises(CheckpointError, match="no model 'x-large'"):
+        load_predictor("x-large")
+    for device in ("banana", "cuda:99"):
+        with pytest.raises(CheckpointError, match=f"device '{device}'"):
+            load_predictor(str(tmp_path), device)
+
+
+def test_a_tokenizer_without_the_special_tokens_is_refused() -> None:
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, "a")))
+    with pytest.raises(CheckpointError, match="lacks <SEG>, <p>, </p>"):
+        Predictor(small_model(), bare, "bare")
+
+
+def test_a_chat_template_of_another_tokenizer_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"the tokenizer lacks <\|im_end\|>"):
+        small_predictor(chat_template="qwen3_instruct")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_answers_as_the_cpu_does() -> None:
+    cpu = small_predictor()
+    gpu = Predictor(small_model().to("cuda"), tokenizer(), "gpu")
+    answers = [p.answer(p.encode(PICTURE), PROMPTS["referring"]).instances for p in (cpu, gpu)]
+    assert answers[0].scores == pytest.approx(answers[1].scores, abs=1e-3)
+    assert (answers[0].masks != answers[1].masks).mean() < 0.01
