@@ -23,6 +23,9 @@ from xsam_backend.training.sources import QuestionSet
 
 logger = logging.getLogger(__name__)
 
+LOG_EVERY = 25
+"""Steps; the log has the mean of each term over them."""
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -76,7 +79,6 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
     model.train()
     started, seen = time.monotonic(), 0
     totals: dict[str, float] = {}
-    log = (folder / "log.jsonl").open("a", encoding="utf-8")
     for pictures in _batches(data, settings, step):
         if step >= settings.steps:
             break
@@ -98,17 +100,16 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
         seen += len(pictures)
         for name, term in [*losses.items(), ("loss", loss), ("norm", norm)]:
             totals[name] = totals.get(name, 0.0) + float(term.detach())
-        if step % 25 == 0:
-            shown = {name: total / 25 for name, total in totals.items() if name in _SHOWN}
+        if step % LOG_EVERY == 0:
+            shown = {name: total / LOG_EVERY for name, total in totals.items() if name in _SHOWN}
             shown |= {"step": step, "seconds_per_picture": (time.monotonic() - started) / seen}
-            log.write(json.dumps({name: round(value, 4) for name, value in shown.items()}) + "\n")
-            log.flush()
+            with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps({name: round(value, 4) for name, value in shown.items()}) + "\n")
             logger.info("%s", {name: round(value, 3) for name, value in shown.items()})
             totals.clear()
         if step % settings.save_every == 0:
             _save(folder, model, average, optimizer, step, settings)
     _save(folder, model, average, optimizer, step, settings)
-    log.close()
     model.load_state_dict(average)
     return model.eval()
 

@@ -1,0 +1,153 @@
+"""Where training pictures come from: the same for one seed, mixed by share, nothing held out among them."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import SIDE, small_config, tokenizer
+
+from xsam_backend.evaluation.coco_folder import CocoRecord
+from xsam_backend.ground_truth import GroundTruth
+from xsam_backend.prompts import Task
+from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED
+from xsam_backend.training import sources
+from xsam_backend.training.batch import AskedPicture
+from xsam_backend.training.sources import Part, Photos, QuestionSet, Scenes
+
+INTERACTIVE = {Task.INTERACTIVE: 2, Task.REFERRING: 1}
+
+
+class Plain:
+    """Pictures of one grey with one square; ``grey`` tells which source they come from."""
+
+    names = ("square", "circle")
+
+    def __init__(self, grey: int, squares: int = 1) -> None:
+        self.grey = grey
+        self.squares = squares
+        self.drawn = 0
+
+    def draw(self, rng: np.random.Generator) -> GroundTruth:
+        self.drawn += 1
+        masks = np.zeros((self.squares, 50, 60), bool)
+        masks[:, 10:40, 10 : 10 + int(rng.integers(20, 40))] = True
+        return GroundTruth(
+            np.full((50, 60, 3), self.grey, np.uint8),
+            masks,
+            ("square",) * self.squares,
+            np.ones(self.squares, bool),
+            np.zeros(self.squares, bool),
+            complete_for=frozenset(["square", "circle"]),
+        )
+
+
+def stream(*parts: Part, seed: int = 0, length: int = 50, **config) -> QuestionSet:
+    return QuestionSet(parts, small_config(**config), tokenizer(), seed, length, least_px=10)
+
+
+def assert_same(ours: AskedPicture, theirs: AskedPicture) -> None:
+    assert torch.equal(ours.segmentor_pixels, theirs.segmentor_pixels)
+    assert torch.equal(ours.vision_pixels, theirs.vision_pixels)
+    assert ours.tasks == theirs.tasks
+    for one, other in zip(ours.conversations, theirs.conversations, strict=True):
+        assert np.array_equal(one.input_ids, other.input_ids)
+    for one, other in zip(ours.points, theirs.points, strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(ours.targets, theirs.targets, strict=True):
+        assert torch.equal(one.masks, other.masks)
+        assert torch.equal(one.classes, other.classes)
+
+
+def test_picture_number_n_is_the_same_whenever_it_is_asked_for() -> None:
+    first, again = (stream(Part(Plain(80), 1.0, INTERACTIVE)) for _ in range(2))
+    for index in (7, 0, 7):
+        assert_same(first[index], again[index])
+
+
+def test_other_numbers_and_other_seeds_are_other_pictures() -> None:
+    part = Part(Plain(80), 1.0, INTERACTIVE)
+    pictures = [stream(part)[0], stream(part)[1], stream(part, seed=1)[0]]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(pictures[one].targets[0].masks, pictures[other].targets[0].masks)
+
+
+def test_parts_come_by_their_shares() -> None:
+    rare, common = Plain(10), Plain(200)
+    mixed = stream(Part(rare, 1.0, INTERACTIVE), Part(common, 4.0, INTERACTIVE))
+    for index in range(50):
+        mixed[index]
+    assert rare.drawn + common.drawn == 50
+    assert 3 <= rare.drawn <= 20
+
+
+def test_pictures_that_answer_nothing_are_drawn_again() -> None:
+    """One in two has no instance, and only instances are asked for."""
+    barren, fertile = Plain(10, squares=0), Plain(200)
+    only_instances = {Task.INTERACTIVE: 1}
+    mixed = stream(Part(barren, 1.0, only_instances), Part(fertile, 1.0, only_instances))
+    assert all(mixed[index].tasks == (Task.INTERACTIVE,) for index in range(10))
+    assert barren.drawn > 0
+
+
+def test_conversations_fit_the_model() -> None:
+    short = stream(Part(Plain(80), 1.0, INTERACTIVE), max_text_tokens=20)
+    assert max(len(conversation) for conversation in short[0].conversations) == 20
+    assert len(stream(Part(Plain(80), 1.0, INTERACTIVE))) == 50
+
+
+def test_tensors_have_the_models_sizes() -> None:
+    asked = stream(Part(Plain(80), 1.0, INTERACTIVE))[3]
+    assert asked.segmentor_pixels.shape == (3, SIDE, SIDE)
+    assert asked.points[0].shape == (1, small_config().region_points, 2)
+
+
+def test_scenes_are_never_held_out_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds, sizes = [], Counter()
+
+    def drawn(seed: int, size_hw: tuple[int, int]) -> GroundTruth:
+        seeds.append(seed)
+        sizes[size_hw] += 1
+        return Plain(1).draw(np.random.default_rng(0))
+
+    monkeypatch.setattr(sources, "draw_scene", drawn)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        Scenes(("ball",), 96).draw(rng)
+    assert max(seeds) < FIRST_HELD_OUT_SEED
+    assert len(set(seeds)) > 190
+    assert {max(size) for size in sizes} == {96}
+    assert len(sizes) == 3, "square, wide and high"
+
+
+def test_real_scenes_answer_questions() -> None:
+    mix = {task: 1 for task in Task if task is not Task.OPEN_VOCABULARY}
+    asked = stream(Part(Scenes(("ball", "box"), SIDE), 1.0, mix))[0]
+    assert {Task.INTERACTIVE, Task.REFERRING} <= set(asked.tasks)
+
+
+def test_photos_are_all_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [CocoRecord(**{**_record_fields(), "path": Path(f"{index}.jpg")}) for index in range(5)]
+    loaded = Counter()
+
+    def load(self: CocoRecord) -> GroundTruth:
+        loaded[self.path.name] += 1
+        return Plain(1).draw(np.random.default_rng(0))
+
+    monkeypatch.setattr(CocoRecord, "load", load)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        Photos(records, ("square",)).draw(rng)
+    assert len(loaded) == 5
+    assert min(loaded.values()) > 5
+
+
+def _record_fields() -> dict:
+    import dataclasses
+
+    empty = {"path": Path("x.jpg"), "size_hw": (4, 4), "split": "train", "noncommercial_only": False, "names": ()}
+    for field in dataclasses.fields(CocoRecord):
+        if field.name not in empty and field.default is dataclasses.MISSING:
+            empty[field.name] = frozenset() if field.name == "complete_for" else ()
+    return empty
