@@ -1,5 +1,7 @@
 """The mask decoder's own pass: shared pictures, padding, masks that are nowhere."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_models import SIDE, small_config, small_model
@@ -96,19 +98,31 @@ def test_class_logits_are_cosines_that_stay_within_bounds(segmentor: Segmentor) 
     assert hot.class_logits(state, state[:, :3], None).abs().max() == LOGIT_LIMIT
 
 
-def test_a_mask_that_is_nowhere_attends_everywhere(segmentor: Segmentor, features: PixelFeatures) -> None:
-    """Else the softmax over no place would be NaN."""
-    nowhere = alone(features, 0)
-    nowhere = PixelFeatures(
-        nowhere.mask_features,
-        nowhere.level_features,
-        tuple(torch.zeros_like(x) - 1e-6 * x.abs() for x in nowhere.level_mask_features),
-        nowhere.keys,
-        nowhere.values,
-    )
+@torch.no_grad()
+def test_a_mask_that_is_nowhere_attends_everywhere() -> None:
+    """As one that is everywhere does. With one query, so that no other query's mask plays a part."""
+    torch.manual_seed(0)
+    segmentor = Segmentor(replace(small_config().segmentor, num_queries=1), (32,) * 4)
+    features = segmentor.features([torch.randn(1, 32, SIDE // stride, SIDE // stride) for stride in (4, 8, 16, 32)])
     seg, conditions = asked(1, 2)
-    found = segmentor(nowhere, torch.zeros(1, dtype=torch.long), seg, conditions)
-    assert all(torch.isfinite(hidden).all() for hidden in found.hidden)
+    picture = torch.zeros(1, dtype=torch.long)
+    start = segmentor(features, picture, seg, conditions).mask_embeddings[0][0, 0]
+
+    def after_one_layer(towards: float) -> torch.Tensor:
+        """Every place's mask features along the query's mask embedding: its logit is ``towards``, everywhere."""
+        level_masks = tuple(
+            (start / start.square().sum() * towards)[None, :, None].expand_as(x) for x in features.level_mask_features
+        )
+        seen = replace(features, level_mask_features=level_masks)
+        return segmentor(seen, picture, seg, conditions).hidden[1]
+
+    assert torch.equal(after_one_layer(-1.0), after_one_layer(1.0))
+    half = features.level_mask_features[0].clone()
+    half[..., : half.shape[-1] // 2] = -start[None, :, None]
+    half[..., half.shape[-1] // 2 :] = start[None, :, None]
+    seen = replace(features, level_mask_features=(half, *features.level_mask_features[1:]))
+    masked = segmentor(seen, picture, seg, conditions).hidden[1]
+    assert not torch.allclose(masked, after_one_layer(1.0), atol=1e-4), "a mask that is somewhere attends only there"
 
 
 def test_all_tensors_are_counted(features: PixelFeatures) -> None:

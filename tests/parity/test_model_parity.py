@@ -125,7 +125,7 @@ PREFIXES = sorted({(tuple(r.facts["features"])) for r in map(Recording, case_nam
 @pytest.mark.parametrize("pictures", PREFIXES, ids="+".join)
 @torch.no_grad()
 def test_one_prefix_serves_all_questions_in_any_order(pictures: tuple[str, ...]) -> None:
-    """The sequences outgrow the sliding window of 64, so a prefix that counted its tokens wrongly would show."""
+    """Prefix and question together outgrow the window of 64; tests/model/test_language has longer prefixes."""
     model = reference_model()
     cases = [r for r in map(Recording, case_names()) if teacher_forced(r) and tuple(r.facts["features"]) == pictures]
     picture = reference_pass(cases[0]).features
