@@ -87,6 +87,37 @@ def test_a_label_config_decides_what_is_looked_for_and_how_it_is_written(
     ]
 
 
+def test_the_threshold_holds_for_a_label_config_too(
+    run: Any, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fake_predictor import FakePredictor
+
+    config = tmp_path / "config.xml"
+    config.write_text(
+        '<View><Image name="photo" value="$photo"/><RectangleLabels name="r" toName="photo"'
+        ' model_score_threshold="0.2"><Label value="cat"/></RectangleLabels></View>'
+    )
+    asked: list[float | None] = []
+    answer = FakePredictor.answer
+
+    def listen(self: FakePredictor, state: Any, prompt: Any) -> Any:
+        asked.append(prompt.score_threshold)
+        return answer(self, state, prompt)
+
+    monkeypatch.setattr(FakePredictor, "answer", listen)
+    run("predict", picture, "--label-config", config)
+    run("predict", picture, "--label-config", config, "--threshold", "0.9")
+    assert asked == [0.2, 0.9]
+
+
+def test_a_label_config_in_another_encoding_is_told(run: Any, picture: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.xml"
+    config.write_bytes("<View/>é".encode("latin-1"))
+    status, _, err = run("predict", picture, "--label-config", config)
+    assert status == 1
+    assert "expected a label config as UTF-8 text" in err
+
+
 def test_a_negative_click_is_subtracted(run: Any, picture: Path) -> None:
     out = run("predict", picture, "--click", "40,30", "--not-click", "44,30", "--json", "coco")[1]
     mask = coco_rle_to_mask(json.loads(out)["annotations"][0]["segmentation"])

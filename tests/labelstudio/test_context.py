@@ -367,6 +367,30 @@ def test_batch_asks_each_output_for_its_own_labels() -> None:
     assert second.prompt.categories == (Category("sky", "Sky", is_thing=False),)
 
 
+@pytest.mark.parametrize(
+    ("option", "asked"),
+    [
+        ("", [("poly", ["cat", "dog"]), ("ring", ["Sky"])]),
+        ('model_output="true"', [("ring", ["cat", "Sky"]), ("poly", ["dog"])]),
+        ('model_task="refseg"', [("poly", ["cat", "dog"]), ("ring", ["Sky"])]),
+    ],
+    ids=["the first output has it", "the one that was asked for goes first", "phrase by phrase"],
+)
+def test_batch_writes_an_object_once(option: str, asked: list[tuple[str, list[str]]]) -> None:
+    ring = '<EllipseLabels name="ring" toName="image" {}><Label value="cat"/><Label value="Sky"/></EllipseLabels>'
+    found: dict[str, list[str]] = {}
+    for question in batch_prompts(config(more=ring.format(option))):
+        labels = [category.label for category in question.prompt.categories] or [question.prompt.label or ""]
+        found.setdefault(question.control.name, []).extend(labels)
+    assert list(found.items()) == asked
+
+
+def test_batch_writes_twice_where_both_outputs_are_asked_for() -> None:
+    more = '<EllipseLabels name="ring" toName="image" model_output="true"><Label value="cat"/></EllipseLabels>'
+    questions = batch_prompts(config(poly='model_output="true"', more=more))
+    assert [[c.label for c in q.prompt.categories] for q in questions] == [["cat", "dog"], ["cat"]]
+
+
 def test_batch_refers_once_for_each_phrase() -> None:
     questions = batch_prompts(config(labels=ALIASES, poly='model_task="refseg"'))
     assert [(q.prompt.phrase, q.prompt.label) for q in questions] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from xsam_backend.cli.asking import Numbers, prompts_from
 from xsam_backend.cli.options import settings_options
 from xsam_backend.cli.output import brush_config, to_coco, to_label_studio, to_lines
 from xsam_backend.config import Settings, load_settings
-from xsam_backend.errors import ImageError
+from xsam_backend.errors import ImageError, LabelConfigError
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.context import batch_prompts
 from xsam_backend.labelstudio.label_config import LabelConfig
@@ -62,9 +63,11 @@ def command(
     With a label config and nothing else asked, its labels are looked for.
     """
     settings = load_settings(**given)
-    config = LabelConfig.parse(label_config.read_text(encoding="utf-8")) if label_config else None
+    config = LabelConfig.parse(_read_text(label_config)) if label_config else None
     if config is not None and not (labels or clicks or not_clicks or boxes or text is not None):
         prompts: list[Prompt] = [question.prompt for question in batch_prompts(config)]
+        if threshold is not None:
+            prompts = [replace(prompt, score_threshold=threshold) for prompt in prompts]
     else:
         prompts = prompts_from(labels, clicks, not_clicks, boxes, text, threshold)
     pixels = read_picture(image, settings)
@@ -89,6 +92,13 @@ def command(
     else:
         for line in to_lines(answers):
             click.echo(line)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelConfigError(f"{path}: expected a label config as UTF-8 text, could not read it: {error}") from None
 
 
 def read_picture(image: str, settings: Settings) -> NDArray[np.uint8]:

@@ -114,14 +114,19 @@ def interactive_request(
 def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
     """What to look for on a picture that nobody has touched: for each output, its own labels.
 
-    The task is the output's ``model_task``, generic segmentation without one. Referring and reasoning ask once for
+    A label that an output before it on the same picture has is left to that one, so that an object is written once;
+    ``model_output="true"`` says that it is wanted here as well. The task is the output's ``model_task``, generic segmentation without one. Referring and reasoning ask once for
     each phrase. Outputs without labels have nothing to look for and are left out.
 
     Raises:
         LabelConfigError: no output, none with labels, or a ``model_task`` that needs a drawn prompt.
     """
     questions: list[Question] = []
+    written: dict[str, set[str]] = {}
     for control in config.outputs_on():
+        before = written.setdefault(control.to_name, set())
+        wanted = tuple(one for one in control.categories if control.options.output or one.label not in before)
+        before.update(control.label_names)
         task = _task(control, _BATCH_TASKS, "a picture that nobody has touched", Task.GENERIC)
         threshold = control.options.score_threshold
         if task is Task.GCG:
@@ -129,12 +134,10 @@ def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
         elif task in (Task.REFERRING, Task.REASONING):
             questions += [
                 Question(Prompt(task, phrase=one.phrase, label=one.label, score_threshold=threshold), control)
-                for one in control.categories
+                for one in wanted
             ]
-        elif control.categories:
-            questions.append(
-                Question(Prompt(task, categories=control.categories, score_threshold=threshold), control)
-            )
+        elif wanted:
+            questions.append(Question(Prompt(task, categories=wanted, score_threshold=threshold), control))
     if not questions:
         raise LabelConfigError(
             'no output control has labels, so there is nothing to look for: add <Label value="..."/> to '
