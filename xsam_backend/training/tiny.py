@@ -29,6 +29,7 @@ from xsam_backend.model.vision import EfficientNetEncoder
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
 from xsam_backend.scenes.vocabulary import STUFF_NAMES, THING_NAMES
+from xsam_backend.training.initialization import initialize_segmentor
 from xsam_backend.training.loop import LoopSettings, train
 from xsam_backend.training.pretrained import load_pretrained_trunk
 from xsam_backend.training.sources import Part, Photos, QuestionSet, Scenes
@@ -116,7 +117,7 @@ def start(tokenizer: Any, seed: int) -> XSam:
         model.language.model.get_input_embeddings().weight.copy_(token_embeddings(tokenizer, WIDTH))
         # The language states of every condition pass here: it must not start near zero.
         torch.nn.init.normal_(model.background.weight, std=0.5)
-        torch.nn.init.xavier_uniform_(model.segmentor.pixel_decoder.level_embed)
+    initialize_segmentor(model.segmentor)
     return model
 
 
