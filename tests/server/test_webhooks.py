@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,19 @@ def test_a_forged_event_tells_nothing(parts: Parts) -> None:
     assert parts.projects.all() == []
 
 
+def test_a_deleted_project_comes_with_its_id_alone(parts: Parts) -> None:
+    """From an organization's webhook. Without a creation time it is no project that we know: a hint."""
+    parts.receiver.receive({"action": "PROJECT_DELETED", "project": {"id": 21}}, SECRETS.of(KEY), has_login=False)
+    (event,) = parts.inbox.after()
+    assert (event.project_key, event.verified, event.body["project"]) == (None, False, {"id": 21})
+
+
+@pytest.mark.parametrize("project", [{"id": 21}, {"id": "x", "created_at": "2026"}, [], "21.17"])
+def test_any_other_event_names_its_project_whole(parts: Parts, project: Any) -> None:
+    with pytest.raises(RequestError, match=r"project: expected an object with a number 'id'"):
+        parts.receiver.receive({"action": "TASKS_CREATED", "project": project}, None, has_login=False)
+
+
 @pytest.mark.parametrize("body", [{}, {"action": 5}, {"action": ""}])
 def test_an_event_without_an_action_is_refused(parts: Parts, body: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=r"action: expected the name of an event"):
@@ -124,11 +139,13 @@ class Api:
 OURS = {"id": 19, "url": "http://backend:9090/webhook", "headers": {}}
 
 
-def guard(parts: Parts, api: Api, monkeypatch: pytest.MonkeyPatch, setups: int = 1) -> None:
+def guard(
+    parts: Parts, api: Api, monkeypatch: pytest.MonkeyPatch, setups: int = 1, own_host: str = "backend:9090"
+) -> None:
     monkeypatch.setattr(WebhookGuard, "DELAYS_S", (0.0, 0.0, 0.0))
     made = WebhookGuard(api, SECRETS, parts.housekeeping, parts.monitor)
     for _ in range(setups):
-        made.after_setup(KEY, "backend:9090")
+        made.after_setup(KEY, own_host)
     parts.housekeeping.drain()
 
 
@@ -149,6 +166,49 @@ def test_a_path_prefix_and_a_slash_are_still_ours(parts: Parts, monkeypatch: pyt
     api = Api([{**OURS, "url": "http://backend:9090/ml/webhook/"}])
     guard(parts, api, monkeypatch)
     assert set(api.changed) == {19}
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("http://Backend:9090/webhook", True),
+        ("http://backend:9091/webhook", False),
+        ("http://backend/webhook", False),
+        ("http://backend:no-port/webhook", False),
+        ("http://backend:9090/other", False),
+        ("", False),
+    ],
+    ids=["typed in upper case", "another port", "no port", "a broken port", "another path", "nothing"],
+)
+def test_which_rows_are_ours(parts: Parts, monkeypatch: pytest.MonkeyPatch, url: str, ours: bool) -> None:
+    api = Api([{**OURS, "url": url}])
+    guard(parts, api, monkeypatch)
+    assert (set(api.changed) == {19}) is ours
+
+
+def test_a_usual_port_that_was_typed_is_the_one_that_a_host_header_leaves_out(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api([{**OURS, "url": "https://backend.example:443/webhook"}])
+    guard(parts, api, monkeypatch, own_host="backend.example")
+    assert set(api.changed) == {19}
+
+
+def test_a_look_that_found_no_room_is_made_up_for_by_the_next_setup(parts: Parts) -> None:
+    api = Api([{**OURS, "headers": {WEBHOOK_HEADER: SECRETS.of(KEY)}}])
+    full = Housekeeping(parts.monitor, queue_limit=1)
+    busy = threading.Event()
+    assert full.later("something long", busy.wait)
+    made = WebhookGuard(api, SECRETS, full, parts.monitor)
+    made.DELAYS_S = (0.0,)
+    made.after_setup(KEY, "backend:9090")
+    busy.set()
+    deadline = time.monotonic() + 30
+    while api.looks == 0 and time.monotonic() < deadline:  # room comes back a moment after the long work ends
+        made.after_setup(KEY, "backend:9090")
+        time.sleep(0.01)
+    full.drain()
+    assert api.looks == 1
 
 
 def test_a_row_that_has_the_secret_is_left(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

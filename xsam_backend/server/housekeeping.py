@@ -18,14 +18,16 @@ class Housekeeping:
         self._room = threading.BoundedSemaphore(queue_limit)
         self._closing = threading.Event()
 
-    def later(self, what: str, work: Callable[[], object]) -> None:
-        """Run ``work`` soon. Its errors go to the monitor, under ``what``."""
+    def later(self, what: str, work: Callable[[], object]) -> bool:
+        """Run ``work`` soon; False if there is no room for it. Its errors go to the monitor, under ``what``."""
         if self._closing.is_set() or not self._room.acquire(blocking=False):
-            return
+            return False
         try:
             self._pool.submit(self._run, what, work).add_done_callback(self._done)
         except RuntimeError:  # closed in the meantime
             self._room.release()
+            return False
+        return True
 
     def _run(self, what: str, work: Callable[[], object]) -> None:
         try:

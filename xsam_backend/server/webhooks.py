@@ -20,6 +20,7 @@ from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.projects import ProjectKey, Projects
 
 START_TRAINING = "START_TRAINING"
+PROJECT_DELETED = "PROJECT_DELETED"
 KNOWN_ACTIONS = frozenset(
     {
         "ANNOTATION_CREATED",
@@ -30,7 +31,7 @@ KNOWN_ACTIONS = frozenset(
         "TASKS_DELETED",
         "PROJECT_CREATED",
         "PROJECT_UPDATED",
-        "PROJECT_DELETED",
+        PROJECT_DELETED,
         START_TRAINING,
     }
 )
@@ -70,7 +71,11 @@ class WebhookReceiver:
         if not isinstance(action, str) or not action:
             raise RequestError("action: expected the name of an event, such as ANNOTATION_CREATED, got none")
         project = body.get("project")
-        key = ProjectKey.from_webhook(self._instance, project) if project is not None else None
+        # A deleted project comes as {"id": 21}, which names no project of ours: it is kept as a hint.
+        named = project is not None and not (
+            action == PROJECT_DELETED and isinstance(project, Mapping) and "created_at" not in project
+        )
+        key = ProjectKey.from_webhook(self._instance, project) if named else None
         starts_training = action == START_TRAINING
         verified = (starts_training and has_login) or (key is not None and self._secrets.verifies(key, secret))
         self._inbox.put(
@@ -135,7 +140,9 @@ class WebhookGuard:
             if len(self._not_before) > 10_000:  # setups need no proof: don't let anyone fill the memory
                 self._not_before.clear()
             self._not_before[key] = now + self.AGAIN_AFTER_S
-        self._housekeeping.later(f"webhook of project {key}", lambda: self._guard(key, own_host))
+        if not self._housekeeping.later(f"webhook of project {key}", lambda: self._guard(key, own_host)):
+            with self._lock:
+                self._not_before.pop(key, None)  # no room now: the next setup asks again
 
     def _guard(self, key: ProjectKey, own_host: str) -> None:
         for delay_s in self.DELAYS_S:
@@ -162,5 +169,12 @@ class WebhookGuard:
 
 
 def _is_ours(row: Mapping[str, Any], own_host: str) -> bool:
-    parts = urlsplit(str(row.get("url")))
-    return parts.netloc == own_host and parts.path.rstrip("/").endswith("/webhook")
+    """Whether a row points at us. A Host header is in lower case and without a usual port; rows are as typed."""
+    try:
+        there = urlsplit(str(row.get("url")))
+        own = urlsplit(f"{there.scheme}://{own_host}")
+        usual = {"http": 80, "https": 443}.get(there.scheme)
+        same = (there.hostname, there.port or usual) == (own.hostname, own.port or usual)
+    except ValueError:  # a port that is none
+        return False
+    return same and there.path.rstrip("/").endswith("/webhook")
