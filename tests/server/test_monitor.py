@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from fake_predictor import FakePredictor
 
-from xsam_backend.errors import ImageError
+from xsam_backend.errors import ImageError, StoreError
 from xsam_backend.inference.engine import Engine
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.prompts import Point, Prompt, Task
-from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.app import STATUS_OF
+from xsam_backend.server.monitor import CALLERS_ERRORS, Monitor
 
 
 def test_a_callers_mistake_is_a_line_without_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -31,6 +32,19 @@ def test_our_fault_has_an_id_that_finds_the_traceback(caplog: pytest.LogCaptureF
     (record,) = caplog.records
     assert problem.error_id in record.getMessage()
     assert record.exc_info is not None
+
+
+def test_a_store_that_cannot_be_written_is_our_fault_in_its_own_words(caplog: pytest.LogCaptureFixture) -> None:
+    problem = Monitor().problem(StoreError("the disk is full"), "project 21.17")
+    assert problem.message == "the disk is full"
+    assert problem.error_id
+    (record,) = caplog.records
+    assert problem.error_id in record.getMessage()
+    assert record.exc_info is not None
+
+
+def test_every_error_with_a_status_of_its_own_is_a_callers() -> None:
+    assert set(STATUS_OF) == set(CALLERS_ERRORS)
 
 
 def test_the_last_problems_are_kept_latest_first_and_all_are_counted() -> None:

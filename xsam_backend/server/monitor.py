@@ -17,10 +17,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from xsam_backend.errors import XSamBackendError
+from xsam_backend.errors import (
+    BusyError,
+    ImageError,
+    LabelConfigError,
+    LabelStudioError,
+    PromptError,
+    RequestError,
+    XSamBackendError,
+)
 from xsam_backend.inference.engine import Engine
 
 logger = logging.getLogger(__name__)
+
+CALLERS_ERRORS = (RequestError, LabelConfigError, PromptError, ImageError, BusyError, LabelStudioError)
+"""What whoever asks, or the operator, can act on after reading the message. Every other error is ours."""
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100)
 """Upper bounds of the time histograms' buckets."""
@@ -31,7 +42,7 @@ class Problem:
     """Something that went wrong, in words for the operator.
 
     ``kind`` is the error's class name; ``where`` says what it concerns, such as "project 21.17, task 114".
-    ``error_id`` finds the traceback in the log; empty for a caller's mistake, which needs none.
+    ``error_id`` finds the traceback in the log; empty for what a caller can mend, which needs none.
     """
 
     at: datetime
@@ -72,11 +83,12 @@ class Monitor:
     def problem(self, error: BaseException, where: str) -> Problem:
         """Log, count and remember an error. Ours gets an id and a traceback in the log, a caller's mistake a line."""
         kind = type(error).__name__
-        if isinstance(error, XSamBackendError):
+        if isinstance(error, CALLERS_ERRORS):
             found = Problem(_now(), kind, where, str(error))
             logger.warning("%s: %s: %s", where, kind, error)
         else:
-            found = Problem(_now(), kind, where, "unexpected error, see the log", uuid.uuid4().hex[:12])
+            words = str(error) if isinstance(error, XSamBackendError) else "unexpected error, see the log"
+            found = Problem(_now(), kind, where, words, uuid.uuid4().hex[:12])
             logger.error("%s: error %s", where, found.error_id, exc_info=error)
         self._remember(found)
         return found
