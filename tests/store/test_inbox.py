@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -103,9 +104,11 @@ def test_a_long_transaction_on_the_store_does_not_lock_the_inbox(opened: Callabl
 def test_a_locked_inbox_is_said_and_not_acknowledged(tmp_path: Path, inbox: Inbox) -> None:
     other = sqlite3.connect(tmp_path / "inbox.sqlite3")
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StoreError, match=r"cannot keep the event 'ANNOTATION_CREATED'"):
+    with pytest.raises(StoreError, match=r"cannot keep the event 'ANNOTATION_CREATED'") as failed:
         inbox.put(CREATED, None, verified=True)
     other.close()
+    told = "".join(traceback.format_exception(failed.value))
+    assert "a.png" not in told, "what the event holds belongs into no log"
 
 
 def test_every_acknowledged_event_survives_a_kill(tmp_path: Path, opened: Callable[..., Engine]) -> None:

@@ -53,7 +53,8 @@ def open_database(url: URL, history: History) -> Engine:
     try:
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
+        # Errors end up in the log and on the status page; what was to be written is nobody's business there.
+        engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", hide_parameters=True)
         if engine.dialect.name == "sqlite":
             _set_pragmas(engine, history)
         try:

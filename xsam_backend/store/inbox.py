@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -99,6 +101,8 @@ class Inbox:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        # SQLite lets waiting writers try again at random, so one of many may starve. A lock is fair to threads.
+        self._writing = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     def put(self, body: Mapping[str, Any], project_key: str | None, *, verified: bool, occasion: str = "") -> None:
         """Keep an event; on return it is on disk. A second delivery changes nothing, except that a verified one
@@ -123,7 +127,7 @@ class Inbox:
             where=and_(EventRow.verified.is_(False), new.verified.is_(True)),
         )
         try:
-            with Session(self._engine) as session, session.begin():
+            with self._writing, Session(self._engine) as session, session.begin():
                 session.execute(keep)
         except SQLAlchemyError as error:
             raise StoreError(f"cannot keep the event {clean.get('action')!r}: {error}") from error
