@@ -49,7 +49,8 @@ class Finding:
 def command(project: int | None, skip_model: bool, **given: Any) -> None:
     """Check versions, data folder, weights, device, Label Studio, one of its projects, and the running service.
 
-    Exit status 1 if something fails. Changes nothing, except that the data folder and its databases are made.
+    Exit status 1 if something fails. Changes nothing, except that the data folder, its databases and its webhook
+    secret are made.
     """
     settings = load_settings(**given)
     checks: list[Callable[[], Iterator[Finding]]] = [

@@ -115,8 +115,9 @@ def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
     """What to look for on a picture that nobody has touched: for each output, its own labels.
 
     A label that an output before it on the same picture has is left to that one, so that an object is written once;
-    ``model_output="true"`` says that it is wanted here as well. The task is the output's ``model_task``, generic segmentation without one. Referring and reasoning ask once for
-    each phrase. Outputs without labels have nothing to look for and are left out.
+    ``model_output="true"`` says that it is wanted here as well. The task is the output's ``model_task``, generic
+    segmentation without one. Referring and reasoning ask once for each phrase. Outputs without labels have nothing to
+    look for and are left out.
 
     Raises:
         LabelConfigError: no output, none with labels, or a ``model_task`` that needs a drawn prompt.
