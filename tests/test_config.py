@@ -89,3 +89,9 @@ def test_paths_are_absolute() -> None:
 )
 def test_instance_is_the_label_studio_address(url: str | None, instance: str) -> None:
     assert load_settings(label_studio_url=url).instance == instance
+
+
+def test_a_batch_ends_before_label_studio_gives_up() -> None:
+    """It waits 100 s and stores nothing then; a download that began just in time must still fit."""
+    settings = load_settings()
+    assert settings.batch_limit_s + settings.image_timeout_s < 100

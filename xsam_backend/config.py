@@ -75,9 +75,10 @@ class Settings(BaseSettings):
         description="Longest wait of a prediction for its turn on the model before it's told to come back.",
     )
     batch_limit_s: float = Field(
-        85.0,
+        75.0,
         gt=0,
-        description="Longest batch prediction: later tasks are left for the next request (Label Studio waits 100 s).",
+        description="When a batch begins no further task: those are left for the next request. Label Studio waits "
+        "100 s in all, and the picture under way may take image_timeout_s more.",
     )
     max_request_mb: int = Field(32, ge=1, description="Largest request body, in megabytes.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")

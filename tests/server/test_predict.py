@@ -111,6 +111,20 @@ def test_a_prompt_that_cannot_be_asked_is_said(make_app: Any, context: Any, said
     assert said in answer.get_json()["error"]
 
 
+def test_why_a_click_shows_nothing_is_on_the_status_page(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(_self: object, state: Any, _prompt: object) -> Answer:
+        return Answer(Instances.empty(state.size_hw), reason="the model sees no object there")
+
+    monkeypatch.setattr(FakePredictor, "answer", nothing)
+    app = make_app(images=MemoryImages())
+    results_of(app, request_of("a"))
+    assert services_of(app).monitor.last_problems == [], "a batch without regions is an ordinary answer"
+    for _ in range(3):
+        assert results_of(app, request_of("a", context=[click(50, 50)]))[0]["result"] == []
+    (told,) = services_of(app).monitor.last_problems
+    assert told.message == "task 100: the model sees no object there"
+
+
 def test_every_region_sent_is_logged_by_its_id(make_app: Any) -> None:
     app = make_app(images=MemoryImages())
     (batch,) = results_of(app, request_of("a"))

@@ -142,7 +142,7 @@ class Backend:
             written = write_regions(answer.instances, question.control, item_index)
             written += self._words(asking, question, answer, item_index)
             if answer.reason:
-                logger.info("%s: no region: %s", asking.where, answer.reason)
+                self._tell_why_nothing(asking, answer.reason)
             regions += written
             records += records_of(
                 written,
@@ -156,6 +156,13 @@ class Backend:
             )
         self._keep(records, asking)
         return regions
+
+    def _tell_why_nothing(self, asking: _Asking, reason: str) -> None:
+        """A click that shows nothing puzzles its annotator; a batch without regions is an ordinary answer."""
+        if asking.priority is Priority.INTERACTIVE:
+            self._monitor.note("NothingFound", f"project {asking.project}", f"task {asking.task.id}: {reason}")
+        else:
+            logger.info("%s: no region: %s", asking.where, reason)
 
     def _words(self, asking: _Asking, question: Question, answer: Answer, item_index: int | None) -> list[RegionDict]:
         """A caption or an answer in words, where the config has a text area for it that is no prompt itself."""
