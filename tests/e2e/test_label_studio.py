@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from backend_process import BackendProcess
 from ls_client import LsClient, box, click, phrase
 from ls_server import LabelStudio
@@ -202,6 +203,8 @@ def test_prompts_that_vanish(project: Project) -> None:
 def test_an_error_does_not_reach_the_annotator_but_the_status_page(project: Project, backend: BackendProcess) -> None:
     reply = project.client.interactive(project.ml["id"], project.task_id, [click(25, 50, "unicorn")])
     assert reply["errors"]
+    status = requests.get(f"{backend.url}/status", auth=("u1", "p1"), timeout=10).json()
+    assert any("label 'unicorn' cannot be written" in problem["message"] for problem in status["problems"])
 
 
 def test_an_accepted_region_is_kept_and_known_as_ours(project: Project, backend: BackendProcess) -> None:

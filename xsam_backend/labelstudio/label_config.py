@@ -31,7 +31,6 @@ from xsam_backend.labelstudio.tags import (
     parse_label,
     unknown_options,
 )
-from xsam_backend.prompts import Category
 
 MAX_CHARACTERS = 1_000_000
 """Longest config read. Ten thousand labels fit in it."""
@@ -178,10 +177,6 @@ class LabelConfig:
             f"label '{label}' cannot be written: {offered}{f', asked through {asked}' if asked else ''}. Add "
             f'<Label value="{label}"/> to {best}, or an alias to one of its labels: predicted_values="{label}"'
         )
-
-    def categories(self, control: ControlTag) -> tuple[Category, ...]:
-        """What to look for on behalf of ``control``: one category for each phrase of each of its labels."""
-        return control.categories
 
 
 Attributes = Mapping[str, str]
