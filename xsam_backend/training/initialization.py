@@ -38,7 +38,7 @@ def initialize_segmentor(segmentor: Segmentor) -> None:
 
 
 def _directions(heads: int, levels: int, points: int) -> torch.Tensor:
-    """(heads * levels * points * 2,): head h looks at angle 2 pi h / heads, point p that many cells away, plus one."""
+    """(heads * levels * points * 2,): head h looks at angle 2 pi h / heads, point p at p + 1 cells away."""
     angles = torch.arange(heads) * (2 * math.pi / heads)
     unit = torch.stack([angles.cos(), angles.sin()], -1)
     unit = unit / unit.abs().amax(-1, keepdim=True)
