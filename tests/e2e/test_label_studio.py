@@ -181,10 +181,13 @@ def test_box(project: Project, backend: BackendProcess) -> None:
     check(regions, project.region_type)
     assert regions
     covered = mask_of(regions)
-    assert covered[120, 245]
+    drawn = np.zeros((HEIGHT, WIDTH), bool)
+    drawn[60:180, 192:298] = True
+    # Which part of the box small weights take for the object is measured in benchmarks/, not here.
+    assert (covered & drawn).any()
+    assert not covered[:50].any()
+    assert not covered[:, :180].any()
     if backend.is_fake:
-        drawn = np.zeros((HEIGHT, WIDTH), bool)
-        drawn[60:180, 192:298] = True
         assert (covered & drawn).sum() / (covered | drawn).sum() > 0.95
 
 
@@ -258,5 +261,8 @@ def test_a_brush_decodes_to_the_mask_that_was_meant(ls_client: LsClient, backend
     project = Project(ls_client, backend, "brush")
     (region,) = project.ask(box(60, 25, 33, 50, "block"))
     mask = brush_rle_to_mask(region["value"]["rle"], (HEIGHT, WIDTH))
-    assert mask[120, 245]
-    assert not mask[5, 5]
+    assert mask[60:180, 192:298].any()
+    assert not mask[:50].any()
+    assert not mask[:, :180].any()
+    if backend.is_fake:
+        assert mask[120, 245]

@@ -41,7 +41,7 @@ def error_of(app: Any, image: str) -> str:
         (data_uri(b"<html><body>log in</body></html>"), "HTML page"),
         (data_uri(png(200, 200)[:60]), "truncated or damaged"),
         (data_uri(b""), "empty"),
-        (data_uri(huge_header()), "at most 100,000,000 are allowed"),
+        (data_uri(huge_header()), "at most 80,000,000 are allowed"),
         ("data:image/png;base64,###", "base64"),
         ("ftp://example.com/a.png", "expected http(s)"),
         ("file:///etc/passwd", "local_files_root"),

@@ -32,10 +32,16 @@ def close_up_window(extent: NDArray[np.bool_], share: float) -> tuple[slice, sli
     longer = max(x1 - x0, y1 - y0)
     if longer >= share * max(height, width):
         return None
-    margin = max(longer * MARGIN_SHARE, (LEAST_SIDE_PX - longer) / 2)
-    rows = slice(max(int(y0 - margin), 0), min(int(y1 + margin) + 1, height))
-    columns = slice(max(int(x0 - margin), 0), min(int(x1 + margin) + 1, width))
-    return rows, columns
+    margin = longer * MARGIN_SHARE
+    return _widened(y0 - margin, y1 + margin, height), _widened(x0 - margin, x1 + margin, width)
+
+
+def _widened(start: float, stop: float, limit: int) -> slice:
+    """Whole pixels from ``start`` to ``stop`` within 0..limit: at least LEAST_SIDE_PX where there are so many."""
+    lack = max(LEAST_SIDE_PX - (stop - start), 0) / 2
+    first, last = max(int(start - lack), 0), min(int(stop + lack) + 1, limit)
+    last = min(max(last, first + LEAST_SIDE_PX), limit)
+    return slice(max(min(first, last - LEAST_SIDE_PX), 0), last)
 
 
 def shift_region(region: Region, rows: slice, columns: slice) -> Region:
