@@ -69,10 +69,10 @@ def test_the_first_command_on_a_clean_clone(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     port = free_port()
     environment = os.environ | {ENV_PREFIX + "PORT": str(port), ENV_PREFIX + "DATA_DIR": str(tmp_path / "data")}
-    log = (tmp_path / "log").open("w")
-    process = subprocess.Popen(
-        ["bash", "-c", SERVE], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
-    )
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            ["bash", "-c", SERVE], cwd=clone, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         assert _healthy(port, process, limit_s=1200), (tmp_path / "log").read_text()
     finally:
@@ -85,6 +85,6 @@ def _healthy(port: int, process: subprocess.Popen[bytes], limit_s: float) -> boo
     while time.monotonic() < end and process.poll() is None:
         try:
             return requests.get(f"http://127.0.0.1:{port}/health", timeout=2).ok
-        except requests.ConnectionError:
+        except requests.RequestException:  # not listening yet, or listening while the weights are loaded
             time.sleep(1)
     return False
