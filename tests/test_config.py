@@ -27,6 +27,15 @@ def test_an_empty_variable_means_not_set(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load_settings().label_studio_url is None
 
 
+def test_a_misspelt_variable_is_refused_and_a_strangers_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_PREFIX + "SERVICE_HOST", "10.0.0.1")  # Kubernetes sets it for a service of our name
+    load_settings()
+    monkeypatch.setenv(ENV_PREFIX + "LABELSTUDIO_TOKEN", "secret-token")
+    with pytest.raises(SettingsError, match="did you mean XSAM_BACKEND_LABEL_STUDIO_TOKEN") as error:
+        load_settings()
+    assert "secret-token" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

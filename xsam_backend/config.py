@@ -7,6 +7,8 @@ because a command line can be read by every user of the machine.
 
 from __future__ import annotations
 
+import difflib
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -135,8 +137,15 @@ def load_settings(**given: Any) -> Settings:
     """Settings from the environment, with ``given`` values (None: not given) on top.
 
     Raises:
-        SettingsError: naming each wrong field, what was expected and its environment variable.
+        SettingsError: naming each wrong field, what was expected and its environment variable; or a variable that
+            looks like a misspelt one. (Others with the prefix may be somebody else's: Kubernetes makes some.)
     """
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if variable.startswith(ENV_PREFIX) and name not in Settings.model_fields:
+            meant = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.85)
+            if meant:
+                raise SettingsError(f"{variable} is no setting: did you mean {ENV_PREFIX}{meant[0].upper()}?")
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

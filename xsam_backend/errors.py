@@ -46,9 +46,5 @@ class BusyError(XSamBackendError):
     """Too much asked at once; the same request may succeed later."""
 
 
-class JobError(XSamBackendError):
-    """A training job that cannot be queued, run or cancelled."""
-
-
 class DatasetError(XSamBackendError):
     """A folder of labelled pictures that is missing, incomplete or contradicts itself."""

@@ -43,7 +43,8 @@ class GroundTruth:
         masks: bool (N, H, W), one per segment (things: one object each, visible part; stuff: one per class).
         names: N class names.
         is_thing: bool (N,).
-        is_crowd: bool (N,), groups outlined as one; never a target, only ignored.
+        is_crowd: bool (N,), groups outlined as one; never an object of their own, but part of what a class name or
+            phrase covers.
         complete_for: class names of which every instance in the picture is labelled, so that absence of a mask
             means absence of the thing. Names not listed may be there unlabelled.
         referring: phrases for segments (and absent ones).

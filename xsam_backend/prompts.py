@@ -63,9 +63,13 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class MaskRegion:
-    """A region given pixel by pixel (brush stroke, polygon): bool (H, W) in the picture's size."""
+    """A region given pixel by pixel: bool (H, W) in the picture's size.
+
+    ``is_outline`` where it was drawn around the whole object (polygon, ellipse); a brush stroke may cover any part.
+    """
 
     mask: NDArray[np.bool_]
+    is_outline: bool = False
 
 
 Region = Point | Box | MaskRegion

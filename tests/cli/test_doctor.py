@@ -15,12 +15,15 @@ from werkzeug.serving import make_server
 
 from xsam_backend.config import load_settings
 from xsam_backend.server.app import create_app
-from xsam_backend.server.auth import WEBHOOK_HEADER
+from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
+from xsam_backend.store.projects import ProjectKey
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <KeyPointLabels name="kp" toName="image" smart="true"><Label value="cat"/></KeyPointLabels>
 <PolygonLabels name="poly" toName="image"><Label value="cat"/></PolygonLabels></View>"""
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
+ROOT_SECRET = "r" * 32
+CREATED_AT = "2026-11-22T11:38:17.732496Z"
 
 
 class LabelStudioStub:
@@ -31,8 +34,8 @@ class LabelStudioStub:
         self.answers: dict[str, Any] = {
             "/api/version/": {"release": "1.23.2"},
             "/api/current-user/whoami": {"id": 1, "email": "admin@example.com"},
-            "/api/projects/7/": {"id": 7, "title": "cells", "label_config": CONFIG},
-            "/api/webhooks/": [{"id": 1, "url": "http://x/webhook", "headers": {WEBHOOK_HEADER: "s"}}],
+            "/api/projects/7/": {"id": 7, "title": "cells", "label_config": CONFIG, "created_at": CREATED_AT},
+            "/api/webhooks/": [],
             "/api/tasks": {"tasks": [task], "total": 1},
             "/data/upload/1/a.png": picture,
         }
@@ -53,6 +56,9 @@ class LabelStudioStub:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        key = ProjectKey.from_webhook(self.url.partition("//")[2], {"id": 7, "created_at": CREATED_AT})
+        header = {WEBHOOK_HEADER: WebhookSecrets(ROOT_SECRET).of(key)}
+        self.answers["/api/webhooks/"] = [{"id": 1, "url": "http://x/webhook", "headers": header}]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
@@ -75,6 +81,7 @@ def stub(tmp_path: Path) -> Iterator[LabelStudioStub]:
 def examine(run: Any, stub: LabelStudioStub, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the doctor on project 7 of the stub: (exit status, lines by their subject)."""
     monkeypatch.setenv("XSAM_BACKEND_LABEL_STUDIO_TOKEN", TOKEN)
+    monkeypatch.setenv("XSAM_BACKEND_WEBHOOK_SECRET", ROOT_SECRET)
 
     def go(*arguments: str) -> tuple[int, str]:
         status, out, err = run(
@@ -93,6 +100,7 @@ def test_a_healthy_patient(examine: Any) -> None:
         "ok    Label Studio: version 1.23.2",
         "ok    token: belongs to admin@example.com",
         "ok    label config: 'cells' writes to PolygonLabels 'poly'",
+        "ok    webhook: carries our secret",
         "ok    picture: task 5: PNG, 64 x 48",
         "note  service: none runs at http://127.0.0.1:1",
     ):
@@ -125,10 +133,15 @@ def test_what_fails_is_said_and_is_exit_1(
     ("path", "answer", "said"),
     [
         ("/api/webhooks/", [], "no webhook of this project carries our secret"),
+        ("/api/webhooks/", [{"id": 1, "headers": {WEBHOOK_HEADER: "s"}}], "no webhook of this project carries our"),
         ("/api/tasks", {"tasks": [], "total": 0}, "the project has no task"),
-        ("/api/projects/7/", {"title": "x", "label_config": CONFIG.replace("true", "false")}, "no smart tool"),
+        (
+            "/api/projects/7/",
+            {"id": 7, "title": "x", "label_config": CONFIG.replace("true", "false"), "created_at": CREATED_AT},
+            "no smart tool",
+        ),
     ],
-    ids=["webhook without secret", "no task", "no smart tool"],
+    ids=["webhook without secret", "another's secret", "no task", "no smart tool"],
 )
 def test_what_is_only_half_right_is_a_note(
     examine: Any, stub: LabelStudioStub, path: str, answer: Any, said: str
@@ -144,6 +157,13 @@ def test_a_refused_token(examine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     status, out = examine()
     assert status == 1
     assert "refuses the token" in out
+
+
+def test_a_token_for_nobody(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XSAM_BACKEND_LABEL_STUDIO_TOKEN", TOKEN)
+    status, out, _ = run("doctor", "--skip-model", "--port", "1")
+    assert status == 1
+    assert "label_studio_url is not" in out
 
 
 def test_nobody_at_the_address(examine: Any) -> None:

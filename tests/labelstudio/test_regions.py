@@ -68,6 +68,7 @@ def test_areas(given_region: dict[str, Any], mask: np.ndarray, reason: str) -> N
     shape = read_region(given_region, SIZE_HW)
     assert isinstance(shape, MaskRegion)
     np.testing.assert_array_equal(shape.mask, mask, reason)
+    assert shape.is_outline is given_region["type"].startswith(("polygon", "ellipse"))
 
 
 def test_clicks_and_boxes_are_pixels_of_the_picture() -> None:

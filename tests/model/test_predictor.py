@@ -352,6 +352,16 @@ def test_captions_that_segment_nothing_say_so(monkeypatch: pytest.MonkeyPatch, t
     assert answer.text.startswith("A dog")
 
 
+def test_captions_leave_out_masks_below_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = small_predictor()
+    text = "A <p>dog</p> and a <p>red ball</p> . It is <SEG>.<|end|>"
+    scores = written(predictor, monkeypatch, text).instances.scores
+    limit = float(scores.mean())
+    above = predictor.answer(predictor.encode(PICTURE), Prompt(Task.GCG, score_threshold=limit)).instances
+    assert above.scores.tolist() == [score for score in scores.tolist() if score >= limit]
+    assert len(above) < len(scores)
+
+
 def test_models_by_name_and_path(tmp_path) -> None:
     save_model(small_model(), tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json"):

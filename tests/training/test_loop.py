@@ -3,13 +3,16 @@
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
 from small_models import small_config, small_model, tokenizer
+from torch import nn
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.ground_truth import GroundTruth
@@ -84,6 +87,32 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
     assert again.asked == []
 
 
+def _train_one_of_two(process: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=process, world_size=2)
+    stream = Stream(8)
+    model = train(small_model(seed=0), stream, replace(QUICK, pictures=2), folder / "run")
+    save_file({**weights(model), "asked": torch.tensor(stream.asked)}, folder / f"{process}.safetensors")
+    dist.destroy_process_group()
+
+
+def test_two_processes_share_the_pictures_and_learn_the_same(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_train_one_of_two, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
+    first, second = (load_file(tmp_path / f"{process}.safetensors") for process in range(2))
+    assert first.pop("asked").tolist() == [0, 2, 4, 6]
+    assert second.pop("asked").tolist() == [1, 3, 5, 7]
+    assert_same(first, second)
+    assert any(not torch.equal(first[name], tensor) for name, tensor in weights(small_model(seed=0)).items())
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    assert_same({name: state[f"average.{name}"] for name in first}, first)
+
+
+def test_pictures_that_two_processes_cannot_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_processes", lambda: 2)
+    with pytest.raises(ValueError, match="3 pictures a step can't be shared evenly among 2"):
+        train(small_model(), Stream(3), replace(QUICK, pictures=3), tmp_path)
+
+
 def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
     train(small_model(), Stream(1), LoopSettings(steps=1, pictures=1), tmp_path)
     with pytest.raises(CheckpointError, match=r"not a state of this model .* use another folder"):
@@ -130,8 +159,8 @@ def test_a_step_with_infinite_gradient_is_left_out(
 ) -> None:
     real = loop.batch_losses
 
-    def broken(model: XSam, pictures: Sequence[AskedPicture], points: object) -> dict[str, torch.Tensor]:
-        return {name: term * float("inf") for name, term in real(model, pictures, points).items()}  # type: ignore[arg-type]
+    def broken(model: XSam, pictures: Sequence[AskedPicture], *rest: object) -> dict[str, torch.Tensor]:
+        return {name: term * float("inf") for name, term in real(model, pictures, *rest).items()}  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "batch_losses", broken)
     start = weights(small_model())
@@ -163,7 +192,7 @@ def test_learning_rate_of_each_step(step: int, share: float) -> None:
 def test_only_matrices_decay() -> None:
     model = small_model()
     settings = LoopSettings(steps=1)
-    groups = loop._groups(model, settings)
+    groups = loop._groups(nn.ModuleDict({"model": model}), settings)
     decaying = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}  # type: ignore[attr-defined]
     names = {name: id(p) for name, p in model.named_parameters()}
     assert names["llm_projector.model.0.weight"] in decaying

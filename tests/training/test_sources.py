@@ -91,10 +91,16 @@ def test_pictures_that_answer_nothing_are_drawn_again() -> None:
     assert barren.drawn > 0
 
 
-def test_conversations_fit_the_model() -> None:
-    short = stream(Part(Plain(80), 1.0, INTERACTIVE), max_text_tokens=20)
-    assert max(len(conversation) for conversation in short[0].conversations) == 20
-    assert len(stream(Part(Plain(80), 1.0, INTERACTIVE))) == 50
+def test_questions_that_are_longer_than_the_model_reads_are_left_out() -> None:
+    """A phrase alone is shorter than one with a region; cut, either would have no <SEG> to learn from."""
+    part = Part(Plain(80), 1.0, {Task.INTERACTIVE: 2, Task.REFERRING: 2, Task.GENERIC: 2})
+    lengths = sorted(len(conversation) for n in range(10) for conversation in stream(part)[n].conversations)
+    limit = lengths[len(lengths) // 2]
+    assert lengths[0] < limit < lengths[-1]
+    short = stream(part, max_text_tokens=limit)
+    kept = [conversation for n in range(10) for conversation in short[n].conversations]
+    assert max(len(conversation) for conversation in kept) <= limit
+    assert all((conversation.seg_ids >= 0).any() for conversation in kept)
 
 
 def test_tensors_have_the_models_sizes() -> None:

@@ -137,6 +137,9 @@ def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[F
     """Address, token, and one project: label config, webhook, one picture."""
     from xsam_backend.server.outside import label_studio_client
 
+    if not settings.label_studio_url and settings.label_studio_token is not None:
+        yield Finding("FAIL", "Label Studio", "label_studio_token is set, label_studio_url is not: whom is it for?")
+        return
     if not settings.label_studio_url:
         yield Finding("note", "Label Studio", "label_studio_url is not set: uploaded pictures cannot be fetched")
         return
@@ -160,8 +163,9 @@ def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[F
 def _check_project(settings: Settings, client: Any, project_id: int) -> Iterator[Finding]:
     from xsam_backend.labelstudio.images import ImageSource
     from xsam_backend.labelstudio.label_config import LabelConfig
-    from xsam_backend.server.auth import WEBHOOK_HEADER
+    from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets, root_secret
     from xsam_backend.server.outside import fetch_policy
+    from xsam_backend.store.projects import ProjectKey
 
     project = client.project(project_id)
     config = LabelConfig.parse(project.get("label_config") or "")
@@ -172,8 +176,13 @@ def _check_project(settings: Settings, client: Any, project_id: int) -> Iterator
     smart = [control.name for control in config.controls if control.is_prompt_tool]
     if not smart:
         yield Finding("note", "label config", 'no smart tool: add e.g. <KeyPointLabels ... smart="true"> for clicks')
+    configured = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
+    secrets = WebhookSecrets(root_secret(settings.data_dir, configured))
+    key = ProjectKey.from_webhook(settings.instance, project)
     headers = [row.get("headers") or {} for row in client.webhooks(project_id)]
-    if not any(WEBHOOK_HEADER in header for header in headers):
+    if any(secrets.verifies(key, header.get(WEBHOOK_HEADER)) for header in headers):
+        yield Finding("ok", "webhook", "carries our secret")
+    else:
         yield Finding(
             "note",
             "webhook",

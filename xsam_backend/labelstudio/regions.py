@@ -124,14 +124,15 @@ def _read_polygon(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRe
         raise ValueError("expected value.points to hold pairs of numbers") from error
     if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all() or np.abs(array).max() > _FAR_PCT:
         raise ValueError("expected value.points to hold pairs of finite numbers in per cent")
-    return _mask_region(raster.polygon_to_mask(pct_to_px(array, size_hw), size_hw))
+    return MaskRegion(_check_inside(raster.polygon_to_mask(pct_to_px(array, size_hw), size_hw)), is_outline=True)
 
 
 def _read_ellipse(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
     x, y, radius_x, radius_y = (_number(region, key) for key in ("x", "y", "radiusX", "radiusY"))
     x_px, y_px, radius_x_px, radius_y_px = pct_to_px([x, y, radius_x, radius_y], size_hw).tolist()
     rotation = _number(region, "rotation", 0.0)
-    return _mask_region(raster.ellipse_to_mask(x_px, y_px, radius_x_px, radius_y_px, size_hw, rotation))
+    mask = raster.ellipse_to_mask(x_px, y_px, radius_x_px, radius_y_px, size_hw, rotation)
+    return MaskRegion(_check_inside(mask), is_outline=True)
 
 
 def _read_brush(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
@@ -139,7 +140,7 @@ def _read_brush(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegi
     rle = value.get("rle")
     if value.get("format", "rle") != "rle" or not isinstance(rle, list) or not rle:
         raise ValueError("expected value.rle, a list of bytes, with value.format 'rle'")
-    return _mask_region(_resize(brush_rle_to_mask(rle, _drawn_size_hw(region, size_hw)), size_hw))
+    return MaskRegion(_check_inside(_resize(brush_rle_to_mask(rle, _drawn_size_hw(region, size_hw)), size_hw)))
 
 
 def _read_bitmask(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
@@ -156,7 +157,7 @@ def _read_bitmask(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRe
                 alpha = np.asarray(png.convert("RGBA").getchannel("A"))
     except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"value.imageDataURL holds no readable PNG ({error})") from error
-    return _mask_region(_resize(alpha >= _OPAQUE, size_hw))
+    return MaskRegion(_check_inside(_resize(alpha >= _OPAQUE, size_hw)))
 
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, int]], Region]] = {
@@ -167,10 +168,6 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, int]], Region]] =
     "brush": _read_brush,
     "bitmask": _read_bitmask,
 }
-
-
-def _mask_region(mask: Mask) -> MaskRegion:
-    return MaskRegion(_check_inside(mask))
 
 
 def _check_inside(mask: Mask) -> Mask:

@@ -47,7 +47,7 @@ def _widened(start: float, stop: float, limit: int) -> slice:
 def shift_region(region: Region, rows: slice, columns: slice) -> Region:
     """The region in the window's own pixels; parts outside the window stay outside."""
     if isinstance(region, MaskRegion):
-        return MaskRegion(region.mask[rows, columns])
+        return dataclasses.replace(region, mask=region.mask[rows, columns])
     if isinstance(region, Point):
         return dataclasses.replace(region, x_px=region.x_px - columns.start, y_px=region.y_px - rows.start)
     return dataclasses.replace(region, x_px=region.x_px - columns.start, y_px=region.y_px - rows.start)

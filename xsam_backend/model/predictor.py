@@ -45,7 +45,7 @@ from xsam_backend.model.turns import (
     vgd_turn,
 )
 from xsam_backend.model.xsam import ImageFeatures, XSam, pool_by_id
-from xsam_backend.prompts import Box, Category, Point, Prompt, Region, Task
+from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask, regions_mask
 
 MAX_NEW_TOKENS = 512
@@ -153,7 +153,7 @@ class Predictor:
             return self._like_regions(state, prompt, threshold)
         if prompt.task in (Task.REFERRING, Task.REASONING):
             return self._phrase(state, prompt, threshold)
-        return self._written(state, prompt)
+        return self._written(state, prompt, threshold)
 
     def _interactive(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """One object from clicks, boxes and strokes together.
@@ -215,7 +215,7 @@ class Predictor:
             extent=framed[0] if _outlines(regions) else None,
         )
         mask = found.masks[0].cpu().numpy()
-        if any(isinstance(r, Box) for r in regions):
+        if _outlines(regions):
             mask &= region
         return mask, float(found.scores[0])
 
@@ -261,7 +261,7 @@ class Predictor:
             )
         return Answer(_named(found, [prompt.label]))
 
-    def _written(self, state: ImageState, prompt: Prompt) -> Answer:
+    def _written(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """Captions with masks, and conversation: the words are generated."""
         turn = gcg_turn() if prompt.task is Task.GCG else conversation_turn(prompt.phrase)
         asked = self._tokenize(turn, with_answer=False).after_image()
@@ -289,7 +289,7 @@ class Predictor:
         instances = _named(found, [text[start:end] for start, end in spans])
         # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
         said = np.isin(np.arange(len(instances)), cond_ids)
-        kept = np.flatnonzero(said & instances.masks.any((1, 2)))
+        kept = np.flatnonzero(said & instances.masks.any((1, 2)) & (instances.scores >= threshold))
         return Answer(instances.select(kept), text=text, phrase_spans=tuple(spans[i] for i in kept))
 
     def _ask(self, state: ImageState, turn: Turn, regions: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -356,7 +356,9 @@ def _named(found: Detections, labels: Sequence[str | None]) -> Instances:
 
 def _outlines(regions: Sequence[Region]) -> bool:
     """Whether the hints tell how far the object goes; clicks and strokes don't."""
-    return any(isinstance(region, Box) for region in regions)
+    return any(
+        isinstance(region, Box) or (isinstance(region, MaskRegion) and region.is_outline) for region in regions
+    )
 
 
 def _clicks(regions: Sequence[Region], *, positive: bool) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from xsam_backend.model.conversation import IGNORE_LABEL, IMAGE_INDEX, NO_ID, To
 from xsam_backend.model.language import LanguageModel, Prefix, pad_rows
 from xsam_backend.model.regions import sample_regions
 from xsam_backend.model.segmentor import PixelFeatures, Segmentor
-from xsam_backend.model.vision import EfficientNetEncoder, SamEncoder, SharedTrunkEncoder, SiglipEncoder
+from xsam_backend.model.vision import EfficientNetEncoder, EncoderMaps, SamEncoder, SharedTrunkEncoder, SiglipEncoder
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,20 @@ class XSam(nn.Module):
             segmentor_pixels: (B, 3, S, S) the segmentor's, padded right and below.
         """
         maps = self.segmentor_encoder(segmentor_pixels)
+        tokens, token_map = self.picture_tokens(vision_pixels, maps)
+        return ImageFeatures(tokens, token_map, pixels=self.segmentor.features(self.connector(maps.pyramid)))
+
+    def picture_tokens(self, vision_pixels: Tensor, maps: EncoderMaps) -> tuple[Tensor, Tensor]:
+        """The language side of ``encode``: tokens (B, T, W) of both encoders, and the segmentor's as a map
+        (B, W, h, w)."""
         if isinstance(self.vision_encoder, SharedTrunkEncoder):
             seen = self.vision_encoder(vision_pixels, cast(EfficientNetEncoder, self.segmentor_encoder).trunk)
         else:
             seen = self.vision_encoder(vision_pixels)
         segmentor_tokens = self.seg_projector(token_sequence(maps.tokens, self.config.downsample_ratio))
         side = round(maps.tokens.shape[-1] * self.config.downsample_ratio)
-        return ImageFeatures(
-            tokens=torch.cat([self.visual_projector(seen), segmentor_tokens], 1),
-            token_map=segmentor_tokens.transpose(1, 2).unflatten(2, (-1, side)),
-            pixels=self.segmentor.features(self.connector(maps.pyramid)),
-        )
+        tokens = torch.cat([self.visual_projector(seen), segmentor_tokens], 1)
+        return tokens, segmentor_tokens.transpose(1, 2).unflatten(2, (-1, side))
 
     def region_embeddings(self, token_map: Tensor, points: Tensor) -> Tensor:
         """One embedding (N, D) per region, from maps (N, D, h, w) and points (N, P, 2) as (row, column) shares."""

@@ -22,7 +22,9 @@ from xsam_backend.errors import StoreError
 History = Literal["store", "inbox"]
 """The two families of tables, each with its own line of migrations."""
 
-_BUSY_MS: dict[History, int] = {"store": 5000, "inbox": 500}
+_BUSY_MS = 5000
+"""Longer than Label Studio waits for a webhook: it doesn't send again, so late is better than never."""
+
 _SYNCHRONOUS: dict[History, str] = {"store": "NORMAL", "inbox": "FULL"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -79,7 +81,7 @@ def _set_pragmas(engine: Engine, history: History) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS[history]}")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA synchronous={_SYNCHRONOUS[history]}")
         cursor.close()

@@ -16,6 +16,8 @@ from xsam_backend.model.language import pad_rows
 from xsam_backend.model.regions import region_points
 from xsam_backend.model.xsam import XSam, phrase_conditions, pool_by_id
 from xsam_backend.prompts import Task
+from xsam_backend.training.grounding import WEIGHT as GROUNDING_WEIGHT
+from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import PointSource, Target, language_loss, segmentation_losses
 from xsam_backend.training.questions import Question
 
@@ -78,16 +80,22 @@ def prepare(
     )
 
 
-def batch_losses(model: XSam, pictures: Sequence[AskedPicture], points: PointSource) -> dict[str, Tensor]:
+def batch_losses(
+    model: XSam,
+    pictures: Sequence[AskedPicture],
+    points: PointSource,
+    grounding: Grounding | None = None,
+    *,
+    aligning: bool = False,
+) -> dict[str, Tensor]:
     """All loss terms of one forward pass; their sum is what is minimised.
 
-    Pictures are encoded once and their tokens read once; every question continues its own picture's prefix.
+    Pictures are encoded once and their tokens read once; every question continues its own picture's prefix. With
+    ``grounding``, its loss is one more term, ``loss_grounding``. While ``aligning``, nothing is segmented.
     """
     device = model.device
-    features = model.encode(
-        torch.stack([p.vision_pixels for p in pictures]).to(device),
-        torch.stack([p.segmentor_pixels for p in pictures]).to(device),
-    )
+    maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
+    tokens, token_map = model.picture_tokens(torch.stack([p.vision_pixels for p in pictures]).to(device), maps)
     texts = [conversation.after_image() for picture in pictures for conversation in picture.conversations]
     # One look-up for all: each would cost a gradient of the whole table.
     ids = torch.from_numpy(np.concatenate([text.input_ids for text in texts])).to(device)
@@ -96,12 +104,12 @@ def batch_losses(model: XSam, pictures: Sequence[AskedPicture], points: PointSou
     for index, picture in enumerate(pictures):
         for number, conversation in enumerate(picture.conversations):
             if number == 0:
-                prefixes.append(model.merge_tokens(conversation.through_image(), features.tokens[index]))
+                prefixes.append(model.merge_tokens(conversation.through_image(), tokens[index]))
             where = picture.points[number].to(device)
             regions = None
             if len(where):
-                maps = features.token_map[index : index + 1].expand(len(where), -1, -1, -1)
-                regions = model.region_embeddings(maps, where)
+                own_map = token_map[index : index + 1].expand(len(where), -1, -1, -1)
+                regions = model.region_embeddings(own_map, where)
             rests.append(model.merge_tokens(conversation.after_image(), regions=regions, words=next(words)))
             owners.append(index)
             tasks.append(picture.tasks[number])
@@ -123,10 +131,16 @@ def batch_losses(model: XSam, pictures: Sequence[AskedPicture], points: PointSou
         seg_ids = pad_rows([rests[i].seg_ids for i in segmented], NO_ID)
         conditions, valid = pool_by_id(projected, cond_ids)
         seg, _ = pool_by_id(projected, seg_ids)
+        if grounding is not None:
+            asked_targets = [targets[i] for i in segmented]
+            losses["loss_grounding"] = GROUNDING_WEIGHT * grounding.loss(conditions, seg[:, 0], asked_targets)
+        if aligning:
+            return losses
         by_phrase = torch.tensor([tasks[i] in PHRASE_TASKS for i in segmented], device=device)
         conditions, valid, shift = _layout(conditions, valid, by_phrase, owner[entries])
         laid_out = model.with_background(conditions, valid)
-        predictions = model.segmentor(features.pixels, owner[entries], seg[:, 0], laid_out.embeddings, laid_out.valid)
+        pixels = model.segmentor.features(model.connector(maps.pyramid))
+        predictions = model.segmentor(pixels, owner[entries], seg[:, 0], laid_out.embeddings, laid_out.valid)
         shifted = [Target(targets[i].masks, targets[i].classes + int(shift[row])) for row, i in enumerate(segmented)]
         weight = model.config.losses.segmentation_weight
         for name, term in segmentation_losses(predictions, shifted, model.config.losses, points).items():

@@ -1,4 +1,8 @@
-"""The training loop, one visible page: settings, model, data, loop (step, log, save). Killed runs resume exactly."""
+"""The training loop, one visible page: settings, model, data, loop (step, log, save). Killed runs resume exactly.
+
+Inside a torch.distributed group each process takes its own pictures of every step and gradients are averaged; the
+first process logs and saves.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.xsam import XSam
 from xsam_backend.training.batch import AskedPicture, batch_losses
+from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import RandomPoints
 from xsam_backend.training.sources import QuestionSet
 
@@ -33,10 +39,12 @@ class LoopSettings:
 
     Attributes:
         steps: optimizer steps of the whole run.
-        pictures: pictures per step.
+        pictures: pictures per step, of all processes together.
         learning_rate: of everything but the trunk; linear warm-up, constant, linear decay to a fiftieth.
         trunk_learning_rate: of the pretrained image encoder; 0 keeps it as it is.
         warmup_steps, decay_steps: see above.
+        alignment_steps: in these first steps only the language side learns, from words and places (grounding): the
+            paper's alignment stage, before masks are asked for.
         weight_decay: of matrices; norms, biases and embeddings have none.
         clip_norm: gradients are scaled down to this norm.
         ema: share of the old in the averaged weights, which are what is shipped.
@@ -51,6 +59,7 @@ class LoopSettings:
     trunk_learning_rate: float = 0.0
     warmup_steps: int = 200
     decay_steps: int = 1000
+    alignment_steps: int = 0
     weight_decay: float = 0.02
     clip_norm: float = 1.0
     ema: float = 0.998
@@ -70,11 +79,16 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
 
     Raises:
         CheckpointError: the folder's state doesn't fit this model.
+        ValueError: the pictures of a step can't be shared evenly among the processes.
     """
+    if settings.pictures % _processes():
+        raise ValueError(f"{settings.pictures} pictures a step can't be shared evenly among {_processes()} processes")
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(_groups(model, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
+    grounding = Grounding(model.config.segmentor.hidden_dim).to(model.device)
+    both = nn.ModuleDict({"model": model, "grounding": grounding})
+    optimizer = torch.optim.AdamW(_groups(both, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    step = _resume(folder, model, average, optimizer)
+    step = _resume(folder, both, average, optimizer)
     points = RandomPoints(model.device)
     model.train()
     started, seen = time.monotonic(), 0
@@ -84,20 +98,24 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
             break
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * settings.rate(step)
-        torch.manual_seed(data.seed * 1_000_003 + step)
+        torch.manual_seed((data.seed * 1_000_003 + step) * _processes() + _process())
         with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bf16):
-            losses = batch_losses(model, pictures, points)
+            losses = batch_losses(model, pictures, points, grounding, aligning=step < settings.alignment_steps)
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        _average_gradients(both)
+        norm = torch.nn.utils.clip_grad_norm_(both.parameters(), settings.clip_norm)
         if torch.isfinite(norm):
             optimizer.step()
-            _blend(average, model, settings.ema)
+            # Early on the average must not hold on to the weights of the start.
+            _blend(average, model, min(settings.ema, (step + 1) / (step + 10)))
         else:
             logger.warning("step %d: gradient is not finite, step left out", step)
         step += 1
-        seen += len(pictures)
+        if _process() > 0:
+            continue
+        seen += settings.pictures
         for name, term in [*losses.items(), ("loss", loss), ("norm", norm)]:
             totals[name] = totals.get(name, 0.0) + float(term.detach())
         if step % LOG_EVERY == 0:
@@ -108,24 +126,25 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
             logger.info("%s", {name: round(value, 3) for name, value in shown.items()})
             totals.clear()
         if step % settings.save_every == 0:
-            _save(folder, model, average, optimizer, step, settings)
-    _save(folder, model, average, optimizer, step, settings)
+            _save(folder, both, average, optimizer, step, settings)
+    if _process() == 0:
+        _save(folder, both, average, optimizer, step, settings)
     model.load_state_dict(average)
     return model.eval()
 
 
-_SHOWN = ("loss", "loss_llm", "loss_cls", "loss_mask", "loss_dice", "norm")
+_SHOWN = ("loss", "loss_llm", "loss_grounding", "loss_cls", "loss_mask", "loss_dice", "norm")
 
 
-def _groups(model: XSam, settings: LoopSettings) -> list[dict[str, object]]:
-    """Parameter groups: matrices and the rest, trunk apart; frozen ones aren't handed in."""
+def _groups(both: nn.Module, settings: LoopSettings) -> list[dict[str, object]]:
+    """Parameter groups of model and grounding: matrices and the rest, trunk apart; frozen ones aren't handed in."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        trunk = name.startswith("segmentor_encoder.trunk.")
+    for name, parameter in both.named_parameters():
+        trunk = name.startswith("model.segmentor_encoder.trunk.")
         if trunk and settings.trunk_learning_rate == 0:
             parameter.requires_grad_(False)
             continue
-        plain = parameter.ndim < 2 or "embed" in name or "queries_" in name or name.startswith("background")
+        plain = parameter.ndim < 2 or "embed" in name or "queries_" in name or name.startswith("model.background")
         groups.setdefault((trunk, plain), []).append(parameter)
     return [
         {
@@ -138,9 +157,33 @@ def _groups(model: XSam, settings: LoopSettings) -> list[dict[str, object]]:
 
 
 def _batches(data: QuestionSet, settings: LoopSettings, step: int) -> Iterator[list[AskedPicture]]:
-    rest = Subset(data, range(step * settings.pictures, len(data)))
-    loader = DataLoader(rest, settings.pictures, num_workers=settings.workers, collate_fn=list)
+    mine = Subset(data, range(step * settings.pictures + _process(), len(data), _processes()))
+    loader = DataLoader(mine, settings.pictures // _processes(), num_workers=settings.workers, collate_fn=list)
     yield from loader
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _process() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _average_gradients(both: nn.Module) -> None:
+    """Mean over all processes, in one message. Where no question of a process touched a parameter, it counts as 0."""
+    if _processes() == 1:
+        return
+    trained = [parameter for parameter in both.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= _processes()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def _blend(average: dict[str, Tensor], model: XSam, share: float) -> None:
@@ -152,14 +195,14 @@ def _blend(average: dict[str, Tensor], model: XSam, share: float) -> None:
 
 def _save(
     folder: Path,
-    model: XSam,
+    both: nn.Module,
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     step: int,
     settings: LoopSettings,
 ) -> None:
     """Weights, averaged weights, optimizer and step in one file that appears whole or not at all."""
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors = dict(both.state_dict())
     tensors |= {f"average.{k}": v for k, v in average.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
@@ -169,14 +212,14 @@ def _save(
     partial.replace(folder / "state.safetensors")
 
 
-def _resume(folder: Path, model: XSam, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
+def _resume(folder: Path, both: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
     """Loads the folder's state into all three, if there is one; the step to go on with."""
     path = folder / "state.safetensors"
     if not path.is_file():
         return 0
     tensors = load_file(path)
     try:
-        model.load_state_dict({k: tensors[f"model.{k}"] for k in model.state_dict()})
+        both.load_state_dict({k: tensors[k] for k in both.state_dict()})
         for name, tensor in average.items():
             tensor.copy_(tensors[f"average.{name}"])
     except (KeyError, RuntimeError) as error:

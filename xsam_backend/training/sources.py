@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from xsam_backend.errors import PromptError
 from xsam_backend.evaluation.coco_folder import CocoRecord
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES
 from xsam_backend.model.config import XSamConfig
-from xsam_backend.model.conversation import tokenize
+from xsam_backend.model.conversation import TokenizedConversation, tokenize
 from xsam_backend.model.image_processor import ImageProcessorConfig
 from xsam_backend.prompts import Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
 from xsam_backend.training.augmentation import augment
 from xsam_backend.training.batch import AskedPicture, prepare
-from xsam_backend.training.questions import ask
+from xsam_backend.training.questions import Question, ask
 
 
 class Source(Protocol):
@@ -95,19 +96,32 @@ class QuestionSet(Dataset[AskedPicture]):
         while True:
             part = self.parts[rng.choice(len(self.parts), p=shares / shares.sum())]
             truth = augment(part.source.draw(rng), rng, side)
-            questions = ask(truth, part.questions, rng, part.source.names, self.least_px)
+            questions, conversations = self._readable(
+                ask(truth, part.questions, rng, part.source.names, self.least_px)
+            )
             if questions:
                 break
-        conversations = [
-            tokenize(
-                [question.turn],
-                self.tokenizer,
-                CHAT_TEMPLATES[self.config.chat_template],
-                with_answer=True,
-                bos=self.config.use_bos,
-                max_length=self.config.max_text_tokens,
-            )
-            for question in questions
-        ]
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         return prepare(truth.image, questions, conversations, self.processor, self.config.region_points, generator)
+
+    def _readable(self, questions: Sequence[Question]) -> tuple[list[Question], list[TokenizedConversation]]:
+        """Questions and their tokens, without those that are longer than the model reads: cut, they would lose their
+        ``<SEG>``."""
+        kept: list[Question] = []
+        conversations: list[TokenizedConversation] = []
+        for question in questions:
+            try:
+                conversation = tokenize(
+                    [question.turn],
+                    self.tokenizer,
+                    CHAT_TEMPLATES[self.config.chat_template],
+                    with_answer=True,
+                    bos=self.config.use_bos,
+                    max_length=self.config.max_text_tokens,
+                    overlong="refuse",
+                )
+            except PromptError:
+                continue
+            kept.append(question)
+            conversations.append(conversation)
+        return kept, conversations

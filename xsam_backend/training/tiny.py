@@ -2,7 +2,8 @@
 
 ``python -m xsam_backend.training.tiny --data ../shared/data --run runs/tiny --steps 6000`` trains or resumes;
 with ``--export FOLDER`` the averaged weights are written there at the end. ``--start-from`` takes a model folder
-instead of pretrained parts.
+instead of pretrained parts. Started by ``torchrun --nproc-per-node N -m -- xsam_backend.training.tiny ...``, N
+processes share each step's pictures: on a CPU one per core, with ``OMP_NUM_THREADS=1``, is faster than many threads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 import torch
+import torch.distributed as dist
 
 from xsam_backend.evaluation.coco_folder import CocoFolder
 from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer, save_model
@@ -146,6 +148,7 @@ def parts(data: Path, commercial_only: bool) -> list[Part]:
 @click.option("--export", type=click.Path(path_type=Path), help="Write config and averaged weights here at the end.")
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--decay-steps", default=1500, show_default=True)
+@click.option("--alignment-steps", default=0, show_default=True, help="First steps without any mask.")
 @click.option("--pictures", default=4, show_default=True)
 @click.option("--learning-rate", default=3e-4, show_default=True)
 @click.option("--trunk-learning-rate", default=0.0, show_default=True)
@@ -160,6 +163,7 @@ def main(
     export: Path | None,
     steps: int,
     decay_steps: int,
+    alignment_steps: int,
     pictures: int,
     learning_rate: float,
     trunk_learning_rate: float,
@@ -170,6 +174,8 @@ def main(
 ) -> None:
     """See the module's words."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if dist.is_torchelastic_launched():
+        dist.init_process_group("gloo")
     tokenizer = load_tokenizer(SHIPPED / "tiny")
     model = start(tokenizer, seed) if start_from is None else load_model(start_from)
     settings = LoopSettings(
@@ -178,6 +184,7 @@ def main(
         learning_rate=learning_rate,
         trunk_learning_rate=trunk_learning_rate,
         decay_steps=decay_steps,
+        alignment_steps=alignment_steps,
         workers=workers,
         bf16=bf16,
     )
@@ -185,7 +192,7 @@ def main(
         parts(data, commercial_only), model.config, tokenizer, seed, length=steps * pictures, least_px=100
     )
     model = train(model, stream, settings, run)
-    if export is not None:
+    if export is not None and (not dist.is_initialized() or dist.get_rank() == 0):
         save_model(model, export)
 
 
