@@ -1,4 +1,4 @@
-"""Which mask is chosen for clicks and boxes."""
+"""Which mask the queries vote for, given clicks, strokes and boxes."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsam_backend.model.interactive_choice import NO_CLICKS, choose_interactive, clicked
+from xsam_backend.model.interactive_choice import at_clicks, vote
 from xsam_backend.model.postprocess import PictureFrame
 
 # Twice the padded frame, which is twice the cells: a click at (x, y) is in cell (x / 4, y / 4).
 FRAME = PictureFrame(padded_hw=(16, 16), scaled_hw=(16, 12), size_hw=(32, 24))
-LEFT, RIGHT, WHOLE, SMALL = (0, 0, 3, 8), (3, 0, 6, 8), (0, 0, 6, 8), (1, 1, 2, 2)
-IN_LEFT, IN_RIGHT, IN_SMALL = (2.0, 20.0), (20.0, 20.0), (6.0, 6.0)
+LEFT, RIGHT, WHOLE, SMALL = (0, 0, 3, 8), (3, 0, 6, 8), (0, 0, 6, 8), (1, 1, 3, 3)
+IN_LEFT, IN_RIGHT, IN_SMALL = (2.0, 20.0), (20.0, 20.0), (8.0, 8.0)
 
 
 def box_logits(*boxes: tuple[int, int, int, int]) -> torch.Tensor:
@@ -26,74 +26,128 @@ def clicks(*points: tuple[float, float]) -> np.ndarray:
     return np.array(points, np.float64).reshape(-1, 2)
 
 
+def region(*cells: tuple[int, int, int, int]) -> torch.Tensor:
+    drawn = torch.zeros(16, 16, dtype=torch.bool)
+    for x0, y0, x1, y1 in cells:
+        drawn[2 * y0 : 2 * y1, 2 * x0 : 2 * x1] = True
+    return drawn
+
+
+def assert_covers(mask: torch.Tensor, *cells: tuple[int, int, int, int]) -> None:
+    """Cell by cell of the decoder, by majority; between two centres the border may lie anywhere."""
+    assert mask.shape == (32, 24)
+    shares = mask.float().unfold(0, 4, 4).unfold(1, 4, 4).mean((2, 3))
+    assert torch.equal(shares > 0.5, region(*cells)[::2, :12:2])
+
+
+CANDIDATES = (LEFT, RIGHT, WHOLE, SMALL)
+
+
 @pytest.mark.parametrize(
     ("scores", "positives", "negatives", "chosen"),
     [
-        ((0.9, 0.8, 0.7, 0.6), [], [], LEFT),  # nothing but scores
         ((0.9, 0.8, 0.7, 0.6), [IN_RIGHT], [], RIGHT),  # the best that covers the click
-        ((0.9, 0.8, 0.7, 0.6), [IN_LEFT, IN_RIGHT], [], WHOLE),  # only one covers both
+        ((0.9, 0.7, 0.8, 0.6), [IN_RIGHT], [], WHOLE),
+        ((0.9, 0.8, 0.1, 0.6), [IN_LEFT, IN_RIGHT], [], WHOLE),  # only one covers both, however bad its score
         ((0.6, 0.8, 0.9, 0.7), [IN_LEFT], [IN_RIGHT], LEFT),  # the negative click rules out the whole
         ((0.9, 0.1, 0.8, 0.7), [IN_SMALL], [IN_LEFT], SMALL),
-        ((0.9, 0.2, 0.1, 0.1), [IN_RIGHT], [], LEFT),  # the others cover it but are not plausible
-        ((0.9, 0.8, 0.7, 0.6), [IN_RIGHT], [IN_RIGHT], LEFT),  # contradictory clicks: each breaks one, scores decide
-        ((0.0, 0.0, 0.0, 0.0), [IN_RIGHT], [], RIGHT),  # no score at all: clicks still decide
+        ((0.0, 0.0, 0.0, 0.0), [IN_RIGHT], [IN_LEFT], RIGHT),  # no score at all: clicks still decide
     ],
 )
-def test_clicks_decide_between_plausible_masks(
+def test_clicks_decide(
     scores: tuple[float, ...],
     positives: list[tuple[float, float]],
     negatives: list[tuple[float, float]],
     chosen: tuple[int, int, int, int],
 ) -> None:
-    candidates = (LEFT, RIGHT, WHOLE, SMALL)
-    found = choose_interactive(
+    mask, score = vote(
         torch.tensor(scores),
-        box_logits(*candidates),
+        box_logits(*CANDIDATES),
         FRAME,
+        region(chosen),
         positives_xy=clicks(*positives),
         negatives_xy=clicks(*negatives),
     )
-    assert [candidates[index] for index in found.query_indices.tolist()] == [chosen]
-    assert found.masks.shape == (1, 32, 24)
+    assert_covers(mask, chosen)
+    assert 0 <= score <= max(scores)
+
+
+def test_where_no_query_is_sure_the_common_part_is_the_mask() -> None:
+    """Three that overlap in one cell, none better than another: pixels that most of them hold."""
+    mask, score = vote(
+        torch.tensor([0.4, 0.4, 0.4]),
+        box_logits((0, 0, 3, 3), (1, 0, 4, 3), (2, 0, 5, 3)),
+        FRAME,
+        region((2, 1, 3, 2)),
+        positives_xy=clicks((10.0, 6.0)),
+    )
+    assert_covers(mask, (1, 0, 4, 3))
+    assert score == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
-    ("scores", "box", "chosen"),
+    ("scores", "box"),
     [
-        ((0.9, 0.8, 0.7, 0.6), RIGHT, RIGHT),  # the box decides, not the score
-        ((0.9, 0.4, 0.7, 0.6), RIGHT, WHOLE),  # below the threshold the fitting one is out
-        ((0.6, 0.4, 0.1, 0.1), RIGHT, LEFT),  # the only one that reaches it, though its box doesn't fit at all
-        ((0.3, 0.2, 0.25, 0.1), RIGHT, LEFT),  # none reaches it: the best one alone, as in the reference
+        ((0.9, 0.8, 0.7, 0.6), RIGHT),  # the box decides, not the score
+        ((0.9, 0.1, 0.7, 0.6), RIGHT),
+        ((0.3, 0.9, 0.8, 0.9), LEFT),
+        ((0.9, 0.9, 0.8, 0.1), SMALL),
     ],
 )
-def test_a_box_decides_by_its_extent(
-    scores: tuple[float, ...], box: tuple[int, int, int, int], chosen: tuple[int, int, int, int]
-) -> None:
-    candidates = (LEFT, RIGHT, WHOLE, SMALL)
-    x0, y0, x1, y1 = (2 * cell for cell in box)
-    extent = torch.zeros(16, 16, dtype=torch.bool)
-    extent[y0:y1, x0:x1] = True
-    found = choose_interactive(torch.tensor(scores), box_logits(*candidates), FRAME, extent=extent)
-    assert [candidates[index] for index in found.query_indices.tolist()] == [chosen]
+def test_an_outline_decides_by_its_extent(scores: tuple[float, ...], box: tuple[int, int, int, int]) -> None:
+    mask, _ = vote(torch.tensor(scores), box_logits(*CANDIDATES), FRAME, region(box), is_outline=True)
+    assert_covers(mask, box)
 
 
-def test_alternatives_come_best_first_and_no_more_than_there_are() -> None:
-    scores = torch.tensor([0.9, 0.8, 0.7, 0.1])
-    found = choose_interactive(
-        scores, box_logits(LEFT, RIGHT, WHOLE, SMALL), FRAME, positives_xy=clicks(IN_RIGHT), limit=9
-    )
-    assert found.query_indices.tolist() == [1, 2, 0, 3]
+def test_a_stroke_means_what_it_lies_in_not_what_is_of_its_size() -> None:
+    mask, _ = vote(torch.tensor([0.9, 0.8, 0.7, 0.1]), box_logits(*CANDIDATES), FRAME, region(SMALL))
+    assert_covers(mask, LEFT)
+
+
+def test_an_outline_takes_in_what_is_only_likely_but_not_everything() -> None:
+    logits = torch.full((1, 8, 8), -20.0)
+    logits[0, :4, :6], logits[0, 4:, :6] = -0.4, -3.0
+    scores = torch.tensor([0.9])
+    outlined, _ = vote(scores, logits, FRAME, region(WHOLE), is_outline=True)
+    assert_covers(outlined, (0, 0, 6, 4))
+    stroked, _ = vote(scores, logits, FRAME, region(WHOLE))
+    assert not stroked.any()
+
+
+def test_a_positive_click_is_taken_in_and_a_negative_one_left_out() -> None:
+    """One query, surest at the top: the cut moves to where the clicks want it."""
+    logits = torch.full((1, 8, 8), -20.0)
+    logits[0, :3], logits[0, 3:6], logits[0, 6:] = 4.0, 1.0, -1.0
+    low, middle, top = (10.0, 30.0), (10.0, 18.0), (10.0, 6.0)
+    for positives, negatives in (([top], [low]), ([low], []), ([top, low], []), ([top], [middle]), ([middle], [low])):
+        mask, _ = vote(
+            torch.tensor([0.9]),
+            logits,
+            FRAME,
+            region(WHOLE),
+            positives_xy=clicks(*positives),
+            negatives_xy=clicks(*negatives),
+        )
+        for clicked, covered in ((positives, True), (negatives, False)):
+            assert all(mask[int(y), int(x)] == covered for x, y in clicked), (positives, negatives)
+
+
+def test_a_click_on_nothing_does_not_mean_everything() -> None:
+    mask, _ = vote(torch.tensor([0.9]), box_logits(LEFT), FRAME, region(RIGHT), positives_xy=clicks(IN_RIGHT))
+    assert_covers(mask, LEFT)
 
 
 def test_empty_masks_are_worth_nothing() -> None:
     logits = torch.cat([torch.full((1, 8, 8), -20.0), box_logits(LEFT)])
-    found = choose_interactive(torch.tensor([1.0, 0.1]), logits, FRAME)
-    assert found.query_indices.tolist() == [1]
+    mask, score = vote(torch.tensor([1.0, 0.1]), logits, FRAME, region(LEFT), positives_xy=clicks(IN_LEFT))
+    assert_covers(mask, LEFT)
+    assert score == pytest.approx(0.1, rel=1e-3)
 
 
 def test_what_shows_only_in_the_padding_is_worth_nothing() -> None:
-    found = choose_interactive(torch.tensor([1.0, 0.1]), box_logits((6, 0, 8, 8), LEFT), FRAME)
-    assert found.query_indices.tolist() == [1]
+    mask, score = vote(torch.tensor([1.0, 0.1]), box_logits((6, 0, 8, 8), LEFT), FRAME, region(LEFT))
+    assert_covers(mask, LEFT)
+    assert score == pytest.approx(0.1, rel=1e-3)
 
 
 @given(st.floats(0, 24, exclude_max=True), st.floats(0, 32, exclude_max=True))
@@ -104,20 +158,16 @@ def test_clicks_land_in_their_cell(x: float, y: float) -> None:
     logits = box_logits((cell_x, cell_y, cell_x + 1, cell_y + 1))
     # Interpolated, the mask is a diamond of half a cell around the centre; its square core is safe.
     if all(1.2 < part < 2.8 for part in near):
-        assert clicked(logits, FRAME, clicks((x, y))).all()
-    assert not clicked(logits, FRAME, clicks(((x + 12) % 24, (y + 16) % 32))).any()
-
-
-def test_no_clicks_break_nothing() -> None:
-    assert clicked(box_logits(LEFT, RIGHT), FRAME, NO_CLICKS).shape == (2, 0)
+        assert (at_clicks(logits, FRAME, clicks((x, y))) > 0).all()
+    assert not (at_clicks(logits, FRAME, clicks(((x + 12) % 24, (y + 16) % 32))) > 0).any()
 
 
 def test_half_precision_goes_in() -> None:
-    found = choose_interactive(
+    mask, _ = vote(
         torch.tensor([0.9, 0.8]).bfloat16(),
         box_logits(LEFT, RIGHT).bfloat16(),
         FRAME,
+        region(RIGHT),
         positives_xy=clicks(IN_RIGHT),
     )
-    assert found.query_indices.tolist() == [1]
-    assert found.scores.dtype == torch.float32
+    assert_covers(mask, RIGHT)

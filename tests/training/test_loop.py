@@ -154,13 +154,21 @@ def test_other_parameters_start_the_optimizer_anew(tmp_path: Path, caplog: pytes
     assert "the optimizer starts anew" in caplog.text
 
 
+def test_while_aligning_only_the_language_side_learns(tmp_path: Path) -> None:
+    settings = LoopSettings(steps=3, pictures=1, warmup_steps=1, ema=0.0, alignment_steps=3, weight_decay=0.0)
+    before, after = weights(small_model()), weights(train(small_model(), Stream(3), settings, tmp_path))
+    changed = {name.split(".")[0] for name, tensor in before.items() if not torch.equal(after[name], tensor)}
+    assert {"language", "seg_projector", "llm_projector"} <= changed
+    assert not changed & {"segmentor", "connector", "background"}
+
+
 def test_a_step_with_infinite_gradient_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = loop.batch_losses
 
-    def broken(model: XSam, pictures: Sequence[AskedPicture], *rest: object) -> dict[str, torch.Tensor]:
-        return {name: term * float("inf") for name, term in real(model, pictures, *rest).items()}  # type: ignore[arg-type]
+    def broken(model: XSam, pictures: Sequence[AskedPicture], *rest: object, **more: bool) -> dict[str, torch.Tensor]:
+        return {name: term * float("inf") for name, term in real(model, pictures, *rest, **more).items()}  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "batch_losses", broken)
     start = weights(small_model())

@@ -1,7 +1,9 @@
-"""Which of the decoder's queries an annotator means, given clicks and boxes.
+"""The mask that an annotator means, given clicks, strokes and boxes: a vote of the decoder's queries.
 
-X-SAM scores its queries against a region, but it has no negative prompt and takes several clicks for one region. Here
-the clicks themselves decide between queries that the model finds plausible.
+X-SAM scores its queries against a region, but it has no negative prompt and takes several clicks for one region. And
+the best-scored query of a model that isn't sure is often a part or a neighbour, while the others together show where
+the object is. So every query has a vote, weighted by how plausible it is and how well it fits the hints. One query
+that is far better than the others decides alone.
 """
 
 from __future__ import annotations
@@ -12,79 +14,94 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xsam_backend.model.postprocess import Detections, PictureFrame, box_iou, boxes_xyxy, upscale
+from xsam_backend.model.postprocess import PictureFrame, box_iou, boxes_xyxy, upscale
 
 Clicks = NDArray[np.float64]
 """(N, 2) xy in pixels of the picture; pixel (0, 0) covers 0..1."""
 
 NO_CLICKS: Clicks = np.zeros((0, 2))
 
+SURE = 0.5
+"""Pixels at least this probable are in the mask."""
 
-def choose_interactive(
+SURE_INSIDE_OUTLINE = 0.35
+"""The same where an outline was drawn: it is known that the object fills a good part of it."""
+
+LEAST_SURE = 0.1
+"""Not even for a click are less probable pixels taken in: a click on nothing must not mean everything."""
+
+_LEAST = 1e-6
+
+
+def vote(
     scores: Tensor,
     mask_logits: Tensor,
     frame: PictureFrame,
+    region: Tensor,
     *,
+    is_outline: bool = False,
     positives_xy: Clicks = NO_CLICKS,
     negatives_xy: Clicks = NO_CLICKS,
-    extent: Tensor | None = None,
-    threshold: float = 0.5,
-    plausible: float = 0.25,
-    limit: int = 1,
-) -> Detections:
-    """The masks that fit the annotator's hints best, best first, ``limit`` of them.
+) -> tuple[Tensor, float]:
+    """Mask bool (H, W) in the picture's size, and its score.
 
-    The rule: a query's worth is its score times the mean probability inside its mask, as in ``instances``. Queries
-    worth less than ``plausible`` times the most are out of the question. Of the others, those that break the fewest
-    clicks come first; a mask breaks a click when it misses a positive one or covers a negative one. Among equals the
-    worthiest wins. Where ``extent`` is given, its bounding box decides between those of them worth at least
-    ``threshold``: highest box IoU, the reference's rule for region prompts.
+    A query's worth is its score times the mean probability inside its mask, as in ``postprocess.instances``. Its fit
+    is the probability that it covers the positive clicks and none of the negative ones (without clicks: its mean
+    probability inside ``region``), times the squared IoU of bounding boxes where ``region`` is an outline. It votes
+    with worth times squared fit; the score is the voters' mean worth.
 
-    So a mask may come back that breaks a click, where every plausible one does: the caller can tell, and can subtract
-    what a negative click points at. All this is decided at low resolution; only what is returned is upscaled.
+    The votes' mean is cut at SURE or SURE_INSIDE_OUTLINE, moved where that is needed to take positive clicks in and
+    keep negative ones out; the latter is not always possible. All this is done at low resolution, only the mean is
+    upscaled.
 
     Args:
         scores: (Q,), 0..1, how well each query fits the prompt: ``class_scores(class_logits)[:, 0]`` for one region.
         mask_logits: (Q, h, w) over the padded frame.
         frame: where the picture lies in it.
+        region: bool (P, P), the hints that say "this" in the padded frame.
+        is_outline: whether ``region`` was drawn around the whole object (box, polygon); strokes and clicks are not.
         positives_xy: clicks on the object.
         negatives_xy: clicks beside it.
-        extent: bool (P, P) in the padded frame: a box or outline drawn around the whole object. Not for clicks or
-            strokes, which say nothing about its size.
-        threshold: see the rule.
-        plausible: see the rule.
-        limit: how many to return.
     """
     logits = mask_logits.float()
-    shown = _picture_part(logits, frame) > 0
-    certainty = (_picture_part(logits, frame).sigmoid() * shown).flatten(1).sum(1) / (shown.flatten(1).sum(1) + 1e-6)
+    part = _picture_part(logits, frame)
+    shown = part > 0
+    certainty = (part.sigmoid() * shown).flatten(1).sum(1) / (shown.flatten(1).sum(1) + _LEAST)
     worth = scores.float() * certainty
-    broken = (~clicked(logits, frame, positives_xy)).sum(1) + clicked(logits, frame, negatives_xy).sum(1)
-    in_question = worth >= plausible * worth.max()
-    fit = worth
-    if extent is not None:
+    on, off = (at_clicks(logits, frame, xy).sigmoid() for xy in (positives_xy, negatives_xy))
+    fit = on.prod(1) * (1 - off).prod(1)
+    hinted = region.to(logits.device)
+    if not len(positives_xy):
+        cells = F.interpolate(hinted[None, None].float(), size=logits.shape[1:], mode="area")[0]
+        fit = fit * (logits.sigmoid() * cells).flatten(1).sum(1) / (cells.sum() + _LEAST)
+    if is_outline:
         cell_y, cell_x = frame.padded_hw[0] / logits.shape[1], frame.padded_hw[1] / logits.shape[2]
         boxes = boxes_xyxy(shown) * torch.tensor([cell_x, cell_y, cell_x, cell_y], device=logits.device)
-        iou = box_iou(boxes, boxes_xyxy(extent[None].to(logits.device)))[:, 0]
-        # Above 1 for all that reach the threshold, so that these come before the others, which keep their worth.
-        fit = torch.where(worth >= threshold, 1 + iou, worth)
-    rank = torch.stack((in_question.float(), -broken.float(), fit), 1).tolist()
-    order = sorted(range(len(rank)), key=rank.__getitem__, reverse=True)[:limit]
-    chosen = torch.tensor(order, dtype=torch.int64, device=logits.device)
-    masks = upscale(mask_logits[chosen], frame) > 0
-    return Detections(masks, worth[chosen], torch.zeros_like(chosen), chosen)
+        fit = fit * box_iou(boxes, boxes_xyxy(hinted[None]))[:, 0] ** 2
+    weight = worth.clamp(min=_LEAST) * fit.clamp(min=_LEAST) ** 2
+    weight = weight / weight.sum()
+    mean = torch.einsum("q,qhw->hw", weight, logits.sigmoid())
+    mean = mean[None]
+    cut = SURE
+    if is_outline:
+        cut = min(SURE_INSIDE_OUTLINE, float(_picture_part(mean, frame).max()) / 2)
+    on, off = (at_clicks(mean, frame, xy).flatten().tolist() for xy in (positives_xy, negatives_xy))
+    cut = max(
+        min([max([cut, *(value * (1 + 1e-3) for value in off)]), *(value * (1 - 1e-3) for value in on)]), LEAST_SURE
+    )
+    return upscale(mean, frame)[0] > cut, float(weight @ worth)
 
 
-def clicked(mask_logits: Tensor, frame: PictureFrame, clicks_xy: Clicks) -> Tensor:
-    """Whether each mask covers each click: bool (Q, N). Logits are interpolated at the very point."""
+def at_clicks(maps: Tensor, frame: PictureFrame, clicks_xy: Clicks) -> Tensor:
+    """Values (Q, N) of each map (Q, h, w) over the padded frame at each click, interpolated at the very point."""
     if not len(clicks_xy):
-        return torch.zeros((len(mask_logits), 0), dtype=torch.bool, device=mask_logits.device)
+        return maps.new_zeros((len(maps), 0), dtype=torch.float32)
     (height, width), (scaled_h, scaled_w), (padded_h, padded_w) = frame.size_hw, frame.scaled_hw, frame.padded_hw
     to_unit = np.array([scaled_w / width / padded_w, scaled_h / height / padded_h])
     grid = torch.from_numpy(np.asarray(clicks_xy, np.float64) * to_unit * 2 - 1)
-    grid = grid.to(mask_logits.device, torch.float32)[None, None]
-    sampled = F.grid_sample(mask_logits.float()[None], grid, padding_mode="border", align_corners=False)
-    return sampled[0, :, 0] > 0
+    grid = grid.to(maps.device, torch.float32)[None, None]
+    sampled = F.grid_sample(maps.float()[None], grid, padding_mode="border", align_corners=False)
+    return sampled[0, :, 0]
 
 
 def _picture_part(logits: Tensor, frame: PictureFrame) -> Tensor:

@@ -30,7 +30,7 @@ from xsam_backend.model.conversation import (
 )
 from xsam_backend.model.generation import generate
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regions, process_image
-from xsam_backend.model.interactive_choice import choose_interactive
+from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.language import Prefix
 from xsam_backend.model.postprocess import Detections, PictureFrame
 from xsam_backend.model.regions import region_points
@@ -158,7 +158,7 @@ class Predictor:
     def _interactive(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """One object from clicks, boxes and strokes together.
 
-        Negative clicks first decide between the decoder's candidates; what they still hit is answered as an object
+        Negative clicks first have their say in the queries' vote; what they still hit is answered as an object
         of its own and taken away, and in any case the spot that was clicked.
         """
         mask, score = self._object(state, prompt.regions)
@@ -206,18 +206,19 @@ class Predictor:
         region = regions_mask(regions, state.size_hw)
         framed = frame_regions(region[None], self.processor.seg_size)
         class_logits, mask_logits = self._ask(state, interactive_turn(), framed)
-        found = choose_interactive(
+        chosen, score = vote(
             postprocess.class_scores(class_logits)[:, 0],
             mask_logits,
             state.frame,
+            framed[0],
+            is_outline=_outlines(regions),
             positives_xy=_clicks(regions, positive=True),
             negatives_xy=np.concatenate([_clicks(regions, positive=False), _clicks(keep_clear_of, positive=True)]),
-            extent=framed[0] if _outlines(regions) else None,
         )
-        mask = found.masks[0].cpu().numpy()
+        mask = chosen.cpu().numpy()
         if _outlines(regions):
             mask &= region
-        return mask, float(found.scores[0])
+        return mask, score
 
     def _categories(self, state: ImageState, categories: Sequence[Category], threshold: float) -> Answer:
         """All instances of all categories; lists longer than the model reads are asked in parts."""
