@@ -85,9 +85,10 @@ def vote(
     cut = SURE
     if is_outline:
         cut = min(SURE_INSIDE_OUTLINE, float(_picture_part(mean, frame).max()) / 2)
-    on, off = (at_clicks(mean, frame, xy).flatten().tolist() for xy in (positives_xy, negatives_xy))
+    wanted, unwanted = (at_clicks(mean, frame, xy).flatten().tolist() for xy in (positives_xy, negatives_xy))
     cut = max(
-        min([max([cut, *(value * (1 + 1e-3) for value in off)]), *(value * (1 - 1e-3) for value in on)]), LEAST_SURE
+        min([max([cut, *(value * (1 + 1e-3) for value in unwanted)]), *(value * (1 - 1e-3) for value in wanted)]),
+        LEAST_SURE,
     )
     return upscale(mean, frame)[0] > cut, float(weight @ worth)
 
