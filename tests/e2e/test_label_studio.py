@@ -183,12 +183,10 @@ def test_box(project: Project, backend: BackendProcess) -> None:
     covered = mask_of(regions)
     drawn = np.zeros((HEIGHT, WIDTH), bool)
     drawn[60:180, 192:298] = True
-    # Which part of the box small weights take for the object is measured in benchmarks/, not here.
-    assert (covered & drawn).any()
     assert not covered[:50].any()
     assert not covered[:, :180].any()
-    if backend.is_fake:
-        assert (covered & drawn).sum() / (covered | drawn).sum() > 0.95
+    # How well small weights fill boxes is measured in benchmarks/, not here.
+    assert (covered & drawn).sum() / (covered | drawn).sum() > (0.95 if backend.is_fake else 0.7)
 
 
 def test_text(project: Project, backend: BackendProcess) -> None:
