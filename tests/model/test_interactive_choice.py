@@ -162,6 +162,14 @@ def test_clicks_land_in_their_cell(x: float, y: float) -> None:
     assert not (at_clicks(logits, FRAME, clicks(((x + 12) % 24, (y + 16) % 32))) > 0).any()
 
 
+@pytest.mark.parametrize("count", [1, 40, 134, 141, 147, 155])
+def test_scores_of_sure_queries_stay_scores(count: int) -> None:
+    """Weights add up to 1 but for rounding, which goes up for some of these numbers."""
+    logits = box_logits(*[LEFT] * count)
+    _, score = vote(torch.ones(count), logits, FRAME, region(LEFT), positives_xy=clicks(IN_LEFT))
+    assert 0.999 < score <= 1
+
+
 def test_half_precision_goes_in() -> None:
     mask, _ = vote(
         torch.tensor([0.9, 0.8]).bfloat16(),

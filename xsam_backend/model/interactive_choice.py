@@ -31,6 +31,7 @@ LEAST_SURE = 0.1
 """Not even for a click are less probable pixels taken in: a click on nothing must not mean everything."""
 
 _LEAST = 1e-6
+_MARGIN = 1e-3
 
 
 def vote(
@@ -64,33 +65,31 @@ def vote(
         negatives_xy: clicks beside it.
     """
     logits = mask_logits.float()
-    part = _picture_part(logits, frame)
-    shown = part > 0
-    certainty = (part.sigmoid() * shown).flatten(1).sum(1) / (shown.flatten(1).sum(1) + _LEAST)
-    worth = scores.float() * certainty
+    probabilities = logits.sigmoid()
+    shown = _picture_part(logits, frame) > 0
+    inside = (_picture_part(probabilities, frame) * shown).flatten(1).sum(1)
+    worth = scores.float() * inside / (shown.flatten(1).sum(1) + _LEAST)
     on, off = (at_clicks(logits, frame, xy).sigmoid() for xy in (positives_xy, negatives_xy))
     fit = on.prod(1) * (1 - off).prod(1)
     hinted = region.to(logits.device)
     if not len(positives_xy):
         cells = F.interpolate(hinted[None, None].float(), size=logits.shape[1:], mode="area")[0]
-        fit = fit * (logits.sigmoid() * cells).flatten(1).sum(1) / (cells.sum() + _LEAST)
+        fit = fit * (probabilities * cells).flatten(1).sum(1) / (cells.sum() + _LEAST)
     if is_outline:
         cell_y, cell_x = frame.padded_hw[0] / logits.shape[1], frame.padded_hw[1] / logits.shape[2]
         boxes = boxes_xyxy(shown) * torch.tensor([cell_x, cell_y, cell_x, cell_y], device=logits.device)
         fit = fit * box_iou(boxes, boxes_xyxy(hinted[None]))[:, 0] ** 2
     weight = worth.clamp(min=_LEAST) * fit.clamp(min=_LEAST) ** 2
     weight = weight / weight.sum()
-    mean = torch.einsum("q,qhw->hw", weight, logits.sigmoid())
-    mean = mean[None]
+    mean = torch.einsum("q,qhw->hw", weight, probabilities)[None]
     cut = SURE
     if is_outline:
         cut = min(SURE_INSIDE_OUTLINE, float(_picture_part(mean, frame).max()) / 2)
     wanted, unwanted = (at_clicks(mean, frame, xy).flatten().tolist() for xy in (positives_xy, negatives_xy))
-    cut = max(
-        min([max([cut, *(value * (1 + 1e-3) for value in unwanted)]), *(value * (1 - 1e-3) for value in wanted)]),
-        LEAST_SURE,
-    )
-    return upscale(mean, frame)[0] > cut, float(weight @ worth)
+    cut = max([cut, *(value * (1 + _MARGIN) for value in unwanted)])
+    cut = min([cut, *(value * (1 - _MARGIN) for value in wanted)])
+    # Rounding may lift a mean of ones above 1, which is no score.
+    return upscale(mean, frame)[0] > max(cut, LEAST_SURE), min(float(weight @ worth), 1.0)
 
 
 def at_clicks(maps: Tensor, frame: PictureFrame, clicks_xy: Clicks) -> Tensor:

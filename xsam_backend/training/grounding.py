@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from xsam_backend.training.losses import Target
 
 WEIGHT = 50.0
-"""Makes its gradient in the language model as large as that of the masks."""
+"""Makes its gradient in the language model about as large as that of the masks."""
 
 
 class Grounding(nn.Module):
