@@ -12,6 +12,7 @@ from xsam_backend.geometry.masks import (
     interior_point,
     mask_iou,
     mask_to_box_xyxy,
+    parts_touching,
 )
 
 
@@ -103,3 +104,18 @@ def test_iou() -> None:
     assert mask_iou(left, left) == 1
     assert mask_iou(left, ~left) == 0
     assert mask_iou(TRICKY["empty"], TRICKY["empty"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("mask", "hints", "kept", "reason"),
+    [
+        (("##.##", "##.##"), ("#....", "....."), ("##...", "##..."), "the part beside has no hint"),
+        (("##.##", "##.##"), ("#...#", "....."), ("##.##", "##.##"), "one hint in each"),
+        (("##...", "..##."), ("#....", "....."), ("##...", "..##."), "a corner joins"),
+        (("##.##", "##.##"), ("..#..", "....."), ("##.##", "##.##"), "a hint beside all: nothing to go by"),
+        (("#####", "#####"), ("..#..", "....."), ("#####", "#####"), "one part only"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_parts_touching(mask: tuple[str, ...], hints: tuple[str, ...], kept: tuple[str, ...], reason: str) -> None:
+    assert np.array_equal(parts_touching(from_text(*mask), from_text(*hints)), from_text(*kept)), reason

@@ -64,6 +64,13 @@ def connected_parts(mask: Mask, connectivity: int = 8) -> list[Mask]:
     return [labels == 1 + part for part in np.argsort(-areas, kind="stable")]
 
 
+def parts_touching(mask: Mask, hints: Mask, connectivity: int = 8) -> Mask:
+    """The mask without its separate parts that hold no pixel of ``hints``; the whole mask if none of them does."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
+    touched = np.unique(labels[mask & hints])
+    return np.isin(labels, touched) if len(touched) else mask
+
+
 def mask_iou(first: Mask, second: Mask) -> float:
     """Intersection over union of two masks of one size; two empty masks are equal, 1.0."""
     union = np.count_nonzero(first | second)

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from xsam_backend.errors import CheckpointError, PromptError
+from xsam_backend.geometry.masks import parts_touching
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint, postprocess
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
@@ -216,9 +217,8 @@ class Predictor:
             negatives_xy=np.concatenate([_clicks(regions, positive=False), _clicks(keep_clear_of, positive=True)]),
         )
         mask = chosen.cpu().numpy()
-        if _outlines(regions):
-            mask &= region
-        return mask, score
+        # An outline says how far the object goes; without one, what lies apart from all clicks is another object.
+        return (mask & region if _outlines(regions) else parts_touching(mask, region)), score
 
     def _categories(self, state: ImageState, categories: Sequence[Category], threshold: float) -> Answer:
         """All instances of all categories; lists longer than the model reads are asked in parts."""
