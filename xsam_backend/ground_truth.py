@@ -50,6 +50,8 @@ class GroundTruth:
         referring: phrases for segments (and absent ones).
         questions: questions that take a step of thought.
         captions: sentences, with grounded spans where known.
+        looks: how each segment looks, in words ("red striped"); may be empty for one, and () where no such words
+            are known.
         source: where it comes from, for reports: file name or "scene 12345".
     """
 
@@ -62,6 +64,7 @@ class GroundTruth:
     referring: tuple[Expression, ...] = ()
     questions: tuple[Expression, ...] = ()
     captions: tuple[Caption, ...] = ()
+    looks: tuple[str, ...] = ()
     source: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -74,6 +77,8 @@ class GroundTruth:
             )
         if self.is_thing.shape != (count,) or self.is_crowd.shape != (count,):
             raise ValueError(f"is_thing, is_crowd: expected ({count},) each")
+        if self.looks and len(self.looks) != count:
+            raise ValueError(f"looks: expected {count} or none, got {len(self.looks)}")
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from small_models import SIDE, small_config, small_model
 
 from xsam_backend.model.conversation import IGNORE_LABEL, IMAGE_INDEX, NO_ID, REGION_INDEX, TokenizedConversation
-from xsam_backend.model.xsam import XSam, phrase_conditions, pool_by_id
+from xsam_backend.model.xsam import XSam, pool_by_id
 
 KINDS = [("shared", "phi3"), ("shared", "qwen3"), ("released", "phi3"), ("released", "qwen3")]
 
@@ -117,21 +117,6 @@ def test_pooling_nothing() -> None:
     pooled, valid = pool_by_id(torch.randn(2, 3, 4), torch.full((2, 3), NO_ID))
     assert pooled.shape == (2, 0, 4)
     assert valid.shape == (2, 0)
-
-
-def test_phrases_are_entries_that_see_their_group() -> None:
-    conditions = torch.arange(12.0).reshape(3, 2, 2)
-    valid = torch.tensor([[True, True], [True, False], [True, False]])
-    phrases, agrees = phrase_conditions(conditions, valid, torch.tensor([0, 0, 1]))
-    assert phrases.shape == (4, 4, 2)
-    assert phrases[0, :, 0].tolist() == [0, 2, 4, 8]
-    assert torch.equal(phrases[0], phrases[3])
-    assert agrees.tolist() == [
-        [True, True, True, False],
-        [True, True, True, False],
-        [True, True, True, False],
-        [False, False, False, True],
-    ]
 
 
 def test_background_is_the_last_column_and_always_there(model: XSam) -> None:

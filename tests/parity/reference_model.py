@@ -21,7 +21,7 @@ from xsam_backend.model.config import (
 from xsam_backend.model.conversation import IMAGE_INDEX
 from xsam_backend.model.released import convert_state
 from xsam_backend.model.segmentor import Predictions
-from xsam_backend.model.xsam import Conditions, ImageFeatures, Merged, XSam, phrase_conditions, pool_by_id
+from xsam_backend.model.xsam import Conditions, ImageFeatures, Merged, XSam, pool_by_id
 
 ID_ROWS = ("input_ids", "labels", "cond_ids", "seg_ids")
 PHRASE_TASKS = ("refseg", "reaseg")
@@ -137,6 +137,22 @@ def split_at_image(rows: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     return [row[:after] for row in rows], [row[after:] for row in rows]
 
 
+def phrase_conditions(conditions: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Each phrase becomes an entry that sees all phrases of the batch.
+
+    Ours are asked one by one, in training as in answers: see ``docs/design.md``.
+
+    Args:
+        conditions: (P, N, D) of P sequences, with ``valid`` bool (P, N).
+
+    Returns:
+        (E, E, D) and bool (E, E), E phrases in order; column m is phrase m.
+    """
+    phrases = conditions[valid]
+    count = len(phrases)
+    return phrases[None].expand(count, -1, -1), valid.new_ones(count, count)
+
+
 def lay_out(
     model: XSam, projected: Tensor, cond_ids: Tensor, seg_ids: Tensor, task: str
 ) -> tuple[Conditions, Tensor, Tensor]:
@@ -146,7 +162,7 @@ def lay_out(
     picture = torch.arange(len(projected))
     if task in PHRASE_TASKS:
         picture = picture[:, None].expand_as(valid)[valid]
-        conditions, valid = phrase_conditions(conditions, valid, torch.zeros(len(projected), dtype=torch.long))
+        conditions, valid = phrase_conditions(conditions, valid)
         seg = seg[present]
     else:
         seg = seg[:, 0]

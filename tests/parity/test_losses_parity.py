@@ -167,6 +167,8 @@ def test_losses_and_gradients_of_a_training_batch(recording: Recording) -> None:
             tasks=(Task(recording.task),),
             points=(tensors.get("sampler.points", torch.zeros(0, 256, 2)),),
             targets=(target,),
+            segment_cells=torch.zeros(0, 1, 1),
+            segment_words=torch.zeros(0, 1, dtype=torch.bool),
         )
         for sample, target in enumerate(targets(recording))
     ]

@@ -6,9 +6,11 @@ import torch
 from small_models import SIDE, small_config, small_model, tokenizer
 
 from xsam_backend.errors import PromptError
+from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES
 from xsam_backend.model.conversation import tokenize
 from xsam_backend.model.image_processor import ImageProcessorConfig
+from xsam_backend.model.segmentor import LEVELS
 from xsam_backend.model.turns import (
     conversation_turn,
     gcg_turn,
@@ -20,7 +22,8 @@ from xsam_backend.model.turns import (
 )
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
-from xsam_backend.training.batch import AskedPicture, _layout, batch_losses, prepare
+from xsam_backend.training.batch import SEGMENT_STRIDE, AskedPicture, batch_losses, prepare
+from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import RandomPoints
 from xsam_backend.training.questions import Question
 
@@ -47,6 +50,22 @@ QUESTIONS = {
     "talk": Question(Task.CONVERSATION, conversation_turn("What is it?", "A ball.")),
 }
 
+WORDS = {"ball": 0, "dog": 1, "red": 2}
+
+
+def truth(image: np.ndarray) -> GroundTruth:
+    """A red ball on the left, and something that no word of the list is about on the right."""
+    masks = np.stack([LEFT, RIGHT]) if image.shape[:2] == SIZE else np.zeros((0, *image.shape[:2]), bool)
+    count = len(masks)
+    return GroundTruth(
+        image=image,
+        masks=masks,
+        names=("ball", "sky")[:count],
+        is_thing=np.ones(count, bool),
+        is_crowd=np.zeros(count, bool),
+        looks=("red striped", "")[:count],
+    )
+
 
 def picture(*names: str, seed: int = 0) -> AskedPicture:
     config = small_config()
@@ -58,7 +77,7 @@ def picture(*names: str, seed: int = 0) -> AskedPicture:
     image = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     processor = ImageProcessorConfig.of_model(config, pad_to_square=False)
     generator = torch.Generator().manual_seed(seed)
-    return prepare(image, questions, conversations, processor, config.region_points, generator)
+    return prepare(truth(image), questions, conversations, processor, config.region_points, generator, WORDS)
 
 
 def losses(model: XSam, *pictures: AskedPicture) -> dict[str, torch.Tensor]:
@@ -90,12 +109,13 @@ def test_a_target_that_the_frame_cannot_show_is_none() -> None:
     config = small_config()
     tokens = tokenize([question.turn], tokenizer(), CHAT_TEMPLATES[config.chat_template], with_answer=True)
     asked = prepare(
-        np.zeros((640, 640, 3), np.uint8),
+        truth(np.zeros((640, 640, 3), np.uint8)),
         [question],
         [tokens],
         ImageProcessorConfig.of_model(config),
         8,
         torch.Generator(),
+        WORDS,
     )
     assert len(asked.targets[0].classes) == len(asked.targets[0].masks) == 0
 
@@ -105,12 +125,13 @@ def test_a_region_without_pixels_is_refused() -> None:
     question = Question(Task.INTERACTIVE, interactive_turn(), (np.zeros(SIZE, bool),))
     with pytest.raises(PromptError, match="region 0"):
         prepare(
-            np.zeros((*SIZE, 3), np.uint8),
+            truth(np.zeros((*SIZE, 3), np.uint8)),
             [question],
             [],
             ImageProcessorConfig.of_model(config),
             8,
             torch.Generator(),
+            WORDS,
         )
 
 
@@ -180,32 +201,34 @@ def test_pictures_of_a_batch_do_not_see_each_other(model: XSam) -> None:
 
 
 @torch.no_grad()
-def test_phrases_compete_with_those_of_their_own_picture_only(model: XSam) -> None:
-    """Loss of a phrase: the same beside another picture's phrases, another beside one of its own picture's."""
-    alone = losses(model, picture("phrase"))
-    beside = losses(model, picture("phrase"), picture("phrase"))
-    rivalled = losses(model, picture("phrase", "other phrase"))
-    assert float(beside["loss_cls"]) == pytest.approx(float(alone["loss_cls"]), abs=1e-3)
-    assert float(rivalled["loss_cls"]) != pytest.approx(float(alone["loss_cls"]), abs=1e-3)
+def test_phrases_are_asked_one_by_one(model: XSam) -> None:
+    """As they are answered: another phrase about the same picture is no rival."""
+    both = losses(model, picture("phrase", "other phrase"))
+    apart = [losses(model, picture(name)) for name in ("phrase", "other phrase")]
+    mean = sum(float(part["loss_cls"]) for part in apart) / 2
+    assert float(both["loss_cls"]) == pytest.approx(mean, abs=1e-3)
 
 
-def test_one_table_for_lists_and_phrases() -> None:
-    """A list of three, two phrases of one picture and one of another."""
-    conditions = torch.arange(4.0)[:, None, None].expand(4, 3, 1) * 10 + torch.arange(3.0)[:, None]
-    valid = torch.tensor([[True] * 3, [True, False, False], [True, False, False], [True, False, False]])
-    by_phrase = torch.tensor([False, True, True, True])
-    table, shown, shift = _layout(conditions, valid, by_phrase, torch.tensor([0, 0, 0, 1]))
-    assert shift.tolist() == [0, 0, 1, 2]
-    assert table[0, :, 0].tolist() == [0, 1, 2]
-    assert shown[0].tolist() == [True, True, True]
-    for entry, sees in ((1, [True, True, False]), (2, [True, True, False]), (3, [False, False, True])):
-        assert table[entry, :, 0].tolist() == [10, 20, 30]
-        assert shown[entry].tolist() == sees
+def test_segments_come_with_their_words() -> None:
+    """Names and looks that are on the list; a segment with none of them is left out."""
+    asked = picture("phrase")
+    assert asked.segment_words.tolist() == [[True, False, True]]
+    assert asked.segment_cells.shape == (1, SIDE // SEGMENT_STRIDE, SIDE // SEGMENT_STRIDE)
+    assert float(asked.segment_cells.sum()) * SEGMENT_STRIDE**2 == LEFT.sum()
 
 
-def test_lists_alone_keep_their_table() -> None:
-    conditions, valid = torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
-    table, shown, shift = _layout(conditions, valid, torch.zeros(2, dtype=torch.bool), torch.tensor([0, 1]))
-    assert table is conditions
-    assert shown is valid
-    assert shift.tolist() == [0, 0]
+@pytest.mark.parametrize("names", [tuple(QUESTIONS), ("absent phrase",)], ids=["all", "nothing to find"])
+def test_grounding_adds_its_terms_and_aligning_leaves_the_others_out(names: tuple[str, ...]) -> None:
+    model, config = small_model(), small_config()
+    levels = [config.segmentor.feature_size] * LEVELS
+    width = config.segmentor.hidden_dim
+    grounding = Grounding(width, levels[0], [model.language.width, *levels], len(WORDS))
+    points = RandomPoints(torch.device("cpu"), torch.Generator().manual_seed(0))
+    whole = batch_losses(model, [picture(*names)], points, grounding)
+    aligned = batch_losses(model, [picture(*names)], points, grounding, aligning=True)
+    assert set(aligned) == {"loss_llm", "loss_boxes", "loss_cells", "loss_words"} < set(whole)
+    for name, term in aligned.items():
+        assert float(term.detach()) == pytest.approx(float(whole[name].detach()), abs=1e-4), name
+    torch.stack(list(aligned.values())).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert model.seg_projector.model[0].weight.grad is not None, "what the language model sees learns names"

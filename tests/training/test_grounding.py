@@ -1,4 +1,4 @@
-"""Boxes read from embeddings: what counts, what's left out, and that it can be learned."""
+"""Boxes, cells and words read from embeddings and maps: what counts, what's left out, and that it can be learned."""
 
 import numpy as np
 import pytest
@@ -19,6 +19,10 @@ def target(*boxes: tuple[tuple[int, int, int, int], int]) -> Target:
     return Target(masks, torch.tensor([condition for _, condition in boxes], dtype=torch.long))
 
 
+def grounding() -> Grounding:
+    return Grounding(8, 4, [6, 4], 3)
+
+
 @pytest.mark.parametrize(
     ("box", "shares"),
     [
@@ -37,17 +41,17 @@ def test_each_condition_is_asked_for_its_own_targets_and_seg_for_all() -> None:
     """Heads that say nothing but their bias: the error is that of (1/2, 1/2, 1/2, 1/2)."""
     two = target(((0, 0, 20, 10), 0), ((20, 10, 40, 20), 2))
     boxes = np.array([[0.5, 0.5, 1, 1], [0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
-    loss = Grounding(8).loss(torch.randn(1, 3, 8), torch.randn(1, 8), [two])
+    loss = grounding().box_loss(torch.randn(1, 3, 8), torch.randn(1, 8), [two])
     assert float(loss.detach()) == pytest.approx(np.abs(boxes - 0.5).mean())
 
 
 def test_entries_without_targets_cost_nothing() -> None:
-    grounding = Grounding(8)
+    heads = grounding()
     conditions = torch.randn(2, 1, 8, requires_grad=True)
-    alone = grounding.loss(conditions[:1], torch.randn(1, 8), [target(((0, 0, 4, 4), 0))])
-    both = grounding.loss(conditions, torch.randn(2, 8), [target(((0, 0, 4, 4), 0)), target()])
+    alone = heads.box_loss(conditions[:1], torch.randn(1, 8), [target(((0, 0, 4, 4), 0))])
+    both = heads.box_loss(conditions, torch.randn(2, 8), [target(((0, 0, 4, 4), 0)), target()])
     assert float(alone.detach()) == pytest.approx(float(both.detach()))
-    none = grounding.loss(conditions[1:], torch.randn(1, 8), [target()])
+    none = heads.box_loss(conditions[1:], torch.randn(1, 8), [target()])
     assert float(none.detach()) == 0
     none.backward()
 
@@ -56,11 +60,82 @@ def test_places_that_are_in_the_embeddings_are_found() -> None:
     torch.manual_seed(0)
     targets = [target(((x, y, x + 10, y + 5), 0)) for x in range(0, 30, 3) for y in range(0, 15, 3)]
     embeddings = torch.stack([box_of(t.masks[0]) for t in targets]) @ torch.randn(4, 8)
-    grounding = Grounding(8)
-    optimizer = torch.optim.Adam(grounding.parameters(), 0.01)
+    heads = grounding()
+    optimizer = torch.optim.Adam(heads.parameters(), 0.01)
     for _ in range(500):
-        loss = grounding.loss(embeddings[:, None], embeddings, targets)
+        loss = heads.box_loss(embeddings[:, None], embeddings, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.04
+
+
+def test_cells_ask_seg_for_all_targets_and_each_valid_condition_for_its_own() -> None:
+    """Heads that say 1/2 everywhere: ln 2 each, and the dice of 1/2 with a quarter, twice, and with a half."""
+    heads = grounding()
+    for parameter in heads.parameters():
+        torch.nn.init.zeros_(parameter)
+    two = target(((0, 0, 20, 10), 0), ((20, 10, 40, 20), 2))  # a quarter of the frame each
+    valid = torch.tensor([[True, False, True]])
+    loss = heads.cell_loss(
+        torch.randn(1, 3, 8),
+        valid,
+        torch.randn(1, 8),
+        [two],
+        torch.randn(1, 4, 10, 20),
+        torch.zeros(1, dtype=torch.long),
+    )
+    half = 1 - (2 * 50 + 1) / (100 + 100 + 1)
+    quarter = 1 - (2 * 25 + 1) / (100 + 50 + 1)
+    assert float(loss.detach()) == pytest.approx(np.log(2) + (half + 2 * quarter) / 3, abs=1e-5)
+
+
+def test_cells_of_what_is_absent_are_none() -> None:
+    """No dice term, and the less is said the better."""
+    heads = grounding()
+    arguments = (torch.zeros(1, 1, 8), torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 8), [target()])
+    where = (torch.zeros(1, 4, 5, 10), torch.zeros(1, dtype=torch.long))
+    torch.nn.init.zeros_(heads.cell_of_seg.bias), torch.nn.init.zeros_(heads.cell_of_condition.bias)
+    losses = []
+    for bias in (-8.0, 0.0, 8.0):
+        torch.nn.init.constant_(heads.cell_bias, bias)
+        losses.append(float(heads.cell_loss(*arguments, *where).detach()))
+    assert losses == sorted(losses)
+    assert losses[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_pictures_are_compared_with_their_own_map() -> None:
+    heads = grounding()
+    maps = torch.randn(2, 4, 5, 10)
+    one, two = target(((0, 0, 8, 8), 0)), target(((20, 0, 40, 8), 0))
+    conditions, seg, valid = torch.randn(2, 1, 8), torch.randn(2, 8), torch.ones(2, 1, dtype=torch.bool)
+
+    def loss(rows: list[int], pictures: list[int]) -> float:
+        chosen = [(one, two)[row] for row in rows]
+        return float(
+            heads.cell_loss(conditions[rows], valid[rows], seg[rows], chosen, maps, torch.tensor(pictures)).detach()
+        )
+
+    assert loss([0, 1], [0, 1]) == pytest.approx((loss([0], [0]) + loss([1], [1])) / 2, abs=1e-5)
+    assert loss([0], [0]) != pytest.approx(loss([0], [1]), abs=1e-4)
+
+
+def test_words_are_learned_from_what_lies_under_a_segment() -> None:
+    """Cells that differ in what they hold; two maps of different grain."""
+    torch.manual_seed(0)
+    heads = grounding()
+    fine, coarse = torch.zeros(1, 6, 4, 8), torch.zeros(1, 4, 2, 4)
+    fine[0, 0, :, :4], fine[0, 1, :, 4:] = 1, 1
+    coarse[0, 2, :, :2], coarse[0, 3, :, 2:] = 1, 1
+    cells = torch.zeros(2, 4, 8)
+    cells[0, :, :4], cells[1, :, 4:] = 1, 1
+    words = torch.tensor([[True, False, False], [False, True, True]])
+    optimizer = torch.optim.Adam(heads.parameters(), 0.1)
+    for _ in range(200):
+        loss = heads.word_loss([fine, coarse], [cells], [words])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # Two words of one segment are equally likely: ln 2 is the least, for half of the segments, on either map.
+    assert float(loss.detach()) == pytest.approx(np.log(2), abs=0.02)
+    assert float(heads.word_loss([fine, coarse], [cells[:0]], [words[:0]]).detach()) == 0

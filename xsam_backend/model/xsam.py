@@ -216,18 +216,3 @@ def pool_by_id(projected: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     total = belongs.sum(-1, keepdim=True)
     weights = belongs.to(projected.dtype) / total.clamp(min=1)
     return weights @ projected, total.squeeze(-1) > 0
-
-
-def phrase_conditions(conditions: Tensor, valid: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-    """Each phrase becomes an entry that sees all phrases of its group: the reference's layout of referring tasks.
-
-    Args:
-        conditions: (P, N, D) of P sequences, with ``valid`` bool (P, N).
-        group: int64 (P,); sequences of one group see each other's phrases (the reference: the whole batch).
-
-    Returns:
-        (E, M, D) and bool (E, M), E phrases in order; column m is phrase m of all, valid where the group agrees.
-    """
-    phrases = conditions[valid]
-    owner = group[:, None].expand_as(valid)[valid]
-    return phrases[None].expand(len(phrases), -1, -1), owner[:, None] == owner[None]

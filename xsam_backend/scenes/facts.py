@@ -46,6 +46,11 @@ class Thing:
         return self.pattern if self.pattern in PATTERN_WORDS else ""
 
     @property
+    def look(self) -> str:
+        """Colour, and pattern if it has a word: "red striped"."""
+        return f"{self.colour} {self.pattern_word}".strip()
+
+    @property
     def noun(self) -> str:
         """Colour and name: "red ball"."""
         return f"{self.colour} {self.name}"
@@ -53,7 +58,7 @@ class Thing:
     @property
     def full_noun(self) -> str:
         """Colour, pattern if it has a word, and name: "red striped ball"."""
-        return " ".join(word for word in (self.colour, self.pattern_word, self.name) if word)
+        return f"{self.look} {self.name}"
 
     def offset(self, other: Thing, direction: tuple[int, int]) -> float:
         """How far this centre lies from the other's along a direction, as share of the picture's side."""

@@ -52,6 +52,7 @@ def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTr
         is_thing=truth.is_thing[kept],
         is_crowd=truth.is_crowd[kept],
         complete_for=truth.complete_for,
+        looks=tuple(truth.looks[i] for i in kept) if truth.looks else (),
         source=truth.source,
     )
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.conversation import IGNORE_LABEL, NO_ID, TokenizedConversation
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_masks, frame_regions, process_image
 from xsam_backend.model.language import pad_rows
 from xsam_backend.model.regions import region_points
-from xsam_backend.model.xsam import XSam, phrase_conditions, pool_by_id
+from xsam_backend.model.xsam import XSam, pool_by_id
 from xsam_backend.prompts import Task
-from xsam_backend.training.grounding import WEIGHT as GROUNDING_WEIGHT
-from xsam_backend.training.grounding import Grounding
+from xsam_backend.training.grounding import WORD_WEIGHT, Grounding
 from xsam_backend.training.losses import PointSource, Target, language_loss, segmentation_losses
 from xsam_backend.training.questions import Question
 
-PHRASE_TASKS = (Task.REFERRING, Task.REASONING)
+SEGMENT_STRIDE = 8
+"""Segments are kept as shares of cells of so many pixels: enough to pool maps of that stride and coarser."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class AskedPicture:
         tasks: one per question.
         points: float (R, P, 2) region points per question, R may be 0.
         targets: what each question should find.
+        segment_cells: float (M, h, w), the share of each cell of the frame that each segment of the picture covers.
+        segment_words: bool (M, W), which words of a list are said of it.
     """
 
     vision_pixels: Tensor
@@ -42,18 +45,24 @@ class AskedPicture:
     tasks: tuple[Task, ...]
     points: tuple[Tensor, ...]
     targets: tuple[Target, ...]
+    segment_cells: Tensor
+    segment_words: Tensor
 
 
 def prepare(
-    image: np.ndarray[Any, np.dtype[np.uint8]],
+    truth: GroundTruth,
     questions: Sequence[Question],
     conversations: Sequence[TokenizedConversation],
     processor: ImageProcessorConfig,
     points_per_region: int,
     generator: torch.Generator,
+    words: Mapping[str, int],
 ) -> AskedPicture:
-    """Tensors of one picture (uint8 (H, W, 3)) and its questions, whose conversations are tokenised already."""
-    processed = process_image(image, processor)
+    """Tensors of one picture and its questions, whose conversations are tokenised already.
+
+    ``words`` numbers those that a segment is to be told by; others are passed over.
+    """
+    processed = process_image(truth.image, processor)
     side = processor.seg_size
     points, targets = [], []
     for question in questions:
@@ -70,6 +79,13 @@ def prepare(
         framed_targets = frame_masks(stacked, side)
         seen = framed_targets.flatten(1).any(1)
         targets.append(Target(framed_targets[seen].to(torch.uint8), classes[seen]))
+    cells = F.avg_pool2d(frame_masks(truth.masks, side)[:, None].float(), SEGMENT_STRIDE)[:, 0]
+    said = torch.zeros(len(truth.names), len(words), dtype=torch.bool)
+    for row, name in enumerate(truth.names):
+        for word in (name, *(truth.looks[row].split() if truth.looks else ())):
+            if word in words:
+                said[row, words[word]] = True
+    told = said.any(1) & (cells.flatten(1).sum(1) > 0)
     return AskedPicture(
         vision_pixels=processed.vision_pixels,
         segmentor_pixels=processed.seg_pixels,
@@ -77,6 +93,8 @@ def prepare(
         tasks=tuple(question.task for question in questions),
         points=tuple(points),
         targets=tuple(targets),
+        segment_cells=cells[told],
+        segment_words=said[told],
     )
 
 
@@ -91,7 +109,7 @@ def batch_losses(
     """All loss terms of one forward pass; their sum is what is minimised.
 
     Pictures are encoded once and their tokens read once; every question continues its own picture's prefix. With
-    ``grounding``, its loss is one more term, ``loss_grounding``. While ``aligning``, nothing is segmented.
+    ``grounding``, there are its terms too. While ``aligning``, nothing else is segmented.
     """
     device = model.device
     maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
@@ -131,42 +149,21 @@ def batch_losses(
         seg_ids = pad_rows([rests[i].seg_ids for i in segmented], NO_ID)
         conditions, valid = pool_by_id(projected, cond_ids)
         seg, _ = pool_by_id(projected, seg_ids)
+        pixels = model.segmentor.features(model.connector(maps.pyramid))
+        asked = [targets[i] for i in segmented]
         if grounding is not None:
-            asked_targets = [targets[i] for i in segmented]
-            losses["loss_grounding"] = GROUNDING_WEIGHT * grounding.loss(conditions, seg[:, 0], asked_targets)
+            finest = pixels.level_features[-1]
+            losses |= grounding.losses(conditions, valid, seg[:, 0], asked, finest, owner[entries])
+            losses["loss_words"] = WORD_WEIGHT * grounding.word_loss(
+                (token_map, *pixels.level_features),
+                [picture.segment_cells.to(device) for picture in pictures],
+                [picture.segment_words.to(device) for picture in pictures],
+            )
         if aligning:
             return losses
-        by_phrase = torch.tensor([tasks[i] in PHRASE_TASKS for i in segmented], device=device)
-        conditions, valid, shift = _layout(conditions, valid, by_phrase, owner[entries])
         laid_out = model.with_background(conditions, valid)
-        pixels = model.segmentor.features(model.connector(maps.pyramid))
         predictions = model.segmentor(pixels, owner[entries], seg[:, 0], laid_out.embeddings, laid_out.valid)
-        shifted = [Target(targets[i].masks, targets[i].classes + int(shift[row])) for row, i in enumerate(segmented)]
         weight = model.config.losses.segmentation_weight
-        for name, term in segmentation_losses(predictions, shifted, model.config.losses, points).items():
+        for name, term in segmentation_losses(predictions, asked, model.config.losses, points).items():
             losses[name] = weight * term
     return losses
-
-
-def _layout(conditions: Tensor, valid: Tensor, by_phrase: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One table of conditions for list questions and phrase questions together.
-
-    Phrase questions see the other phrases of their own picture, as competitors; list questions see their list.
-    Returns (E, M, D), bool (E, M) and int64 (E,): where each entry's own conditions start.
-    """
-    shift = torch.zeros(len(valid), dtype=torch.long, device=valid.device)
-    if not by_phrase.any():
-        return conditions, valid, shift
-    phrases, agrees = phrase_conditions(conditions[by_phrase][:, :1], valid[by_phrase][:, :1], owner[by_phrase])
-    shift[by_phrase] = torch.arange(len(phrases), device=valid.device)
-    width = max(conditions.shape[1], phrases.shape[1])
-    table = conditions.new_zeros(len(conditions), width, conditions.shape[2])
-    shown = valid.new_zeros(len(valid), width)
-    table[:, : conditions.shape[1]] = conditions
-    shown[:, : valid.shape[1]] = valid
-    table[by_phrase] = 0
-    shown[by_phrase] = False
-    rows = by_phrase.nonzero().flatten()
-    table[rows, : phrases.shape[1]] = phrases.to(table.dtype)
-    shown[rows, : agrees.shape[1]] = agrees
-    return table, shown, shift

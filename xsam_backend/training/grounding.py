@@ -1,8 +1,9 @@
 """A training-only task: tell from the language model's embeddings where the targets lie.
 
-The mask loss reaches ``<SEG>`` and the conditions through the whole decoder, and a small language model takes long to
-learn from it that a region's place matters. Reading boxes straight from the embeddings teaches it early. The heads
-are no part of the model and aren't shipped.
+The mask loss reaches ``<SEG>`` and the conditions through the whole decoder and a matching that changes from step to
+step; a small language model takes long to learn from it that words and places matter. Reading boxes straight from the
+embeddings, and finding the targets' cells by comparing embeddings with the pixel decoder's map, teaches it early. The
+heads are no part of the model and aren't shipped.
 """
 
 from __future__ import annotations
@@ -15,41 +16,127 @@ from torch.nn import functional as F
 
 from xsam_backend.training.losses import Target
 
-WEIGHT = 50.0
+BOX_WEIGHT = 50.0
 """Makes its gradient in the language model about as large as that of the masks."""
+
+CELL_WEIGHT = 10.0
+"""Of the cross entropy and of the dice term: twice that of a mask, of which there are eight, one per layer."""
+
+WORD_WEIGHT = 5.0
+"""Of the cross entropy of a segment's words, a mean over segments, summed over maps."""
+
+CELL_WIDTH = 64
 
 
 class Grounding(nn.Module):
-    """Linear heads from embeddings of width D to (centre x, centre y, width, height) as shares of the frame."""
+    """Heads that read boxes, cells and words.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: of conditions and ``<SEG>``, from which boxes are read: centre x, centre y, width, height, as shares
+            of the frame.
+        map_width: channels of the map whose cells the embeddings are compared with.
+        told_widths: channels of the maps that must tell what lies under a segment.
+        words: how many words there are to tell it with.
+    """
+
+    def __init__(self, width: int, map_width: int, told_widths: Sequence[int], words: int) -> None:
         super().__init__()
         self.of_condition = nn.Linear(width, 4)
         self.of_seg = nn.Linear(width, 4)
         for head in (self.of_condition, self.of_seg):
             nn.init.zeros_(head.weight)
             nn.init.constant_(head.bias, 0.5)
+        self.cell_of_condition = nn.Linear(width, CELL_WIDTH)
+        self.cell_of_seg = nn.Linear(width, CELL_WIDTH)
+        self.cells = nn.Conv2d(map_width, CELL_WIDTH, 1)
+        self.cell_bias = nn.Parameter(torch.tensor(-2.0))  # most cells belong to no target
+        self.word_of = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words)) for channels in told_widths
+        )
 
-    def loss(self, conditions: Tensor, seg: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Mean absolute error, over what has a target; 0 if nothing has.
+    def losses(
+        self, conditions: Tensor, valid: Tensor, seg: Tensor, targets: Sequence[Target], maps: Tensor, picture: Tensor
+    ) -> dict[str, Tensor]:
+        """Weighted terms ``loss_boxes`` and ``loss_cells``.
 
         Args:
             conditions: (E, N, D), as the targets' classes count them.
+            valid: bool (E, N), which of them were asked for.
             seg: (E, D), each about all of its entry's targets.
             targets: one per entry.
+            maps: (B, map_width, h, w) of the pictures.
+            picture: int64 (E,), whose map an entry is about.
         """
+        return {
+            "loss_boxes": BOX_WEIGHT * self.box_loss(conditions, seg, targets),
+            "loss_cells": CELL_WEIGHT * self.cell_loss(conditions, valid, seg, targets, maps, picture),
+        }
+
+    def box_loss(self, conditions: Tensor, seg: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Mean absolute error, over what has a target; 0 if nothing has. Arguments as in ``losses``."""
         said, boxes = [], []
         for entry, target in enumerate(targets):
             if len(target.classes) == 0:
                 continue
             said.append(self.of_seg(seg[entry]))
-            boxes.append(box_of(target.masks.amax(0)))
+            boxes.append(box_of(_union(target)))
             for condition in target.classes.unique().tolist():
                 said.append(self.of_condition(conditions[entry, condition]))
-                boxes.append(box_of(target.masks[target.classes == condition].amax(0)))
+                boxes.append(box_of(_union(target, condition)))
         if not said:
             return conditions.sum() * 0
         return F.l1_loss(torch.stack(said).float(), torch.stack(boxes))
+
+    def cell_loss(
+        self, conditions: Tensor, valid: Tensor, seg: Tensor, targets: Sequence[Target], maps: Tensor, picture: Tensor
+    ) -> Tensor:
+        """Cross entropy of all cells plus the dice term of what has a target, each a mean over embeddings.
+
+        A condition without a target is nowhere. Arguments as in ``losses``.
+        """
+        rows, columns = valid.nonzero(as_tuple=True)
+        wanted = [_union(target) for target in targets]
+        wanted += [_union(targets[row], of) for row, of in zip(rows.tolist(), columns.tolist(), strict=True)]
+        asked = torch.cat([self.cell_of_seg(seg), self.cell_of_condition(conditions[rows, columns])])
+        owner = torch.cat([picture, picture[rows]])
+        cells = self.cells(maps).flatten(2).float()
+        truth = F.adaptive_avg_pool2d(torch.stack(wanted)[:, None], (maps.shape[2], maps.shape[3])).flatten(1)
+        logits = torch.empty_like(truth)
+        for index in owner.unique().tolist():
+            mine = (owner == index).nonzero().flatten()
+            logits = logits.index_copy(0, mine, asked[mine].float() @ cells[index] / CELL_WIDTH**0.5 + self.cell_bias)
+        entropy = F.binary_cross_entropy_with_logits(logits, truth)
+        inside = logits.sigmoid()
+        dice = 1 - (2 * (inside * truth).sum(1) + 1) / (inside.sum(1) + truth.sum(1) + 1)
+        present = truth.sum(1) > 0
+        return entropy + dice[present].sum() / present.sum().clamp(min=1)
+
+    def word_loss(self, maps: Sequence[Tensor], cells: Sequence[Tensor], words: Sequence[Tensor]) -> Tensor:
+        """Cross entropy of each segment's words (name and looks, equally likely), summed over maps.
+
+        Args:
+            maps: (B, C, h, w) each, as many as there are heads.
+            cells: float (M, h, w) per picture, what its segments cover.
+            words: bool (M, W) per picture, at least one for each segment.
+        """
+        said = torch.cat(list(words)).float()
+        if not len(said):
+            return maps[0].sum() * 0
+        wanted = said / said.sum(1, keepdim=True)
+        total = maps[0].new_zeros(())
+        for head, features in zip(self.word_of, maps, strict=True):
+            pooled = []
+            for one, covered in zip(features, cells, strict=True):
+                share = F.adaptive_avg_pool2d(covered[:, None], (one.shape[1], one.shape[2])).flatten(1)
+                pooled.append(share / share.sum(1, keepdim=True) @ one.flatten(1).T.float())
+            total = total + F.cross_entropy(head(torch.cat(pooled)), wanted)
+        return total
+
+
+def _union(target: Target, condition: int | None = None) -> Tensor:
+    """(H, W) of 0 and 1: everything that is to be found, or what is to be found for one condition."""
+    masks = target.masks if condition is None else target.masks[target.classes == condition]
+    return masks.amax(0) if len(masks) else masks.new_zeros(masks.shape[-2:])
 
 
 def box_of(mask: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.model.segmentor import LEVELS
 from xsam_backend.model.xsam import XSam
 from xsam_backend.training.batch import AskedPicture, batch_losses
 from xsam_backend.training.grounding import Grounding
@@ -43,8 +44,8 @@ class LoopSettings:
         learning_rate: of everything but the trunk; linear warm-up, constant, linear decay to a fiftieth.
         trunk_learning_rate: of the pretrained image encoder; 0 keeps it as it is.
         warmup_steps, decay_steps: see above.
-        alignment_steps: in these first steps only the language side learns, from words and places (grounding): the
-            paper's alignment stage, before masks are asked for.
+        alignment_steps: in these first steps only words and places are learned (grounding): the paper's alignment
+            stage, before the mask decoder is asked. It costs a third of a full step.
         weight_decay: of matrices; norms, biases and embeddings have none.
         clip_norm: gradients are scaled down to this norm.
         ema: share of the old in the averaged weights, which are what is shipped.
@@ -84,7 +85,13 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
     if settings.pictures % _processes():
         raise ValueError(f"{settings.pictures} pictures a step can't be shared evenly among {_processes()} processes")
     folder.mkdir(parents=True, exist_ok=True)
-    grounding = Grounding(model.config.segmentor.hidden_dim).to(model.device)
+    segmentor = model.config.segmentor
+    grounding = Grounding(
+        segmentor.hidden_dim,
+        segmentor.feature_size,
+        [model.language.width, *[segmentor.feature_size] * LEVELS],
+        len(data.words),
+    ).to(model.device)
     both = nn.ModuleDict({"model": model, "grounding": grounding})
     optimizer = torch.optim.AdamW(_groups(both, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -133,7 +140,7 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
     return model.eval()
 
 
-_SHOWN = ("loss", "loss_llm", "loss_grounding", "loss_cls", "loss_mask", "loss_dice", "norm")
+_SHOWN = ("loss", "loss_llm", "loss_boxes", "loss_cells", "loss_words", "loss_cls", "loss_mask", "loss_dice", "norm")
 
 
 def _groups(both: nn.Module, settings: LoopSettings) -> list[dict[str, object]]:

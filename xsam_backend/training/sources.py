@@ -19,6 +19,7 @@ from xsam_backend.model.conversation import TokenizedConversation, tokenize
 from xsam_backend.model.image_processor import ImageProcessorConfig
 from xsam_backend.prompts import Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
+from xsam_backend.scenes.vocabulary import COLOURS, PATTERN_WORDS
 from xsam_backend.training.augmentation import augment
 from xsam_backend.training.batch import AskedPicture, prepare
 from xsam_backend.training.questions import Question, ask
@@ -84,6 +85,8 @@ class QuestionSet(Dataset[AskedPicture]):
         self.least_px = least_px
         # Training looks at the stretched picture, as the released recipe does.
         self.processor = ImageProcessorConfig.of_model(config, pad_to_square=False)
+        names = {name for part in parts for name in part.source.names}
+        self.words = {word: i for i, word in enumerate(sorted(names.union(COLOURS, PATTERN_WORDS)))}
 
     def __len__(self) -> int:
         return self.length
@@ -102,7 +105,9 @@ class QuestionSet(Dataset[AskedPicture]):
             if questions:
                 break
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        return prepare(truth.image, questions, conversations, self.processor, self.config.region_points, generator)
+        return prepare(
+            truth, questions, conversations, self.processor, self.config.region_points, generator, self.words
+        )
 
     def _readable(self, questions: Sequence[Question]) -> tuple[list[Question], list[TokenizedConversation]]:
         """Questions and their tokens, without those that are longer than the model reads: cut, they would lose their

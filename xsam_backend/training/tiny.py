@@ -43,8 +43,8 @@ WIDTH = 256
 PHOTO_QUESTIONS: dict[Task, float] = {Task.INTERACTIVE: 5, Task.GENERIC: 1, Task.REFERRING: 2, Task.VGD: 1}
 SPARSE_QUESTIONS: dict[Task, float] = {Task.INTERACTIVE: 4, Task.REFERRING: 1, Task.GENERIC: 1}
 SCENE_QUESTIONS: dict[Task, float] = {
-    Task.INTERACTIVE: 3,
-    Task.REFERRING: 3,
+    Task.INTERACTIVE: 2,
+    Task.REFERRING: 8,
     Task.VGD: 1,
     Task.GENERIC: 1,
     Task.REASONING: 0.5,
@@ -102,7 +102,7 @@ def tiny_config(vocabulary: int) -> XSamConfig:
             decoder_layers=7,
             dim_feedforward=384,
         ),
-        losses=LossConfig(num_points=1024),
+        losses=LossConfig(num_points=512),
         chat_template="phi3_chat",
         max_text_tokens=512,
         close_up_share=0.5,
@@ -134,10 +134,10 @@ def parts(data: Path, commercial_only: bool) -> list[Part]:
     more_names = sorted({name for record in more for name in record.names})
     scene_names = [*THING_NAMES, *STUFF_NAMES]
     return [
-        Part(Photos(kept, names), 0.34, PHOTO_QUESTIONS),
-        Part(Photos(usual, more_names), 0.24, SPARSE_QUESTIONS),
+        Part(Photos(kept, names), 0.18, PHOTO_QUESTIONS),
+        Part(Photos(usual, more_names), 0.12, SPARSE_QUESTIONS),
         Part(Photos(crowded, more_names), 0.02, SPARSE_QUESTIONS),
-        Part(Scenes(scene_names, SIDE), 0.40, SCENE_QUESTIONS),
+        Part(Scenes(scene_names, SIDE), 0.68, SCENE_QUESTIONS),
     ]
 
 
