@@ -22,7 +22,7 @@ from xsam_backend.model.turns import (
 )
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
-from xsam_backend.training.batch import SEGMENT_STRIDE, AskedPicture, batch_losses, prepare
+from xsam_backend.training.batch import SEGMENT_STRIDE, AskedPicture, Stage, batch_losses, prepare
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import RandomPoints
 from xsam_backend.training.questions import Question
@@ -218,16 +218,16 @@ def test_segments_come_with_their_words() -> None:
 
 
 @pytest.mark.parametrize("names", [tuple(QUESTIONS), ("absent phrase",)], ids=["all", "nothing to find"])
-def test_grounding_adds_its_terms_and_aligning_leaves_the_others_out(names: tuple[str, ...]) -> None:
+def test_each_stage_adds_its_terms(names: tuple[str, ...]) -> None:
     model, config = small_model(), small_config()
-    levels = [config.segmentor.feature_size] * LEVELS
-    width = config.segmentor.hidden_dim
-    grounding = Grounding(width, levels[0], [model.language.width, *levels], len(WORDS))
+    grounding = Grounding(config.segmentor.hidden_dim, config.segmentor.feature_size, LEVELS, [[5], [6, 7], [8]])
     points = RandomPoints(torch.device("cpu"), torch.Generator().manual_seed(0))
     whole = batch_losses(model, [picture(*names)], points, grounding)
-    aligned = batch_losses(model, [picture(*names)], points, grounding, aligning=True)
+    aligned = batch_losses(model, [picture(*names)], points, grounding, stage=Stage.ALIGNMENT)
     assert set(aligned) == {"loss_llm", "loss_boxes", "loss_cells", "loss_words"} < set(whole)
-    for name, term in aligned.items():
+    told = batch_losses(model, [picture(*names)], points, grounding, stage=Stage.WORDS)
+    assert set(told) == {"loss_words"}
+    for name, term in [*aligned.items(), *told.items()]:
         assert float(term.detach()) == pytest.approx(float(whole[name].detach()), abs=1e-4), name
     torch.stack(list(aligned.values())).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

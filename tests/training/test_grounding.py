@@ -20,7 +20,7 @@ def target(*boxes: tuple[tuple[int, int, int, int], int]) -> Target:
 
 
 def grounding() -> Grounding:
-    return Grounding(8, 4, [6, 4], 3)
+    return Grounding(8, 4, 1, [[0], [1, 2], [3]])
 
 
 @pytest.mark.parametrize(
@@ -125,17 +125,18 @@ def test_words_are_learned_from_what_lies_under_a_segment() -> None:
     torch.manual_seed(0)
     heads = grounding()
     fine, coarse = torch.zeros(1, 6, 4, 8), torch.zeros(1, 4, 2, 4)
+    table = torch.nn.Embedding(4, 6)
     fine[0, 0, :, :4], fine[0, 1, :, 4:] = 1, 1
     coarse[0, 2, :, :2], coarse[0, 3, :, 2:] = 1, 1
     cells = torch.zeros(2, 4, 8)
     cells[0, :, :4], cells[1, :, 4:] = 1, 1
     words = torch.tensor([[True, False, False], [False, True, True]])
-    optimizer = torch.optim.Adam(heads.parameters(), 0.1)
+    optimizer = torch.optim.Adam([*heads.parameters(), *table.parameters()], 0.1)
     for _ in range(200):
-        loss = heads.word_loss([fine, coarse], [cells], [words])
+        loss = heads.word_loss(fine, [coarse], [cells], [words], table)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     # Two words of one segment are equally likely: ln 2 is the least, for half of the segments, on either map.
     assert float(loss.detach()) == pytest.approx(np.log(2), abs=0.02)
-    assert float(heads.word_loss([fine, coarse], [cells[:0]], [words[:0]]).detach()) == 0
+    assert float(heads.word_loss(fine, [coarse], [cells[:0]], [words[:0]], table).detach()) == 0

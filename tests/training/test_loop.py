@@ -19,7 +19,7 @@ from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
 from xsam_backend.training import loop
-from xsam_backend.training.batch import AskedPicture
+from xsam_backend.training.batch import AskedPicture, Stage
 from xsam_backend.training.loop import LoopSettings, train
 from xsam_backend.training.sources import Part, QuestionSet
 
@@ -154,12 +154,37 @@ def test_other_parameters_start_the_optimizer_anew(tmp_path: Path, caplog: pytes
     assert "the optimizer starts anew" in caplog.text
 
 
-def test_while_aligning_only_the_language_side_learns(tmp_path: Path) -> None:
-    settings = LoopSettings(steps=3, pictures=1, warmup_steps=1, ema=0.0, alignment_steps=3, weight_decay=0.0)
+@pytest.mark.parametrize(
+    ("stage", "learns", "rests"),
+    [
+        (
+            {"word_steps": 3},
+            {"seg_projector", "connector", "segmentor.pixel_decoder"},
+            {"llm_projector", "segmentor.decoder", "background", "language.model.model.layers"},
+        ),
+        (
+            {"alignment_steps": 3},
+            {"seg_projector", "llm_projector", "language.model.model.layers", "segmentor.pixel_decoder"},
+            {"segmentor.decoder", "background"},
+        ),
+    ],
+    ids=["words", "alignment"],
+)
+def test_early_stages_leave_the_rest_alone(
+    tmp_path: Path, stage: dict[str, int], learns: set[str], rests: set[str]
+) -> None:
+    settings = LoopSettings(steps=3, pictures=1, warmup_steps=1, ema=0.0, weight_decay=0.0, **stage)
     before, after = weights(small_model()), weights(train(small_model(), Stream(3), settings, tmp_path))
-    changed = {name.split(".")[0] for name, tensor in before.items() if not torch.equal(after[name], tensor)}
-    assert {"language", "seg_projector", "llm_projector"} <= changed
-    assert not changed & {"segmentor", "connector", "background"}
+    changed = [name for name, tensor in before.items() if not torch.equal(after[name], tensor)]
+    assert all(any(name.startswith(part) for name in changed) for part in learns)
+    assert not [name for name in changed if name.startswith(tuple(rests))]
+
+
+@pytest.mark.parametrize(
+    ("step", "stage"), [(0, Stage.WORDS), (2, Stage.ALIGNMENT), (4, Stage.ALIGNMENT), (5, Stage.ALL)]
+)
+def test_stages_follow_each_other(step: int, stage: Stage) -> None:
+    assert LoopSettings(steps=9, word_steps=2, alignment_steps=3).stage(step) is stage
 
 
 def test_a_step_with_infinite_gradient_is_left_out(

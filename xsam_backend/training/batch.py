@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import torch
@@ -23,6 +24,18 @@ from xsam_backend.training.questions import Question
 
 SEGMENT_STRIDE = 8
 """Segments are kept as shares of cells of so many pixels: enough to pool maps of that stride and coarser."""
+
+
+class Stage(Enum):
+    """What is learned, each stage all of the one before: it is cheaper to learn first what the rest builds on.
+
+    ``WORDS``: the maps tell names and looks of segments. ``ALIGNMENT``: the language model tells where phrases and
+    regions lie, and what to say. ``ALL``: masks and class scores.
+    """
+
+    WORDS = "words"
+    ALIGNMENT = "alignment"
+    ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -104,16 +117,28 @@ def batch_losses(
     points: PointSource,
     grounding: Grounding | None = None,
     *,
-    aligning: bool = False,
+    stage: Stage = Stage.ALL,
 ) -> dict[str, Tensor]:
     """All loss terms of one forward pass; their sum is what is minimised.
 
     Pictures are encoded once and their tokens read once; every question continues its own picture's prefix. With
-    ``grounding``, there are its terms too. While ``aligning``, nothing else is segmented.
+    ``grounding``, there are its terms too; the earlier stages have few others.
     """
     device = model.device
     maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
     tokens, token_map = model.picture_tokens(torch.stack([p.vision_pixels for p in pictures]).to(device), maps)
+    pixels = model.segmentor.features(model.connector(maps.pyramid))
+    losses: dict[str, Tensor] = {}
+    if grounding is not None:
+        losses["loss_words"] = WORD_WEIGHT * grounding.word_loss(
+            token_map,
+            pixels.level_features,
+            [picture.segment_cells.to(device) for picture in pictures],
+            [picture.segment_words.to(device) for picture in pictures],
+            model.language.embed,
+        )
+    if stage is Stage.WORDS:
+        return losses
     texts = [conversation.after_image() for picture in pictures for conversation in picture.conversations]
     # One look-up for all: each would cost a gradient of the whole table.
     ids = torch.from_numpy(np.concatenate([text.input_ids for text in texts])).to(device)
@@ -137,10 +162,8 @@ def batch_losses(
     states = model.text_states(rests, model.image_prefix(prefixes), owner)
     labels = pad_rows([m.labels for m in rests], IGNORE_LABEL)
     answered = labels[:, 1:] != IGNORE_LABEL
-    losses = {
-        "loss_llm": model.config.losses.language_weight
-        * language_loss(model.language.logits(states[:, :-1][answered]), labels[:, 1:][answered])
-    }
+    said = language_loss(model.language.logits(states[:, :-1][answered]), labels[:, 1:][answered])
+    losses["loss_llm"] = model.config.losses.language_weight * said
     segmented = [i for i, task in enumerate(tasks) if task is not Task.CONVERSATION]
     if segmented:
         entries = torch.tensor(segmented, device=device)
@@ -149,17 +172,11 @@ def batch_losses(
         seg_ids = pad_rows([rests[i].seg_ids for i in segmented], NO_ID)
         conditions, valid = pool_by_id(projected, cond_ids)
         seg, _ = pool_by_id(projected, seg_ids)
-        pixels = model.segmentor.features(model.connector(maps.pyramid))
         asked = [targets[i] for i in segmented]
         if grounding is not None:
             finest = pixels.level_features[-1]
             losses |= grounding.losses(conditions, valid, seg[:, 0], asked, finest, owner[entries])
-            losses["loss_words"] = WORD_WEIGHT * grounding.word_loss(
-                (token_map, *pixels.level_features),
-                [picture.segment_cells.to(device) for picture in pictures],
-                [picture.segment_words.to(device) for picture in pictures],
-            )
-        if aligning:
+        if stage is Stage.ALIGNMENT:
             return losses
         laid_out = model.with_background(conditions, valid)
         predictions = model.segmentor(pixels, owner[entries], seg[:, 0], laid_out.embeddings, laid_out.valid)

@@ -8,7 +8,7 @@ heads are no part of the model and aren't shipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +34,15 @@ class Grounding(nn.Module):
     Args:
         width: of conditions and ``<SEG>``, from which boxes are read: centre x, centre y, width, height, as shares
             of the frame.
-        map_width: channels of the map whose cells the embeddings are compared with.
-        told_widths: channels of the maps that must tell what lies under a segment.
-        words: how many words there are to tell it with.
+        map_width: channels of the pixel decoder's maps. The embeddings are compared with the cells of one of them.
+        levels: how many of these maps must tell what lies under a segment.
+        word_ids: the words to tell it with, as token ids.
     """
 
-    def __init__(self, width: int, map_width: int, told_widths: Sequence[int], words: int) -> None:
+    word_ids: Tensor
+    piece_shares: Tensor
+
+    def __init__(self, width: int, map_width: int, levels: int, word_ids: Sequence[Sequence[int]]) -> None:
         super().__init__()
         self.of_condition = nn.Linear(width, 4)
         self.of_seg = nn.Linear(width, 4)
@@ -51,8 +54,14 @@ class Grounding(nn.Module):
         self.cells = nn.Conv2d(map_width, CELL_WIDTH, 1)
         self.cell_bias = nn.Parameter(torch.tensor(-2.0))  # most cells belong to no target
         self.word_of = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, words)) for channels in told_widths
+            nn.Sequential(nn.LayerNorm(map_width), nn.Linear(map_width, len(word_ids))) for _ in range(levels)
         )
+        self.word_scale = nn.Parameter(torch.tensor(10.0))
+        longest = max(len(ids) for ids in word_ids)
+        padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in word_ids])
+        pieces = torch.tensor([[1.0] * len(ids) + [0.0] * (longest - len(ids)) for ids in word_ids])
+        self.register_buffer("word_ids", padded, persistent=False)
+        self.register_buffer("piece_shares", pieces / pieces.sum(1, keepdim=True), persistent=False)
 
     def losses(
         self, conditions: Tensor, valid: Tensor, seg: Tensor, targets: Sequence[Target], maps: Tensor, picture: Tensor
@@ -111,26 +120,45 @@ class Grounding(nn.Module):
         present = truth.sum(1) > 0
         return entropy + dice[present].sum() / present.sum().clamp(min=1)
 
-    def word_loss(self, maps: Sequence[Tensor], cells: Sequence[Tensor], words: Sequence[Tensor]) -> Tensor:
+    def word_loss(
+        self,
+        token_map: Tensor,
+        level_maps: Sequence[Tensor],
+        cells: Sequence[Tensor],
+        words: Sequence[Tensor],
+        embed: Callable[[Tensor], Tensor],
+    ) -> Tensor:
         """Cross entropy of each segment's words (name and looks, equally likely), summed over maps.
 
+        What the language model sees of a segment must lie near the embeddings of its words; from the pixel decoder's
+        maps heads of their own read them.
+
         Args:
-            maps: (B, C, h, w) each, as many as there are heads.
+            token_map: (B, W, h, w), the picture's tokens as the language model gets them.
+            level_maps: (B, map_width, h, w) each, as many as there are levels.
             cells: float (M, h, w) per picture, what its segments cover.
-            words: bool (M, W) per picture, at least one for each segment.
+            words: bool (M, words) per picture, at least one for each segment.
+            embed: token ids (words, pieces) to the language model's embeddings (words, pieces, W).
         """
         said = torch.cat(list(words)).float()
         if not len(said):
-            return maps[0].sum() * 0
+            return token_map.sum() * 0
         wanted = said / said.sum(1, keepdim=True)
-        total = maps[0].new_zeros(())
-        for head, features in zip(self.word_of, maps, strict=True):
-            pooled = []
-            for one, covered in zip(features, cells, strict=True):
-                share = F.adaptive_avg_pool2d(covered[:, None], (one.shape[1], one.shape[2])).flatten(1)
-                pooled.append(share / share.sum(1, keepdim=True) @ one.flatten(1).T.float())
-            total = total + F.cross_entropy(head(torch.cat(pooled)), wanted)
+        meanings = (embed(self.word_ids) * self.piece_shares[..., None]).sum(1)
+        cosine = F.normalize(_under(cells, token_map), dim=-1) @ F.normalize(meanings.float(), dim=-1).T
+        total = F.cross_entropy(self.word_scale * cosine, wanted)
+        for head, features in zip(self.word_of, level_maps, strict=True):
+            total = total + F.cross_entropy(head(_under(cells, features)), wanted)
         return total
+
+
+def _under(cells: Sequence[Tensor], maps: Tensor) -> Tensor:
+    """Mean of (B, C, h, w) under each segment, all pictures' segments in order: float32 (M, C)."""
+    pooled = []
+    for one, covered in zip(maps, cells, strict=True):
+        share = F.adaptive_avg_pool2d(covered[:, None], (one.shape[1], one.shape[2])).flatten(1)
+        pooled.append(share / share.sum(1, keepdim=True) @ one.flatten(1).T.float())
+    return torch.cat(pooled)
 
 
 def _union(target: Target, condition: int | None = None) -> Tensor:

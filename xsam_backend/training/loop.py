@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.segmentor import LEVELS
 from xsam_backend.model.xsam import XSam
-from xsam_backend.training.batch import AskedPicture, batch_losses
+from xsam_backend.training.batch import AskedPicture, Stage, batch_losses
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import RandomPoints
 from xsam_backend.training.sources import QuestionSet
@@ -44,8 +44,8 @@ class LoopSettings:
         learning_rate: of everything but the trunk; linear warm-up, constant, linear decay to a fiftieth.
         trunk_learning_rate: of the pretrained image encoder; 0 keeps it as it is.
         warmup_steps, decay_steps: see above.
-        alignment_steps: in these first steps only words and places are learned (grounding): the paper's alignment
-            stage, before the mask decoder is asked. It costs a third of a full step.
+        word_steps: first steps of ``Stage.WORDS``.
+        alignment_steps: steps of ``Stage.ALIGNMENT`` after them.
         weight_decay: of matrices; norms, biases and embeddings have none.
         clip_norm: gradients are scaled down to this norm.
         ema: share of the old in the averaged weights, which are what is shipped.
@@ -60,6 +60,7 @@ class LoopSettings:
     trunk_learning_rate: float = 0.0
     warmup_steps: int = 200
     decay_steps: int = 1000
+    word_steps: int = 0
     alignment_steps: int = 0
     weight_decay: float = 0.02
     clip_norm: float = 1.0
@@ -74,6 +75,12 @@ class LoopSettings:
         left = min((self.steps - step) / max(self.decay_steps, 1), 1.0)
         return min(warm, 0.02 + 0.98 * max(left, 0.0))
 
+    def stage(self, step: int) -> Stage:
+        """What a step is about."""
+        if step < self.word_steps:
+            return Stage.WORDS
+        return Stage.ALIGNMENT if step < self.word_steps + self.alignment_steps else Stage.ALL
+
 
 def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) -> XSam:
     """Train in place, going on where ``folder`` left off; returns the model with averaged weights.
@@ -86,11 +93,12 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
         raise ValueError(f"{settings.pictures} pictures a step can't be shared evenly among {_processes()} processes")
     folder.mkdir(parents=True, exist_ok=True)
     segmentor = model.config.segmentor
+    torch.manual_seed(data.seed)  # the heads must start the same in every process
     grounding = Grounding(
         segmentor.hidden_dim,
         segmentor.feature_size,
-        [model.language.width, *[segmentor.feature_size] * LEVELS],
-        len(data.words),
+        LEVELS,
+        data.word_ids(),
     ).to(model.device)
     both = nn.ModuleDict({"model": model, "grounding": grounding})
     optimizer = torch.optim.AdamW(_groups(both, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
@@ -107,7 +115,7 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
             group["lr"] = group["peak"] * settings.rate(step)
         torch.manual_seed((data.seed * 1_000_003 + step) * _processes() + _process())
         with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bf16):
-            losses = batch_losses(model, pictures, points, grounding, aligning=step < settings.alignment_steps)
+            losses = batch_losses(model, pictures, points, grounding, stage=settings.stage(step))
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -88,6 +88,10 @@ class QuestionSet(Dataset[AskedPicture]):
         names = {name for part in parts for name in part.source.names}
         self.words = {word: i for i, word in enumerate(sorted(names.union(COLOURS, PATTERN_WORDS)))}
 
+    def word_ids(self) -> list[list[int]]:
+        """Token ids of the words that segments are told by, in the order of their numbers."""
+        return [list(self.tokenizer(word, add_special_tokens=False)["input_ids"]) for word in self.words]
+
     def __len__(self) -> int:
         return self.length
 

@@ -148,7 +148,8 @@ def parts(data: Path, commercial_only: bool) -> list[Part]:
 @click.option("--export", type=click.Path(path_type=Path), help="Write config and averaged weights here at the end.")
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--decay-steps", default=1500, show_default=True)
-@click.option("--alignment-steps", default=0, show_default=True, help="First steps without any mask.")
+@click.option("--word-steps", default=0, show_default=True, help="First steps: maps that tell words.")
+@click.option("--alignment-steps", default=0, show_default=True, help="Next steps: words and places, no masks.")
 @click.option("--pictures", default=4, show_default=True)
 @click.option("--learning-rate", default=3e-4, show_default=True)
 @click.option("--trunk-learning-rate", default=0.0, show_default=True)
@@ -163,6 +164,7 @@ def main(
     export: Path | None,
     steps: int,
     decay_steps: int,
+    word_steps: int,
     alignment_steps: int,
     pictures: int,
     learning_rate: float,
@@ -184,6 +186,7 @@ def main(
         learning_rate=learning_rate,
         trunk_learning_rate=trunk_learning_rate,
         decay_steps=decay_steps,
+        word_steps=word_steps,
         alignment_steps=alignment_steps,
         workers=workers,
         bf16=bf16,
