@@ -9,6 +9,7 @@ processes share each step's pictures: on a CPU one per core, with ``OMP_NUM_THRE
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ SCENE_QUESTIONS: dict[Task, float] = {
     Task.GCG: 0.35,
     Task.CONVERSATION: 0.25,
 }
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TUNING_EVERY = 10
 """Every tenth training photo is set aside for tuning; it's never trained on."""
 
@@ -197,6 +199,8 @@ def main(
     model = train(model, stream, settings, run)
     if export is not None and (not dist.is_initialized() or dist.get_rank() == 0):
         save_model(model, export)
+        for name in TOKENIZER_FILES:
+            shutil.copy(SHIPPED / "tiny" / name, export / name)
 
 
 if __name__ == "__main__":
