@@ -14,6 +14,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from xsam_backend.errors import CheckpointError, ImageError, PromptError
+from xsam_backend.geometry.masks import connected_parts
 from xsam_backend.instances import Answer
 from xsam_backend.model import predictor as predictor_module
 from xsam_backend.model.checkpoint import SHIPPED, save_model
@@ -151,6 +152,15 @@ def click_answer(predictor: Predictor, state: ImageState, regions: Sequence[Regi
     instances = predictor.answer(state, Prompt(Task.INTERACTIVE, tuple(regions))).instances
     mask: NDArray[np.bool_] = instances.masks.any(0)
     return mask
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_click_answers_with_what_it_touches(seed: int) -> None:
+    """Random weights see specks everywhere: none of them lies apart from the click."""
+    predictor = small_predictor(seed)
+    click = Point(30, 20)
+    mask = click_answer(predictor, predictor.encode(noise_picture(seed)), [click])
+    assert all((part & region_mask(click, SIZE)).any() for part in connected_parts(mask))
 
 
 @pytest.mark.parametrize("seed", range(4))

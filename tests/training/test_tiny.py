@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from small_models import tokenizer
 
 from xsam_backend.evaluation.coco_folder import CocoFolder
 from xsam_backend.model.checkpoint import SHIPPED, expected_shapes, load_config
+from xsam_backend.model.predictor import load_predictor
 from xsam_backend.prompts import Task
 from xsam_backend.training.sources import Photos, Scenes
 from xsam_backend.training.tiny import (
@@ -14,6 +16,7 @@ from xsam_backend.training.tiny import (
     SCENE_QUESTIONS,
     SPARSE_QUESTIONS,
     TUNING_EVERY,
+    main,
     parts,
     tiny_config,
 )
@@ -95,3 +98,13 @@ def test_shares_add_up_and_scenes_are_among_them() -> None:
     assert sum(part.share for part in recipe) == pytest.approx(1)
     assert any(isinstance(part.source, Scenes) for part in recipe)
     assert all(part.source.names for part in recipe)
+
+
+@with_photos
+def test_an_export_is_a_whole_model(tmp_path: Path) -> None:
+    """Config, weights and tokenizer: it can be served as it is."""
+    shipped = str(SHIPPED / "tiny")
+    given = ["--data", str(DATA), "--run", str(tmp_path / "run"), "--start-from", shipped]
+    done = CliRunner().invoke(main, [*given, "--steps", "0", "--export", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert load_predictor(str(tmp_path / "out")).model_version

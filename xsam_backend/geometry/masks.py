@@ -64,11 +64,16 @@ def connected_parts(mask: Mask, connectivity: int = 8) -> list[Mask]:
     return [labels == 1 + part for part in np.argsort(-areas, kind="stable")]
 
 
-def parts_touching(mask: Mask, hints: Mask, connectivity: int = 8) -> Mask:
-    """The mask without its separate parts that hold no pixel of ``hints``; the whole mask if none of them does."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
-    touched = np.unique(labels[mask & hints])
-    return np.isin(labels, touched) if len(touched) else mask
+def parts_touching(mask: Mask, hints: Mask) -> Mask:
+    """The mask without its separate parts that hold no pixel of ``hints``; the whole mask if none of them does.
+
+    Pixels that touch at a corner belong together.
+    """
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    touched = np.zeros(count, np.bool_)
+    touched[labels[mask & hints]] = True
+    kept: Mask = touched[labels] if touched.any() else mask
+    return kept
 
 
 def mask_iou(first: Mask, second: Mask) -> float:

@@ -118,8 +118,7 @@ def draw_scene(seed: int, size_hw: tuple[int, int] | None = (384, 384)) -> Groun
         referring=referring_expressions(facts, rng),
         questions=questions(facts, rng),
         captions=captions(facts, rng),
-        looks=tuple(f"{thing.colour} {thing.pattern_word}".strip() for thing in facts.things)
-        + ("",) * len(stuff_masks),
+        looks=tuple(thing.look for thing in facts.things) + ("",) * len(stuff_masks),
         source=f"scene {seed}",
     )
 
