@@ -22,7 +22,7 @@ from xsam_backend.model.turns import (
 )
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
-from xsam_backend.training.batch import SEGMENT_STRIDE, AskedPicture, Stage, batch_losses, prepare
+from xsam_backend.training.batch import PLACE_WORDS, SEGMENT_STRIDE, AskedPicture, Stage, batch_losses, prepare
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import RandomPoints
 from xsam_backend.training.questions import Question
@@ -217,6 +217,30 @@ def test_segments_come_with_their_words() -> None:
     assert float(asked.segment_cells.sum()) * SEGMENT_STRIDE**2 == LEFT.sum()
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (0.1, 0.1, {"left", "top"}),
+        (0.9, 0.5, {"right"}),
+        (0.5, 0.95, {"bottom"}),
+        (0.5, 0.5, {"middle"}),
+        (0.4, 0.6, {"middle"}),
+    ],
+    ids=str,
+)
+def test_a_segment_is_told_by_where_it_lies(x: float, y: float, words: set[str]) -> None:
+    mask = np.zeros((100, 200), bool)
+    centre_y, centre_x = round(100 * y), round(200 * x)
+    mask[centre_y - 5 : centre_y + 5, centre_x - 5 : centre_x + 5] = True
+    segment = GroundTruth(
+        np.zeros((100, 200, 3), np.uint8), mask[None], ("ball",), np.ones(1, bool), np.zeros(1, bool)
+    )
+    numbers = {word: i for i, word in enumerate(PLACE_WORDS)}
+    processor = ImageProcessorConfig.of_model(small_config())
+    asked = prepare(segment, [], [], processor, 4, torch.Generator(), numbers)
+    assert {word for word, i in numbers.items() if asked.segment_words[0, i]} == words
+
+
 @pytest.mark.parametrize("names", [tuple(QUESTIONS), ("absent phrase",)], ids=["all", "nothing to find"])
 def test_each_stage_adds_its_terms(names: tuple[str, ...]) -> None:
     model, config = small_model(), small_config()
@@ -227,7 +251,10 @@ def test_each_stage_adds_its_terms(names: tuple[str, ...]) -> None:
     assert set(aligned) == {"loss_llm", "loss_boxes", "loss_cells", "loss_words"} < set(whole)
     told = batch_losses(model, [picture(*names)], points, grounding, stage=Stage.WORDS)
     assert set(told) == {"loss_words"}
-    for name, term in [*aligned.items(), *told.items()]:
+    assert 0 < float(told["loss_words"].detach()) < float(aligned["loss_words"].detach()), (
+        "the pixel decoder's maps come later"
+    )
+    for name, term in aligned.items():
         assert float(term.detach()) == pytest.approx(float(whole[name].detach()), abs=1e-4), name
     torch.stack(list(aligned.values())).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

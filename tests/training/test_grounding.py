@@ -133,10 +133,13 @@ def test_words_are_learned_from_what_lies_under_a_segment() -> None:
     words = torch.tensor([[True, False, False], [False, True, True]])
     optimizer = torch.optim.Adam([*heads.parameters(), *table.parameters()], 0.1)
     for _ in range(200):
-        loss = heads.word_loss(fine, [coarse], [cells], [words], table)
+        loss = heads.token_word_loss(fine, [cells], [words], table) + heads.level_word_loss(
+            [coarse], [cells], [words]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     # Two words of one segment are equally likely: ln 2 is the least, for half of the segments, on either map.
     assert float(loss.detach()) == pytest.approx(np.log(2), abs=0.02)
-    assert float(heads.word_loss(fine, [coarse], [cells[:0]], [words[:0]], table).detach()) == 0
+    assert float(heads.token_word_loss(fine, [cells[:0]], [words[:0]], table).detach()) == 0
+    assert float(heads.level_word_loss([coarse], [cells[:0]], [words[:0]]).detach()) == 0

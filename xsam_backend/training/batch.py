@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,12 +26,17 @@ from xsam_backend.training.questions import Question
 SEGMENT_STRIDE = 8
 """Segments are kept as shares of cells of so many pixels: enough to pool maps of that stride and coarser."""
 
+PLACE_WORDS = ("left", "right", "top", "bottom", "middle")
+OUTER_SHARE = 0.38
+"""What is nearer to an edge than this share of the picture's side lies there; between is the middle."""
+
 
 class Stage(Enum):
     """What is learned, each stage all of the one before: it is cheaper to learn first what the rest builds on.
 
-    ``WORDS``: the maps tell names and looks of segments. ``ALIGNMENT``: the language model tells where phrases and
-    regions lie, and what to say. ``ALL``: masks and class scores.
+    ``WORDS``: the picture's tokens tell names, looks and places of segments. ``ALIGNMENT``: so do the pixel decoder's
+    maps, and the language model tells where phrases and regions lie, and what to say. ``ALL``: also masks and class
+    scores.
     """
 
     WORDS = "words"
@@ -95,7 +101,8 @@ def prepare(
     cells = F.avg_pool2d(frame_masks(truth.masks, side)[:, None].float(), SEGMENT_STRIDE)[:, 0]
     said = torch.zeros(len(truth.names), len(words), dtype=torch.bool)
     for row, name in enumerate(truth.names):
-        for word in (name, *(truth.looks[row].split() if truth.looks else ())):
+        looks = truth.looks[row].split() if truth.looks else ()
+        for word in (name, *looks, *_place_words(truth.masks[row])):
             if word in words:
                 said[row, words[word]] = True
     told = said.any(1) & (cells.flatten(1).sum(1) > 0)
@@ -109,6 +116,20 @@ def prepare(
         segment_cells=cells[told],
         segment_words=said[told],
     )
+
+
+def _place_words(mask: NDArray[np.bool_]) -> Iterator[str]:
+    """Where in the picture a mask's centre clearly lies, in words of ``PLACE_WORDS``."""
+    if not mask.any():
+        return
+    y, x = (float(at.mean() / side) for at, side in zip(mask.nonzero(), mask.shape, strict=True))
+    if max(abs(x - 0.5), abs(y - 0.5)) < 0.5 - OUTER_SHARE:
+        yield "middle"
+    for at, low, high in ((x, "left", "right"), (y, "top", "bottom")):
+        if at < OUTER_SHARE:
+            yield low
+        elif at > 1 - OUTER_SHARE:
+            yield high
 
 
 def batch_losses(
@@ -127,18 +148,16 @@ def batch_losses(
     device = model.device
     maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
     tokens, token_map = model.picture_tokens(torch.stack([p.vision_pixels for p in pictures]).to(device), maps)
-    pixels = model.segmentor.features(model.connector(maps.pyramid))
     losses: dict[str, Tensor] = {}
+    cells = [picture.segment_cells.to(device) for picture in pictures]
+    told = [picture.segment_words.to(device) for picture in pictures]
     if grounding is not None:
-        losses["loss_words"] = WORD_WEIGHT * grounding.word_loss(
-            token_map,
-            pixels.level_features,
-            [picture.segment_cells.to(device) for picture in pictures],
-            [picture.segment_words.to(device) for picture in pictures],
-            model.language.embed,
-        )
+        losses["loss_words"] = WORD_WEIGHT * grounding.token_word_loss(token_map, cells, told, model.language.embed)
     if stage is Stage.WORDS:
         return losses
+    pixels = model.segmentor.features(model.connector(maps.pyramid))
+    if grounding is not None:
+        losses["loss_words"] += WORD_WEIGHT * grounding.level_word_loss(pixels.level_features, cells, told)
     texts = [conversation.after_image() for picture in pictures for conversation in picture.conversations]
     # One look-up for all: each would cost a gradient of the whole table.
     ids = torch.from_numpy(np.concatenate([text.input_ids for text in texts])).to(device)

@@ -120,36 +120,44 @@ class Grounding(nn.Module):
         present = truth.sum(1) > 0
         return entropy + dice[present].sum() / present.sum().clamp(min=1)
 
-    def word_loss(
+    def token_word_loss(
         self,
         token_map: Tensor,
-        level_maps: Sequence[Tensor],
         cells: Sequence[Tensor],
         words: Sequence[Tensor],
         embed: Callable[[Tensor], Tensor],
     ) -> Tensor:
-        """Cross entropy of each segment's words (name and looks, equally likely), summed over maps.
+        """Cross entropy of each segment's words (name, looks, place, equally likely).
 
-        What the language model sees of a segment must lie near the embeddings of its words; from the pixel decoder's
-        maps heads of their own read them.
+        What the language model sees of a segment must lie near the embeddings of its words.
 
         Args:
             token_map: (B, W, h, w), the picture's tokens as the language model gets them.
-            level_maps: (B, map_width, h, w) each, as many as there are levels.
             cells: float (M, h, w) per picture, what its segments cover.
             words: bool (M, words) per picture, at least one for each segment.
             embed: token ids (words, pieces) to the language model's embeddings (words, pieces, W).
         """
-        said = torch.cat(list(words)).float()
-        if not len(said):
-            return token_map.sum() * 0
-        wanted = said / said.sum(1, keepdim=True)
         meanings = (embed(self.word_ids) * self.piece_shares[..., None]).sum(1)
         cosine = F.normalize(_under(cells, token_map), dim=-1) @ F.normalize(meanings.float(), dim=-1).T
-        total = F.cross_entropy(self.word_scale * cosine, wanted)
-        for head, features in zip(self.word_of, level_maps, strict=True):
-            total = total + F.cross_entropy(head(_under(cells, features)), wanted)
-        return total
+        return _word_entropy(self.word_scale * cosine, words)
+
+    def level_word_loss(
+        self, level_maps: Sequence[Tensor], cells: Sequence[Tensor], words: Sequence[Tensor]
+    ) -> Tensor:
+        """The same from the pixel decoder's maps (B, map_width, h, w), by heads of their own; summed over maps."""
+        of_maps = [
+            _word_entropy(head(_under(cells, features)), words)
+            for head, features in zip(self.word_of, level_maps, strict=True)
+        ]
+        return torch.stack(of_maps).sum()
+
+
+def _word_entropy(logits: Tensor, words: Sequence[Tensor]) -> Tensor:
+    """Mean cross entropy of (M, words) with what is said, all pictures' segments in order; 0 if there are none."""
+    said = torch.cat(list(words)).float()
+    if not len(said):
+        return logits.sum() * 0
+    return F.cross_entropy(logits, said / said.sum(1, keepdim=True))
 
 
 def _under(cells: Sequence[Tensor], maps: Tensor) -> Tensor:

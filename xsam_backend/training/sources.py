@@ -21,7 +21,7 @@ from xsam_backend.prompts import Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
 from xsam_backend.scenes.vocabulary import COLOURS, PATTERN_WORDS
 from xsam_backend.training.augmentation import augment
-from xsam_backend.training.batch import AskedPicture, prepare
+from xsam_backend.training.batch import PLACE_WORDS, AskedPicture, prepare
 from xsam_backend.training.questions import Question, ask
 
 
@@ -86,7 +86,7 @@ class QuestionSet(Dataset[AskedPicture]):
         # Training looks at the stretched picture, as the released recipe does.
         self.processor = ImageProcessorConfig.of_model(config, pad_to_square=False)
         names = {name for part in parts for name in part.source.names}
-        self.words = {word: i for i, word in enumerate(sorted(names.union(COLOURS, PATTERN_WORDS)))}
+        self.words = {word: i for i, word in enumerate(sorted(names.union(COLOURS, PATTERN_WORDS, PLACE_WORDS)))}
 
     def word_ids(self) -> list[list[int]]:
         """Token ids of the words that segments are told by, in the order of their numbers."""

@@ -150,7 +150,7 @@ def parts(data: Path, commercial_only: bool) -> list[Part]:
 @click.option("--export", type=click.Path(path_type=Path), help="Write config and averaged weights here at the end.")
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--decay-steps", default=1500, show_default=True)
-@click.option("--word-steps", default=0, show_default=True, help="First steps: maps that tell words.")
+@click.option("--word-steps", default=0, show_default=True, help="First steps: tokens that tell words.")
 @click.option("--alignment-steps", default=0, show_default=True, help="Next steps: words and places, no masks.")
 @click.option("--pictures", default=4, show_default=True)
 @click.option("--learning-rate", default=3e-4, show_default=True)
