@@ -75,6 +75,20 @@ def test_secrets_do_not_print() -> None:
     assert "pw" not in repr(settings)
 
 
+def test_a_secret_may_be_a_file_and_the_environment_goes_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "xsam_backend_label_studio_token").write_text("from-a-file\n")
+    monkeypatch.setattr("xsam_backend.config.SECRETS_DIR", tmp_path)
+    token = load_settings().label_studio_token
+    assert token is not None
+    assert token.get_secret_value() == "from-a-file"
+    monkeypatch.setenv(ENV_PREFIX + "LABEL_STUDIO_TOKEN", "from-the-environment")
+    token = load_settings().label_studio_token
+    assert token is not None
+    assert token.get_secret_value() == "from-the-environment"
+
+
 def test_a_list_in_the_environment_has_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENV_PREFIX + "ALLOW_PRIVATE_HOSTS", "nas.local, 10.0.0.0/8,")
     assert load_settings().allow_private_hosts == ("nas.local", "10.0.0.0/8")

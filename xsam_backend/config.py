@@ -2,7 +2,8 @@
 
 A field ``label_studio_url`` is read from ``XSAM_BACKEND_LABEL_STUDIO_URL``; the CLI offers the same fields as options
 and takes its help text from their descriptions. Secrets come from the environment or a file, never from an option,
-because a command line can be read by every user of the machine.
+because a command line can be read by every user of the machine. The file is one that Docker or Kubernetes mounts:
+``/run/secrets/xsam_backend_label_studio_token``; the environment goes before it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from xsam_backend.errors import SettingsError
 
 ENV_PREFIX = "XSAM_BACKEND_"
+
+SECRETS_DIR = Path("/run/secrets")
+"""Where container engines mount secrets: one file each, named like the environment variable in lower case."""
 
 RESERVED_THREADS = 4
 """Server threads that predictions never occupy, so that health checks and webhooks are answered at once."""
@@ -146,8 +150,11 @@ def load_settings(**given: Any) -> Settings:
             meant = difflib.get_close_matches(name, Settings.model_fields, n=1, cutoff=0.85)
             if meant:
                 raise SettingsError(f"{variable} is no setting: did you mean {ENV_PREFIX}{meant[0].upper()}?")
+    values = {name: value for name, value in given.items() if value is not None}
+    if SECRETS_DIR.is_dir():  # named only where it exists: pydantic-settings warns of a folder that doesn't
+        values["_secrets_dir"] = SECRETS_DIR
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**values)
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):

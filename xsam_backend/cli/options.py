@@ -9,7 +9,7 @@ import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from xsam_backend.config import ENV_PREFIX, Settings
+from xsam_backend.config import ENV_PREFIX, SECRETS_DIR, Settings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -31,7 +31,10 @@ def secrets_help() -> str:
         for name, field in Settings.model_fields.items()
         if is_secret(field)
     ]
-    return "Secrets come from the environment only:\n\n" + "\n\n".join(lines)
+    return (
+        f"Secrets come from the environment, or from files in {SECRETS_DIR} named like the variable in lower case:"
+        "\n\n" + "\n\n".join(lines)
+    )
 
 
 def settings_options(*names: str) -> Callable[[CommandT], CommandT]:
