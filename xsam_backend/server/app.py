@@ -21,7 +21,7 @@ from xsam_backend.errors import (
 )
 from xsam_backend.inference.engine import Predictor
 from xsam_backend.labelstudio.images import ImageSource
-from xsam_backend.server.endpoints import blueprint
+from xsam_backend.server.endpoints import blueprint, pages
 from xsam_backend.server.services import Services, open_services
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def create_app(
     services = open_services(settings, predictor, images)
     app.extensions["xsam_backend"] = services
     app.register_blueprint(blueprint)
+    app.register_blueprint(pages)
     app.before_request(_start_clock)
     app.before_request(lambda: _demand_login(services))
     app.after_request(lambda response: _count(services, response))

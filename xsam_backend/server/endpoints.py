@@ -15,15 +15,16 @@ from flask import Blueprint, Response, current_app, g, jsonify, render_template,
 from werkzeug.exceptions import RequestEntityTooLarge
 
 import xsam_backend
-from xsam_backend.errors import LabelConfigError, StoreError
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.server.auth import WEBHOOK_HEADER
+from xsam_backend.server.connections import set_up
 from xsam_backend.server.protocol import PredictRequest, SetupRequest, read_json
 from xsam_backend.server.services import Services
 from xsam_backend.server.webhooks import START_TRAINING
-from xsam_backend.store.projects import ProjectKey
 
-blueprint = Blueprint("protocol", __name__, template_folder="templates")
+blueprint = Blueprint("protocol", __name__)
+pages = Blueprint("pages", __name__, template_folder="templates")
+"""For people. Apart from the protocol, so that another server of it (``label_studio_ml``) can have them too."""
 
 
 def services() -> Services:
@@ -54,46 +55,8 @@ def health() -> Response:
 
 @blueprint.post("/setup")
 def setup() -> Response:
-    """Comes before nearly everything and with every opened page: remembers the project, answers the model version.
-
-    Never fails over a label config: Label Studio would show "not a valid ML backend", without our words, and ask
-    for no prediction any more.
-    """
-    asked = SetupRequest.parse(body())
-    parts = services()
-    key = ProjectKey.from_uid(parts.settings.instance, asked.project)
-    try:
-        parts.projects.remember(key, label_config=asked.label_config)
-    except StoreError as error:
-        parts.monitor.problem(error, f"project {key}")
-    try:
-        config = LabelConfig.parse(asked.label_config)
-        config.outputs_on(config.image().name)
-    except LabelConfigError as error:
-        parts.monitor.note("LabelConfigError", f"project {key}", str(error))
-    _compare_addresses(parts, asked.hostname)
-    if parts.webhook_guard is not None:
-        parts.webhook_guard.after_setup(key, request.host)
-    return jsonify(model_version=parts.engine.model_version)
-
-
-def _compare_addresses(parts: Services, hostname: str) -> None:
-    """Tell the operator where Label Studio says it is. It is only told, never used: anyone can send a setup."""
-    said = hostname.rstrip("/")[:200]
-    configured = parts.settings.label_studio_url
-    if said and configured is None:
-        parts.monitor.note(
-            "LabelStudioUrlMissing",
-            "setup",
-            f"a Label Studio that says it is at {said} has connected, but label_studio_url is not set: uploaded "
-            "pictures cannot be fetched until it and label_studio_token are",
-        )
-    elif said and said != configured:
-        parts.monitor.note(
-            "LabelStudioUrlDiffers",
-            "setup",
-            f"a setup says it comes from {said}, label_studio_url is {configured}: fine if both are one Label Studio",
-        )
+    """Comes before nearly everything and with every opened page; see ``connections``."""
+    return jsonify(model_version=set_up(services(), SetupRequest.parse(body()), request.host))
 
 
 @blueprint.post("/predict")
@@ -102,7 +65,7 @@ def predict() -> Response:
     parts = services()
     with parts.prediction_slot():
         asked = PredictRequest.parse(body())
-        g.where = f"project {asked.project}, task {', '.join(str(task.id) for task in asked.tasks[:5])}"
+        g.where = asked.where
         with parts.batch_slot() if asked.context is None else nullcontext():
             results = parts.backend.predict(asked)
     # allow_nan: one NaN in a region would lose Label Studio the whole batch; better to fail loudly here.
@@ -170,7 +133,7 @@ def metrics() -> Response:
     return Response(services().monitor.metrics(), mimetype="text/plain; version=0.0.4; charset=utf-8")
 
 
-@blueprint.get("/status")
+@pages.get("/status")
 def status() -> Response:
     """For people, and as JSON for ``doctor``: versions, cache, what is stored, the last problems in words."""
     parts = services()
@@ -183,6 +146,7 @@ def status() -> Response:
         "label_studio_url": parts.settings.label_studio_url,
         "has_token": parts.settings.label_studio_token is not None,
         "waiting": parts.engine.waiting,
+        "setups": parts.monitor.setups_heard,
         "cache": {
             "entries": cache.entries,
             "mb": round(cache.nbytes / 2**20, 1),

@@ -75,6 +75,7 @@ class Monitor:
         self.events = Counter(
             "xsam_backend_webhook_events", "Webhook events kept.", ["action", "verified"], registry=self.registry
         )
+        self.setups = Counter("xsam_backend_setups", "Setups heard from Label Studio.", registry=self.registry)
         self.started = Gauge("xsam_backend_start_time_seconds", "Unix time of the start.", registry=self.registry)
         self.started.set_to_current_time()
         self._last: deque[Problem] = deque(maxlen=keep)
@@ -117,6 +118,11 @@ class Monitor:
         """The latest first."""
         with self._lock:
             return list(self._last)
+
+    @property
+    def setups_heard(self) -> int:
+        """How many have come since the start: ``doctor`` sees by it whether Label Studio reaches this process."""
+        return int(self.registry.get_sample_value("xsam_backend_setups_total") or 0)
 
     def watch(self, engine: Engine) -> None:
         """Add the engine's own numbers to the metrics."""

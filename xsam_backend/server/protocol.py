@@ -113,6 +113,11 @@ class PredictRequest:
             raise RequestError(f"tasks: an interactive request is about one task, got {len(tasks)}")
         return cls(tuple(map(_task, tasks)), project, label_config, context)
 
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"project {self.project}, task {', '.join(str(task.id) for task in self.tasks[:5])}"
+
 
 @dataclass(frozen=True)
 class SetupRequest:
