@@ -1,7 +1,7 @@
 """Stands in for ``label_studio_ml`` 2.x, which is on GitHub only: the same names, signatures and habits.
 
 Written after the package's ``model.py``, ``api.py``, ``response.py`` and ``exceptions.py``. What our adapter meets:
-the class is built for every request, with the project's id cut off before the dot; ``setup`` runs inside the constructor;
+the class is built for every request, with the project's id cut off before the dot; ``setup`` runs in the constructor;
 the label config and the model version live in a store of texts; ``/webhook`` lets four events through and runs
 ``fit`` at once; what a model raises over a prediction goes to the caller as a traceback, and its own
 ``AnswerException`` without a result makes that very handler fail.
