@@ -36,6 +36,12 @@ def test_config_works_and_explains_itself(file: Path) -> None:
     LabelInterface(xml).validate()
 
 
+@pytest.mark.parametrize("name", ["bitmask", "brush", "polygon", "rectangle"])
+def test_clicks_boxes_and_words_can_be_sent(name: str) -> None:
+    tools = [control for control in load(name).controls if control.is_prompt_tool]
+    assert sorted(tool.geometry for tool in tools) == ["keypoint", "rectangle", "text"]
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_label_that_can_be_clicked_can_be_written(file: Path) -> None:
     parsed = LabelConfig.parse(file.read_text(encoding="utf-8"))
@@ -50,6 +56,7 @@ def test_what_the_comments_say() -> None:
     assert [label.is_thing for label in load("brush").outputs[0].labels] == [True, False, False]
     assert load("bitmask").control("example").options.task is Task.VGD
     assert load("bitmask").outputs[0].geometry == "bitmask"
+    assert load("rectangle").outputs[0].name == "box"
     assert load("rectangle").outputs[0].options.rotated
     assert load("rectangle").outputs[0].options.score_threshold == 0.4
     assert load("text").control("look_for").is_prompt_tool
