@@ -37,7 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": CONTRACTS | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay"},
     "cli": CONTRACTS
     | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay"}
-    | {"server", "training", "evaluation", "scenes"},
+    | {"server", "training", "evaluation", "scenes", "demo"},
+    # Starts the server as a process of its own.
+    "demo": CONTRACTS | {"config", "labelstudio", "scenes"},
     "__main__": {"cli"},
 }
 """Part (module or folder of the package) -> other parts that it may import."""
@@ -61,6 +63,7 @@ SPEAKS_OUTWARD = {
     "labelstudio/images.py",
     "labelstudio/fetching.py",  # the download itself, for images
     "labelstudio/egress.py",  # whom images may speak to
+    "demo/ports.py",  # which of this machine's ports are free
     "model/checkpoint.py",  # weights by name, through huggingface_hub
 }
 

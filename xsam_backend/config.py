@@ -161,3 +161,8 @@ def load_settings(**given: Any) -> Settings:
             name = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{name} ({ENV_PREFIX}{name.upper()}): {problem['msg']}" if name else problem["msg"])
         raise SettingsError("settings do not work: " + "; ".join(lines)) from None
+
+
+def inherited_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """This process's environment for a child process, less the variables whose names begin with one of ``without``."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(without)}

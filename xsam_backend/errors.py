@@ -48,3 +48,7 @@ class BusyError(XSamBackendError):
 
 class DatasetError(XSamBackendError):
     """A folder of labelled pictures that is missing, incomplete or contradicts itself."""
+
+
+class DemoError(XSamBackendError):
+    """The demo cannot go on: something it installs or starts failed."""

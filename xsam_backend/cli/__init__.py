@@ -13,6 +13,7 @@ from xsam_backend.errors import XSamBackendError
 
 VERBS = {
     "serve": "Answer Label Studio.",
+    "demo": "See it once: a Label Studio with pictures, labelled beforehand, connected to us.",
     "predict": "Ask about one picture, without Label Studio.",
     "doctor": "Check everything that a running service needs, and say what to change.",
 }

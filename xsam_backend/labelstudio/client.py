@@ -69,6 +69,11 @@ class LabelStudioClient:
 
     # Tokens
 
+    @property
+    def token_kind(self) -> str:
+        """For people: which of Label Studio's two kinds the token is, by its form."""
+        return "personal access token" if self._is_personal else "legacy token"
+
     def authorization(self) -> str:
         """The Authorization header's value, fresh for at least half a minute."""
         if not self._is_personal:
@@ -174,16 +179,17 @@ class LabelStudioClient:
         query: Mapping[str, Any] | None = None,
         *,
         body: Any = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         timeout_s: float | None = None,
     ) -> Any:
         """The decoded JSON answer; a 401 leads to one more try with a new access token."""
         bound_s = timeout_s or self._timeout_s
         token = self.authorization()
-        response = self._send(method, path, token, bound_s, query=query, body=body)
+        response = self._send(method, path, token, bound_s, query=query, body=body, files=files)
         if response.status_code == 401:
             renewed = self.renew_authorization(token)
             if renewed is not None:
-                response = self._send(method, path, renewed, bound_s, query=query, body=body)
+                response = self._send(method, path, renewed, bound_s, query=query, body=body, files=files)
         return self._read(response, path)
 
     def _send(
@@ -195,6 +201,7 @@ class LabelStudioClient:
         *,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
     ) -> requests.Response:
         headers = {"Accept": "application/json", "User-Agent": "xsam-backend"}
         if token is not None:
@@ -205,6 +212,7 @@ class LabelStudioClient:
                 self.url + path,
                 params=query,
                 json=body,
+                files=files,
                 headers=headers,
                 timeout=(_CONNECT_TIMEOUT_S, timeout_s),
                 allow_redirects=False,  # a redirect could carry the token, or the refresh token's body, elsewhere
@@ -237,7 +245,11 @@ class LabelStudioClient:
         if status == 404:
             raise NotFoundError(f"{where}: {_STATUS[404]}")
         if not 200 <= status < 300:
-            words = _STATUS.get(status) or f"Label Studio answered HTTP {status}{self._detail(response)}"
+            said = self._said(response)
+            if status in _STATUS:
+                words = f"{_STATUS[status]}{f' (it says: {said})' if said else ''}"
+            else:
+                words = f"Label Studio answered HTTP {status}: " + (said or "look into Label Studio's log")
             raise LabelStudioError(f"{where}: {words}")
         try:
             return response.json() if response.content else None
@@ -247,16 +259,16 @@ class LabelStudioClient:
                 "included?"
             ) from None
 
-    def _detail(self, response: requests.Response) -> str:
-        """What Label Studio says about its refusal, short, tokens cut out."""
+    def _said(self, response: requests.Response) -> str:
+        """What Label Studio says about its refusal, short, tokens cut out; empty where it says nothing readable."""
         try:
             answer = response.json()
         except ValueError:
-            return ": look into Label Studio's log"
+            return ""
         detail = str(answer.get("detail") or "" if isinstance(answer, dict) else "")[:300]
         for secret in filter(None, (self._token, self._access)):
             detail = detail.replace(secret, "…")
-        return f": {detail}" if detail else ": look into Label Studio's log"
+        return detail
 
 
 _STATUS = {

@@ -1,0 +1,92 @@
+"""What both servers are started with, and what the person is told."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from xsam_backend.config import load_settings
+from xsam_backend.demo import backend, label_studio
+from xsam_backend.demo.folder import Login
+from xsam_backend.demo.words import announcement, open_browser
+
+LOGIN = Login("demo@example.com", "SECRET-password", "SECRET-token")
+
+
+def test_label_studio_gets_its_login_by_environment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_DATABASE", "another one's")
+    monkeypatch.setenv("XSAM_BACKEND_LABEL_STUDIO_TOKEN", "another one's")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+    command = label_studio.command(Path("/v/bin/label-studio"), Path("/data"), 8080)
+    assert "SECRET" not in " ".join(command)
+    environment = label_studio.environment(Path("/data"), 8080, LOGIN)
+    assert environment["LABEL_STUDIO_USERNAME"] == LOGIN.email
+    assert environment["LABEL_STUDIO_PASSWORD"] == LOGIN.password
+    assert environment["LABEL_STUDIO_USER_TOKEN"] == LOGIN.token
+    assert environment["LABEL_STUDIO_ML_BLOCK_LOCAL_IP"] == "false"
+    assert environment["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] == "false"
+    assert environment["LABEL_STUDIO_COLLECT_ANALYTICS"] == "false"
+    assert environment["HTTPS_PROXY"] == "http://proxy"
+    assert "another one's" not in environment.values()
+
+
+def test_the_backend_gets_the_demos_settings_and_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XSAM_BACKEND_DATABASE_URL", "postgresql://another/ones")
+    settings = load_settings(data_dir=tmp_path, device="cpu")
+    environment = backend.environment(settings, tmp_path / "b", 9090, "http://127.0.0.1:8080", LOGIN.token)
+    ours = {name: value for name, value in environment.items() if name.startswith("XSAM_BACKEND_")}
+    for name in ours:
+        monkeypatch.setenv(name, ours[name])
+    monkeypatch.delenv("XSAM_BACKEND_DATABASE_URL")
+    read = load_settings()
+    assert (read.host, read.port, read.model, read.device) == ("127.0.0.1", 9090, "tiny", "cpu")
+    assert read.label_studio_url == "http://127.0.0.1:8080"
+    assert read.label_studio_token is not None
+    assert read.label_studio_token.get_secret_value() == LOGIN.token
+    assert read.data_dir == tmp_path / "b"
+    assert "XSAM_BACKEND_DATABASE_URL" not in ours
+
+
+def test_a_model_is_found_from_the_backends_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder's name is made absolute, a pulled model is found in the user's data folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "data" / "models" / "big").mkdir(parents=True)
+    for name, expected in [("weights", "weights"), ("big", "data/models/big")]:
+        settings = load_settings(data_dir=tmp_path / "data", model=name)
+        environment = backend.environment(settings, tmp_path / "b", 1, "http://x", "t")
+        assert environment["XSAM_BACKEND_MODEL"] == str(tmp_path / expected)
+
+
+def test_no_backend_no_version() -> None:
+    assert backend.model_version("http://127.0.0.1:1") is None
+
+
+def test_the_announcement_has_all_that_is_needed() -> None:
+    said = announcement("http://127.0.0.1:8080/projects/1/data", LOGIN, "http://127.0.0.1:9090 (tiny-1)")
+    for words in ("http://127.0.0.1:8080/projects/1/data", LOGIN.email, LOGIN.password, "tiny-1"):
+        assert said.count(words) == 1
+    for words in ("Auto-Annotation", "click", "Alt", "box", "Enter"):
+        assert words in said
+    assert LOGIN.token not in said
+
+
+def test_a_browser_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    browser = SimpleNamespace(open=lambda address: opened.append(address) or True)
+    monkeypatch.setattr(webbrowser, "get", lambda: browser)
+    assert open_browser("http://x")
+    assert opened == ["http://x"]
+
+
+def test_no_browser_and_one_in_the_terminal_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise webbrowser.Error("could not locate runnable browser")
+
+    monkeypatch.setattr(webbrowser, "get", none)
+    assert not open_browser("http://x")
+    monkeypatch.setattr(webbrowser, "get", lambda: webbrowser.GenericBrowser("lynx"))
+    assert not open_browser("http://x")
