@@ -37,11 +37,19 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(9090, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    model: str = Field("tiny", description="Weights: a name ('tiny' ships with the package) or a folder.")
+    model: str = Field(
+        "tiny",
+        description="Weights: a name ('tiny' ships with the package, others by 'models pull') or a folder.",
+    )
     device: str = Field("auto", description="Where the model runs: auto, cpu, cuda, cuda:1, ...")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Number format the model runs in; auto: bfloat16 on a GPU, elsewhere bfloat16 if the weights are "
+        "stored so, else float32.",
+    )
     data_dir: Path = Field(
         default_factory=lambda: Path("~/.local/share/xsam-backend").expanduser(),
-        description="Folder for everything the service keeps: databases, webhook secret.",
+        description="Folder for everything the service keeps: databases, webhook secret, pulled models.",
     )
     database_url: SecretStr | None = Field(
         None,
@@ -117,6 +125,11 @@ class Settings(BaseSettings):
         if (self.basic_auth_user is None) != (self.basic_auth_password is None):
             raise ValueError("basic_auth_user and basic_auth_password: expected both or none, got one")
         return self
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the pulled models, each under its name."""
+        return self.data_dir / "models"
 
     @property
     def prediction_slots(self) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,9 @@ from xsam_backend.errors import CheckpointError
 Run = Callable[..., tuple[int, str, str]]
 
 
-def load_fake(name_or_path: str, device: str = "auto") -> FakePredictor:
+def load_fake(
+    name_or_path: str, device: str = "auto", dtype: str = "auto", models: Path | None = None
+) -> FakePredictor:
     """Stands in for ``load_predictor``; knows no model but tiny."""
     if name_or_path != "tiny":
         raise CheckpointError(f"no model '{name_or_path}': expected tiny or a folder")

@@ -16,6 +16,7 @@ from xsam_backend.model.checkpoint import (
     WEIGHTS,
     build_empty,
     expected_shapes,
+    folders_by_name,
     load_config,
     load_model,
     load_state,
@@ -179,8 +180,27 @@ def test_versions_are_those_of_the_weights(folder: Path, tmp_path: Path) -> None
 def test_names_and_folders(folder: Path) -> None:
     assert model_folder("tiny") == SHIPPED / "tiny"
     assert model_folder(str(folder)) == folder
-    with pytest.raises(CheckpointError, match="no model 'large': expected 'tiny' or a folder with"):
+    with pytest.raises(CheckpointError, match="no model 'large': expected 'tiny', a name that"):
         model_folder("large")
+    with pytest.raises(CheckpointError, match="fetch it with: xsam-backend models pull hao9610/X-SAM"):
+        model_folder("hao9610/X-SAM", folder.parent)
+    with pytest.raises(CheckpointError, match=f"convert it: xsam-backend models convert {folder.parent} FOLDER"):
+        model_folder(str(folder.parent))
+
+
+def test_names_in_the_models_folder(folder: Path, tmp_path: Path) -> None:
+    """A name means what was pulled under it, wherever one stands; nothing that leads out of the folder is a name."""
+    models = tmp_path / "models"
+    shutil.copytree(folder, models / "me" / "it")
+    shutil.copytree(folder, models / "me" / ".it-half")
+    shutil.copytree(folder, models / "plain")
+    (models / "me" / "half").mkdir()
+    (models / "me" / "half" / CONFIG).write_text("{}")
+    assert model_folder("me/it", models) == models / "me" / "it"
+    assert set(folders_by_name(models)) == {"tiny", "me/it", "plain"}
+    assert set(folders_by_name(tmp_path / "none")) == {"tiny"}
+    with pytest.raises(CheckpointError, match="no model"):
+        model_folder("../small", models)
 
 
 def test_config_alone(folder: Path) -> None:

@@ -44,7 +44,7 @@ from xsam_backend.prompts import Prompt
     type=click.Choice(["coco", "label-studio"]),
     help="Print COCO, or a task that Label Studio imports, instead of lines.",
 )
-@settings_options("model", "device")
+@settings_options("model", "device", "dtype", "data_dir")
 def command(
     image: str,
     labels: tuple[str, ...],
@@ -75,7 +75,7 @@ def command(
     click.echo(f"loading {settings.model}", err=True)
     from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
 
-    predictor = load_predictor(settings.model, settings.device)
+    predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
     state = predictor.encode(pixels)
     answers = [predictor.answer(state, prompt) for prompt in prompts]
     size_hw = (pixels.shape[0], pixels.shape[1])

@@ -1,30 +1,37 @@
 """Weights on disk in our own format: a folder with ``config.json``, ``model.safetensors`` and the tokenizer.
 
 Every load compares names and shapes with what the config says; nothing is skipped in silence, nothing is unpickled.
-``released`` reads the checkpoint of X-SAM's authors.
+``released`` reads the checkpoint of X-SAM's authors, ``conversion`` writes it as such a folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.config import XSamConfig
+from xsam_backend.model.version import weights_sha256
 from xsam_backend.model.xsam import XSam
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SHIPPED = Path(__file__).parent
+
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+"""The name of a model repository."""
+
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+"""Of a model in the models folder; begins with no dot, so that half-made ones are none and nothing leads outside."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -57,7 +64,7 @@ def load_state(model: XSam, state: Mapping[str, Tensor]) -> XSam:
     """
     expected = {name: tuple(tensor.shape) for name, tensor in _saved(model).items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    refuse_misfits(expected, found, [name for name in found if name not in expected])
+    refuse_misfits(list_misfits(expected, found, [name for name in found if name not in expected]))
     model.load_state_dict(dict(state), strict=False, assign=True)
     if model.language.config.tie_word_embeddings:
         model.language.model.tie_weights()
@@ -68,6 +75,8 @@ def load_state(model: XSam, state: Mapping[str, Tensor]) -> XSam:
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu") -> XSam:
     """A model from our folder.
 
+    On a CPU, weights that are stored in ``dtype`` already are mapped from the file: no copy of them is made.
+
     Raises:
         CheckpointError: the folder or a file is missing, damaged or doesn't fit its config.
     """
@@ -76,14 +85,18 @@ def load_model(folder: str | Path, dtype: torch.dtype = torch.float32, device: s
     path = folder / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"{folder}: expected {WEIGHTS}, found none: is this a model folder?")
+    # Cast here, not the module: tables that are computed (rotary frequencies) stay float32, or long texts lose place.
+    # One by one, so that never more than one tensor exists in both formats.
+    state = {}
     try:
-        state = load_file(path, device=str(device))
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                tensor = file.get_tensor(name)
+                state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}): copy or convert it again") from error
-    # Cast here, not the module: tables that are computed (rotary frequencies) stay float32, or long texts lose place.
-    typed = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     try:
-        return load_state(build_empty(config), typed).to(device)
+        return load_state(build_empty(config), state).to(device)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error
 
@@ -126,24 +139,50 @@ def save_model(model: XSam, folder: str | Path, dtype: torch.dtype = torch.float
     partial.replace(folder / WEIGHTS)
 
 
-def model_folder(name_or_path: str) -> Path:
-    """``tiny`` is the shipped one; anything else is a folder. Raises CheckpointError when there is no such folder."""
+def model_folder(name_or_path: str, models: Path | None = None) -> Path:
+    """The folder of a model: ``tiny``, the shipped one; a name in the models folder; or a folder itself.
+
+    Args:
+        models: where pulled models lie by their names.
+
+    Raises:
+        CheckpointError: none of these; says how to get what was meant.
+    """
     if name_or_path == "tiny":
         return SHIPPED / "tiny"
-    folder = Path(name_or_path)
-    if not folder.is_dir():
-        raise CheckpointError(f"no model {name_or_path!r}: expected 'tiny' or a folder with {CONFIG} and {WEIGHTS}")
-    return folder
+    if models is not None and _NAME.fullmatch(name_or_path) and (models / name_or_path / CONFIG).is_file():
+        return models / name_or_path
+    path = Path(name_or_path)
+    if path.is_dir() and (path / CONFIG).is_file():
+        return path
+    if path.exists():
+        raise CheckpointError(
+            f"{path}: expected a folder with {CONFIG} and {WEIGHTS}; if it is a released checkpoint, convert it: "
+            f"xsam-backend models convert {path} FOLDER"
+        )
+    if REPOSITORY.fullmatch(name_or_path):
+        raise CheckpointError(
+            f"no model {name_or_path!r} on this machine: fetch it with: xsam-backend models pull {name_or_path}"
+        )
+    raise CheckpointError(
+        f"no model {name_or_path!r}: expected 'tiny', a name that `xsam-backend models list` shows, or a folder with "
+        f"{CONFIG} and {WEIGHTS}"
+    )
+
+
+def folders_by_name(models: Path) -> dict[str, Path]:
+    """Name and folder of each model that is there: the shipped one, then those of the models folder by name."""
+    found = {"tiny": SHIPPED / "tiny"}
+    for config in sorted([*models.glob(f"*/{CONFIG}"), *models.glob(f"*/*/{CONFIG}")]):
+        name = config.parent.relative_to(models).as_posix()
+        if _NAME.fullmatch(name) and (config.parent / WEIGHTS).is_file():
+            found[name] = config.parent
+    return found
 
 
 def model_version(folder: str | Path) -> str:
     """The config's name and eight digits of the weights' SHA-256: the same weights are the same version."""
-    folder = Path(folder)
-    with (folder / WEIGHTS).open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**24):
-            digest.update(block)
-    return f"{load_config(folder).name}-{digest.hexdigest()[:8]}"
+    return f"{load_config(folder).name}-{weights_sha256(Path(folder) / WEIGHTS)[:8]}"
 
 
 def _saved(model: nn.Module) -> dict[str, Tensor]:
@@ -154,19 +193,22 @@ def _saved(model: nn.Module) -> dict[str, Tensor]:
     return dict(state)
 
 
-def refuse_misfits(expected: Shapes, found: Shapes, unknown: list[str]) -> None:
-    """Raises CheckpointError that lists the unknown, missing and mis-shaped tensors, if there are any."""
-    missing = sorted(set(expected) - set(found))
-    misshaped = sorted(
-        f"{name}: expected {expected[name]}, got {shape}"
-        for name, shape in found.items()
-        if name in expected and expected[name] != shape
-    )
-    problems = [
-        f"{title} ({len(names)}): {', '.join(sorted(names))}"
-        for title, names in (("unknown", unknown), ("missing", missing), ("mis-shaped", misshaped))
-        if names
-    ]
+def list_misfits(expected: Shapes, found: Shapes, unknown: list[str]) -> dict[str, list[str]]:
+    """The unknown, missing and mis-shaped tensors under those words, in order of their names."""
+    return {
+        "unknown": sorted(unknown),
+        "missing": sorted(set(expected) - set(found)),
+        "mis-shaped": sorted(
+            f"{name}: expected {expected[name]}, got {shape}"
+            for name, shape in found.items()
+            if name in expected and expected[name] != shape
+        ),
+    }
+
+
+def refuse_misfits(misfits: Mapping[str, list[str]]) -> None:
+    """Raises CheckpointError that lists what ``list_misfits`` found, if it found anything."""
+    problems = [f"{title} ({len(names)}): {', '.join(names)}" for title, names in misfits.items() if names]
     if problems:
         raise CheckpointError("the weights don't fit the config; " + "; ".join(problems))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -34,6 +35,7 @@ from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regio
 from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.language import Prefix
 from xsam_backend.model.postprocess import Detections, PictureFrame
+from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
 from xsam_backend.model.turns import (
     Turn,
@@ -87,18 +89,26 @@ class ImageState:
         return self.pixels.nbytes + sum(t.nbytes for t in (*self.features.tensors, *self.prefix.tensors))
 
 
-def load_predictor(name_or_path: str, device: str = "auto") -> Predictor:
-    """A predictor from ``tiny`` or a model folder. On a GPU weights are bfloat16, on a CPU float32.
+def load_predictor(
+    name_or_path: str, device: str = "auto", dtype: str = "auto", models: Path | None = None
+) -> Predictor:
+    """A predictor from ``tiny``, a name in the models folder or a model folder.
+
+    Args:
+        device: "auto": a GPU if there is one.
+        dtype: number format to run in, or "auto"; see ``precision.choose_dtype``.
+        models: where pulled models lie by their names.
 
     Raises:
         CheckpointError: no such model, or its files don't fit together.
     """
-    folder = checkpoint.model_folder(name_or_path)
+    folder = checkpoint.model_folder(name_or_path, models)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    weights = folder / checkpoint.WEIGHTS
+    stored = main_dtype(stored_layout(weights)) if weights.is_file() else "float32"
     try:
-        model = checkpoint.load_model(folder, dtype, torch.device(device))
+        model = checkpoint.load_model(folder, choose_dtype(dtype, stored, device), torch.device(device))
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without that device
         raise CheckpointError(f"{folder}: cannot be put on device {device!r}: {error}") from error
     return Predictor(model, checkpoint.load_tokenizer(folder), checkpoint.model_version(folder))

@@ -21,7 +21,14 @@ from transformers import SamVisionConfig, SiglipVisionConfig, SiglipVisionModel
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.checkpoint import Shapes, build_empty, expected_shapes, load_state, refuse_misfits
+from xsam_backend.model.checkpoint import (
+    Shapes,
+    build_empty,
+    expected_shapes,
+    list_misfits,
+    load_state,
+    refuse_misfits,
+)
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.weight_map import name_in_release, our_name, released_name
 from xsam_backend.model.xsam import XSam
@@ -47,7 +54,9 @@ def load_released(path: str | Path, config: XSamConfig) -> XSam:
 
 
 def read_released(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a ``.safetensors`` or torch file, or of a folder with one such file or with shards and an index.
+    """All tensors of a ``.safetensors`` or torch file, of an index's shards, or of a folder with one of those.
+
+    They are mapped from disk, not read into memory.
 
     Raises:
         CheckpointError: nothing there, damaged, something else than tensors inside, or a name given twice.
@@ -94,6 +103,17 @@ def convert_names(names: Shapes, config: XSamConfig) -> dict[str, str | None]:
     Raises:
         CheckpointError: tensors that no rule knows, that are missing or of another shape; each is listed.
     """
+    refuse_misfits(misfits(names, config))
+    vision_layers = int(config.vision.transformers["num_hidden_layers"]) + config.vision.select_layer + 1
+    return {name: our_name(name, vision_layers) for name in names}
+
+
+def misfits(names: Shapes, config: XSamConfig) -> dict[str, list[str]]:
+    """What keeps tensors in either naming from being the released ones of a config: see ``list_misfits``.
+
+    Raises:
+        CheckpointError: the config's encoders are not the released ones.
+    """
     expected = released_layout(config)
     found: dict[str, tuple[int, ...]] = {}
     unknown = []
@@ -103,9 +123,7 @@ def convert_names(names: Shapes, config: XSamConfig) -> dict[str, str | None]:
             unknown.append(name)
         else:
             found[released] = shape
-    refuse_misfits(expected, found, unknown)
-    vision_layers = int(config.vision.transformers["num_hidden_layers"]) + config.vision.select_layer + 1
-    return {name: our_name(name, vision_layers) for name in names}
+    return list_misfits(expected, found, unknown)
 
 
 def convert_state(state: Mapping[str, Tensor], config: XSamConfig) -> dict[str, Tensor]:
@@ -128,14 +146,14 @@ def with_vocabulary_of(config: XSamConfig, shapes: Shapes) -> XSamConfig:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, a folder's only weights file, or its shards in order."""
+    """The file itself, an index's shards in order, or those of a folder."""
     if path.is_file():
-        return [path]
+        return shards(path) if path.name.endswith(".index.json") else [path]
     if not path.is_dir():
         raise CheckpointError(f"{path}: expected a checkpoint file or folder, found none")
     indices = sorted(path.glob("*.index.json"))
     if len(indices) == 1:
-        return _shards(indices[0])
+        return shards(indices[0])
     files = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".bin", ".pth", ".pt"))
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"
@@ -143,17 +161,28 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _shards(index: Path) -> list[Path]:
+def shards(index: Path) -> list[Path]:
+    """The files that an index names, all of which are there.
+
+    Raises:
+        CheckpointError: not an index, or a shard is missing or elsewhere.
+    """
+    names = shard_names(index)
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{index}: names shards that are not there: {', '.join(missing)}; download them again")
+    return [index.parent / name for name in names]
+
+
+def shard_names(index: Path) -> list[str]:
+    """The plain file names that an index gives its shards, in order. Raises CheckpointError where it isn't one."""
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index}: expected JSON with a weight_map of names to files ({error!r})") from error
-    if any(not isinstance(shard, str) or Path(shard).name != shard for shard in shards):
-        raise CheckpointError(f"{index}: expected plain file names beside the index, got {shards}")
-    missing = [shard for shard in shards if not (index.parent / shard).is_file()]
-    if missing or not shards:
-        raise CheckpointError(f"{index}: names shards that are not there: {', '.join(missing)}; download them again")
-    return [index.parent / shard for shard in shards]
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise CheckpointError(f"{index}: expected plain file names beside the index, got {names}")
+    return names
 
 
 def _read(file: Path) -> dict[str, Tensor]:

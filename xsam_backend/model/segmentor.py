@@ -172,9 +172,12 @@ class Segmentor(nn.Module):
         return Predictions(tuple(states), tuple(embeddings), tuple(class_logits), features.mask_features, picture)
 
     def class_logits(self, state: Tensor, conditions: Tensor, valid: Tensor | None) -> Tensor:
-        """Scaled cosine of queries (P, Q, D) with conditions (P, N + 1, D): (P, Q, N + 1); padding is at -1e9."""
-        cosine = F.normalize(state, dim=-1) @ F.normalize(conditions, dim=-1).transpose(1, 2)
-        logits = (cosine * self.logit_scale.exp()).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        """Scaled cosine of queries (P, Q, D) with conditions (P, N + 1, D): (P, Q, N + 1); padding is at -1e9.
+
+        In float32 whatever the weights are in: bfloat16 has steps of 0.004 near 1, and the scale multiplies them.
+        """
+        cosine = F.normalize(state.float(), dim=-1) @ F.normalize(conditions.float(), dim=-1).transpose(1, 2)
+        logits = (cosine * self.logit_scale.float().exp()).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return logits if valid is None else logits.masked_fill(~valid[:, None], MASKED_LOGIT)
 
     def _layer(

@@ -90,7 +90,7 @@ def open_services(
     if predictor is None:
         from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
 
-        predictor = load_predictor(settings.model, settings.device)
+        predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
 
     monitor = Monitor()
     engine = Engine(
