@@ -57,14 +57,15 @@ LIGHT = (
     "errors",
 )
 HEAVY = {"torch", "transformers", "flask", "gunicorn", "peft"}
-OUTWARD = {"requests", "urllib3", "httpx", "aiohttp", "socket", "http", "huggingface_hub"}
+OUTWARD = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "socket", "http", "huggingface_hub"}
 SPEAKS_OUTWARD = {
     "labelstudio/client.py",
     "labelstudio/images.py",
     "labelstudio/fetching.py",  # the download itself, for images
     "labelstudio/egress.py",  # whom images may speak to
     "demo/ports.py",  # which of this machine's ports are free
-    "model/checkpoint.py",  # weights by name, through huggingface_hub
+    "model/hub.py",  # weights by name, through huggingface_hub
+    "model/hub_errors.py",  # its errors by their types
 }
 
 

@@ -15,6 +15,7 @@ VERBS = {
     "serve": "Answer Label Studio.",
     "demo": "See it once: a Label Studio with pictures, labelled beforehand, connected to us.",
     "predict": "Ask about one picture, without Label Studio.",
+    "models": "List, fetch, convert and look into weights.",
     "doctor": "Check everything that a running service needs, and say what to change.",
 }
 """Verb -> one line about it. Each is a module of this package, imported only when it is used: torch is slow."""

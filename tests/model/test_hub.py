@@ -1,0 +1,305 @@
+"""Weights by name, with the real client, against a server that speaks the hub's protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hub_server import HubServer, hub_server
+from huggingface_hub import constants
+from released_models import (
+    ROWS,
+    released_config,
+    released_state,
+    safetensors_bytes,
+    tokenizer_files,
+    torch_bytes,
+)
+from safetensors.torch import load_file
+
+from xsam_backend.errors import CheckpointError
+from xsam_backend.model.checkpoint import WEIGHTS, load_config, load_tokenizer, model_folder
+from xsam_backend.model.hub import PARTIAL, Hub
+from xsam_backend.model.pulling import pull
+from xsam_backend.model.releases import RELEASES, Release
+from xsam_backend.model.version import read_record
+
+NAME = "hao9610/X-SAM"
+WORDS = "microsoft/Phi-3-mini-4k-instruct"
+STAGE = "s3_mixed_finetune/xsam_phi3_mini_4k_instruct_siglip2_so400m_p14_384_sam_large_m2f_gpu16_mixed_finetune"
+CHUNK = 4096
+"""Bytes that the client writes at a time; what it has of the next chunk is lost when the connection breaks."""
+
+TOKEN = "hf_" + "s3cret" * 5
+
+
+@pytest.fixture(autouse=True)
+def _client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The client's variables are read when it's imported: its cache, token and telemetry must be the test's."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> bytes:
+    """As it was released: a torch file."""
+    return torch_bytes(released_state())
+
+
+@pytest.fixture
+def server(checkpoint: bytes) -> Iterator[HubServer]:
+    """The released repository's layout (three stages, annotations of a data set), and the language model's."""
+    with hub_server() as hub:
+        hub.repositories[NAME] = {
+            "README.md": b"# X-SAM",
+            "s1_seg_finetune/xsam_sam_large/pytorch_model.bin": torch_bytes({"segmentor.logit_scale": torch.ones(1)}),
+            f"{STAGE}/pytorch_model.bin": checkpoint,
+            f"{STAGE}/config.py": b"# theirs",
+            "vgdseg_annotations/train.json": b"[]",
+        }
+        hub.repositories[WORDS] = {**tokenizer_files(), "config.json": b"{}", "model.safetensors": b"x" * 5000}
+        yield hub
+
+
+def a_pull(server: HubServer, target: Path, *, offline: bool = False, release: Release = RELEASES[NAME]) -> bool:
+    hub = Hub(server.url, offline=offline)
+    return pull(hub, NAME, release, released_config(), target)
+
+
+def test_a_released_repository_becomes_a_model_that_its_name_finds(server: HubServer, tmp_path: Path) -> None:
+    server.pages = 2
+    assert a_pull(server, tmp_path / "models" / NAME)
+    folder = model_folder(NAME, tmp_path / "models")
+    assert folder == tmp_path / "models" / NAME
+    tensors = load_file(folder / WEIGHTS)
+    assert torch.equal(tensors["background.weight"], released_state()["bg_embeds.weight"])
+    assert load_config(folder) == released_config()
+    assert load_tokenizer(folder).convert_tokens_to_ids(["<SEG>", "<p>", "</p>"]) == [525, 526, 527]
+    record = read_record(folder / WEIGHTS)
+    assert record is not None
+    assert record.sha256 == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    assert record.source == f"{NAME} at {server.commit(NAME)}, {STAGE}/pytorch_model.bin, bfloat16"
+    # Neither other stages nor the language model's weights were fetched.
+    assert len(server.downloads("pytorch_model.bin")) == 1
+    assert not server.downloads("model.safetensors")
+
+
+def test_what_is_here_is_not_fetched_again_unless_damaged(server: HubServer, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    assert a_pull(server, target)
+    before = (target / WEIGHTS).read_bytes()
+    assert not a_pull(server, target)
+    (target / WEIGHTS).write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    assert a_pull(server, target)
+    assert (target / WEIGHTS).read_bytes() == before
+    assert len(server.downloads("pytorch_model.bin")) == 1  # the second time it came from the cache
+
+
+def test_a_newer_commit_replaces_the_model(server: HubServer, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    a_pull(server, target)
+    before = (target / WEIGHTS).read_bytes()
+    state = {**released_state(), "bg_embeds.weight": torch.ones_like(released_state()["bg_embeds.weight"])}
+    server.repositories[NAME][f"{STAGE}/pytorch_model.bin"] = torch_bytes({"state_dict": state, "meta": {"epoch": 1}})
+    assert a_pull(server, target)
+    assert (target / WEIGHTS).read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".model")] == []
+
+
+def test_shards_with_an_index(server: HubServer, tmp_path: Path) -> None:
+    state = released_state()
+    names = sorted(state)
+    shards = {"model-1-of-2.safetensors": names[::2], "model-2-of-2.safetensors": names[1::2]}
+    index = {"weight_map": {name: shard for shard, inside in shards.items() for name in inside}}
+    server.repositories[NAME] = {
+        **{shard: safetensors_bytes({name: state[name] for name in inside}) for shard, inside in shards.items()},
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        **tokenizer_files(),
+    }
+    a_pull(server, tmp_path / "model", release=Release("phi3", tokenizer=""))
+    assert torch.equal(load_file(tmp_path / "model" / WEIGHTS)["background.weight"], state["bg_embeds.weight"])
+
+
+def test_a_broken_connection_is_taken_up_again_at_once(server: HubServer, tmp_path: Path, checkpoint: bytes) -> None:
+    half = len(checkpoint) // 2 // CHUNK * CHUNK
+    server.cuts[f"{STAGE}/pytorch_model.bin"] = [half + 100]
+    a_pull(server, tmp_path / "model")
+    first, second = server.downloads("pytorch_model.bin")
+    assert first is None
+    assert second == f"bytes={half}-"
+    assert torch.equal(
+        load_file(tmp_path / "model" / WEIGHTS)["background.weight"], released_state()["bg_embeds.weight"]
+    )
+
+
+def test_what_an_interrupted_command_has_is_not_downloaded_again(
+    server: HubServer, tmp_path: Path, checkpoint: bytes
+) -> None:
+    half = len(checkpoint) // 2 // CHUNK * CHUNK
+    server.cuts[f"{STAGE}/pytorch_model.bin"] = [half + 100, *[0] * 20]
+    with pytest.raises(CheckpointError, match=r"broke off .* run the command again, it goes on where it stopped"):
+        a_pull(server, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    (partial,) = (tmp_path / "cache").rglob(f"*{PARTIAL}")
+    assert partial.stat().st_size == half
+    server.cuts.clear()
+    server.asked.clear()
+    a_pull(server, tmp_path / "model")
+    assert server.downloads("pytorch_model.bin") == [f"bytes={half}-"]
+    assert not list((tmp_path / "cache").rglob(f"*{PARTIAL}"))
+
+
+def test_a_damaged_large_file_is_refused_and_removed(server: HubServer, tmp_path: Path) -> None:
+    server.damaged.add(f"{STAGE}/pytorch_model.bin")
+    with pytest.raises(
+        CheckpointError, match=r"came damaged from http://127\.0\.0\.1:\d+ \(expected hash .* try again"
+    ):
+        a_pull(server, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size > 10_000]
+    server.damaged.clear()
+    assert a_pull(server, tmp_path / "model")
+
+
+def test_a_damaged_small_file_is_refused_and_removed(server: HubServer, tmp_path: Path) -> None:
+    small = b'{"tokenizer_class": "PreTrainedTokenizerFast"}'
+    server.repositories[WORDS]["tokenizer_config.json"] = small
+    server.damaged.add("tokenizer_config.json")
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json of microsoft/.* came damaged"):
+        a_pull(server, tmp_path / "model")
+    assert not list((tmp_path / "cache").rglob("tokenizer_config.json"))
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server: HubServer, tmp_path: Path) -> None:
+    a_pull(server, tmp_path / "model")
+    (cached,) = (tmp_path / "cache").rglob("pytorch_model.bin")
+    content = cached.read_bytes()
+    cached.resolve().write_bytes(content[:-1])
+    hub = Hub(server.url)
+    assert hub.fetch(hub.listing(NAME), f"{STAGE}/pytorch_model.bin").read_bytes() == content
+    assert len(server.downloads("pytorch_model.bin")) == 2
+
+
+def test_offline_works_from_the_cache_and_asks_nobody(server: HubServer, tmp_path: Path) -> None:
+    a_pull(server, tmp_path / "first")
+    server.asked.clear()
+    a_pull(server, tmp_path / "second", offline=True)
+    assert server.asked == []
+    assert (tmp_path / "second" / WEIGHTS).read_bytes() == (tmp_path / "first" / WEIGHTS).read_bytes()
+
+
+def test_offline_a_damaged_cache_is_told(server: HubServer, tmp_path: Path) -> None:
+    a_pull(server, tmp_path / "first")
+    (cached,) = (tmp_path / "cache").rglob("pytorch_model.bin")
+    content = cached.read_bytes()
+    cached.resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"in the cache is damaged .* run the command once with network"):
+        a_pull(server, tmp_path / "second", offline=True)
+    assert not cached.exists()
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_offline_without_a_cache_says_what_to_do(
+    how: str, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", how == "variable")
+    with pytest.raises(CheckpointError, match=r"is not in the cache .* run the command once with network"):
+        a_pull(server, tmp_path / "model", offline=how == "option")
+    assert server.asked == []
+
+
+def test_a_repository_that_is_not_there(server: HubServer) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"me/it at http.*: no such repository, or a private one: check the name"
+    ):
+        Hub(server.url).listing("me/it")
+
+
+def test_a_gated_repository(server: HubServer) -> None:
+    server.gated.add(NAME)
+    with pytest.raises(CheckpointError, match=r"is gated: accept its conditions .* `hf auth login`, or set HF_TOKEN"):
+        Hub(server.url).listing(NAME)
+
+
+def test_a_revision_that_is_not_there(server: HubServer) -> None:
+    with pytest.raises(CheckpointError, match="has no revision 'v9': give a branch, tag or commit"):
+        Hub(server.url).listing(NAME, "v9")
+
+
+def test_no_network(tmp_path: Path) -> None:
+    with hub_server() as gone:
+        address = gone.url
+    with pytest.raises(CheckpointError, match=r"cannot be reached.*ConnectError.* --endpoint, the cache alone with"):
+        Hub(address).listing(NAME)
+
+
+def test_no_name_of_a_repository(server: HubServer) -> None:
+    with pytest.raises(CheckpointError, match="'a/b/c' is no name of a repository"):
+        Hub(server.url).listing("a/b/c")
+
+
+def test_a_full_disk_is_told_before_the_download(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xsam_backend.model.hub.shutil.disk_usage", lambda _path: SimpleNamespace(free=1000))
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin needs .* GB more, .* set HF_HOME to another disk"):
+        a_pull(server, tmp_path / "model")
+    assert not server.downloads("pytorch_model.bin")
+
+
+def test_the_token_goes_to_the_hub_only_and_into_no_log(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    server.cuts[f"{STAGE}/pytorch_model.bin"] = [1000, *[0] * 20]
+    said: list[str] = []
+    with caplog.at_level(logging.DEBUG), pytest.raises(CheckpointError) as error:
+        pull(Hub(server.url, say=said.append), NAME, RELEASES[NAME], released_config(), tmp_path / "model")
+    with_token = [asked.path for asked in server.asked if TOKEN in asked.headers.get("authorization", "")]
+    assert with_token
+    assert not [path for path in with_token if path.startswith("/large/")]
+    assert [asked for asked in server.asked if asked.path.startswith("/large/")]
+    assert TOKEN not in caplog.text + str(error.value) + "".join(said)
+
+
+def test_a_tokenizer_of_another_model_is_refused(server: HubServer, tmp_path: Path) -> None:
+    raw = json.loads(server.repositories[WORDS]["tokenizer.json"])
+    raw["added_tokens"].append({**raw["added_tokens"][-1], "id": 525, "content": "<|more|>"})
+    server.repositories[WORDS]["tokenizer.json"] = json.dumps(raw).encode()
+    with pytest.raises(CheckpointError, match=rf"a tokenizer of 529 entries.* weights of {ROWS} rows"):
+        a_pull(server, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_command_fetches_from_the_mirror_of_the_environment(server: HubServer, tmp_path: Path) -> None:
+    """A process of its own, since the client reads HF_ENDPOINT and HF_HOME when it's imported."""
+    config = tmp_path / "config.json"
+    config.write_text(released_config().to_json())
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XSAM_"))},
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TQDM_POSITION": "-1",  # a progress bar even where nobody looks
+        "XSAM_BACKEND_DATA_DIR": str(tmp_path / "data"),
+    }
+    command = [sys.executable, "-m", "xsam_backend", "models", "pull", NAME, "--variant", str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{NAME} is version small-released-" in done.stdout
+    assert "pytorch_model.bin" in done.stderr
+    assert "100%" in done.stderr  # the progress bar
+    assert (tmp_path / "data" / "models" / NAME / WEIGHTS).is_file()
