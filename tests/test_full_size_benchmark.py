@@ -1,0 +1,60 @@
+"""The benchmark's stages on a small model; the full size is for the one who runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from released_models import released_config
+
+from benchmarks.full_size import (
+    CONFIG,
+    CONVERTED,
+    RELEASED,
+    Watch,
+    main,
+    needed_bytes,
+    stage_answer,
+    stage_convert,
+    stage_make,
+)
+from xsam_backend.model.checkpoint import load_tokenizer
+from xsam_backend.model.config import XSamConfig
+
+
+def test_stages_in_order(tmp_path: Path) -> None:
+    config = XSamConfig.from_json(released_config().to_json().replace('"vocab_size": 528', '"vocab_size": 9000'))
+    (tmp_path / CONFIG).write_text(config.to_json())
+    watch = Watch()
+    with watch.watching():
+        stage_make(tmp_path, watch, shard_bytes=100_000)
+        stage_convert(tmp_path, watch)
+        stage_answer(tmp_path, watch, device="cpu")
+    assert len(list((tmp_path / RELEASED).glob("*.safetensors"))) > 2
+    assert len(load_tokenizer(tmp_path / CONVERTED)) == 9000
+    names = [step.name for step in watch.steps]
+    assert names == [
+        "make random weights",
+        "convert",
+        "load",
+        "encode a picture (cpu, torch.bfloat16)",
+        "first click",
+        "second click",
+    ]
+    assert all(0 < step.anonymous < step.resident for step in watch.steps)
+
+
+def test_full_size_needs_two_copies_on_disk() -> None:
+    assert needed_bytes(XSamConfig.variant("phi3")) == pytest.approx(2 * 2 * 4_624_248_065)
+
+
+def test_too_small_a_disk_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        free = 10**9
+
+    monkeypatch.setattr("benchmarks.full_size.shutil.disk_usage", lambda _folder: Full())
+    done = CliRunner().invoke(main, ["--folder", str(tmp_path / "new")])
+    assert done.exit_code == 1
+    assert "18.5 GB needed, 1.0 GB free" in done.output
+    assert not (tmp_path / "new").exists()
