@@ -37,6 +37,9 @@ class LabelStudioStub:
             "/api/projects/7/": {"id": 7, "title": "cells", "label_config": CONFIG, "created_at": CREATED_AT},
             "/api/webhooks/": [],
             "/api/tasks": {"tasks": [task], "total": 1},
+            "/api/ml": [
+                {"id": 3, "title": "xsam", "url": "http://127.0.0.1:1", "state": "CO", "is_interactive": True}
+            ],
             "/data/upload/1/a.png": picture,
         }
         owner = self
@@ -98,11 +101,12 @@ def test_a_healthy_patient(examine: Any) -> None:
     assert status == 0, out
     for line in (
         "ok    Label Studio: version 1.23.2",
-        "ok    token: belongs to admin@example.com",
+        "ok    token: legacy token of admin@example.com",
         "ok    label config: 'cells' writes to PolygonLabels 'poly'",
         "ok    webhook: carries our secret",
         "ok    picture: task 5: PNG, 64 x 48",
         "note  service: none runs at http://127.0.0.1:1",
+        "note  backend: 'xsam' at http://127.0.0.1:1 is connected; whether it is this service can't be told",
     ):
         assert line in out
     assert "FAIL" not in out
@@ -112,13 +116,27 @@ def test_a_healthy_patient(examine: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "answer", "said"),
     [
-        ("/data/upload/1/a.png", None, "FAIL  Label Studio: /data/upload/1/a.png"),
+        ("/data/upload/1/a.png", None, "FAIL  picture: /data/upload/1/a.png"),
         ("/data/upload/1/a.png", b"text", "expected a picture"),
-        ("/api/projects/7/", None, "FAIL  Label Studio"),
+        ("/api/projects/7/", None, "FAIL  project"),
         ("/api/projects/7/", {"title": "x", "label_config": "<View/>"}, "the label config has no picture"),
-        ("/api/current-user/whoami", None, "FAIL  Label Studio"),
+        ("/api/current-user/whoami", None, "FAIL  token: legacy token: "),
+        ("/api/version/", None, "not as Label Studio does (HTTP 404"),
+        ("/api/webhooks/", None, "FAIL  webhook"),
+        ("/api/ml", None, "FAIL  backend"),
+        ("/api/ml", [], "the project has none: Settings, Model, Connect Model"),
     ],
-    ids=["picture gone", "no picture", "no such project", "config without an image", "no user"],
+    ids=[
+        "picture gone",
+        "no picture",
+        "no such project",
+        "config without an image",
+        "no user",
+        "not Label Studio",
+        "no webhooks",
+        "backends not told",
+        "no backend",
+    ],
 )
 def test_what_fails_is_said_and_is_exit_1(
     examine: Any, stub: LabelStudioStub, path: str, answer: Any, said: str

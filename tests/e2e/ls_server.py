@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import requests
@@ -82,13 +83,24 @@ class LabelStudio:
     def __enter__(self) -> LabelStudio:
         if (self._template / DATABASE).exists():
             shutil.copytree(self._template, self._data_dir, dirs_exist_ok=True)
+        self._launch({})
+        if not (self._template / DATABASE).exists():
+            self._keep_template()
+        return self
+
+    def restart(self, changed: Mapping[str, str]) -> None:
+        """Stop, and start over the same data with other environment variables."""
+        self._end_process()
+        self._launch(changed)
+
+    def _launch(self, changed: Mapping[str, str]) -> None:
         command = [str(self.binary), "start", "--no-browser", "--internal-host", "127.0.0.1"]
         command += ["--port", str(self.port), "--data-dir", str(self._data_dir), "--username", USERNAME]
         command += ["--password", PASSWORD, "--user-token", TOKEN, "--enable-legacy-api-token"]
         with (self._data_dir / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                env=environment(self._data_dir, self.port),
+                env=environment(self._data_dir, self.port) | dict(changed),
                 cwd=self._data_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -100,9 +112,6 @@ class LabelStudio:
         except BaseException:
             self.stop()
             raise
-        if not (self._template / DATABASE).exists():
-            self._keep_template()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -145,6 +154,10 @@ class LabelStudio:
 
     def stop(self) -> None:
         """End the process group that we started, and remove its folder."""
+        self._end_process()
+        self._folder.cleanup()
+
+    def _end_process(self) -> None:
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             try:
@@ -153,4 +166,3 @@ class LabelStudio:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait(10)
         self._process = None
-        self._folder.cleanup()
