@@ -10,8 +10,10 @@ import torch
 from released_models import TOKENIZER, released_config, released_state, torch_bytes
 from safetensors.torch import save_file
 
+from xsam_backend.config import Settings
 from xsam_backend.model.checkpoint import SHIPPED, WEIGHTS, model_version
 from xsam_backend.model.released import released_layout
+from xsam_backend.server.services import open_services
 
 
 @pytest.fixture
@@ -169,3 +171,11 @@ def test_convert_takes_the_tokenizer_beside_the_source(run: Any, source: Path, t
     sizes = tmp_path / "sizes.json"
     assert run("models", "convert", source.parent, tmp_path / "out", "--variant", sizes)[0] == 0
     assert json.loads((tmp_path / "out" / "config.json").read_text())["name"] == "small-released"
+
+
+def test_the_service_finds_a_pulled_model_by_its_name(pulled: Path, settings: Settings) -> None:
+    services = open_services(settings.model_copy(update={"model": "me/small", "device": "cpu"}))
+    try:
+        assert services.engine.model_version == model_version(pulled)
+    finally:
+        services.close()
