@@ -43,8 +43,8 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "FAIL",
             "data folder",
-            f"{error}. Is the disk full or read-only, may this user ({_user()}) write there, is the file damaged? Mend "
-            "that (move a damaged file away, or restore it), or give another folder with --data-dir",
+            f"{error}. Is the disk full or read-only, may this user ({_user()}) write there, is the file damaged? "
+            "Mend that (move a damaged file away, or restore it), or give another folder with --data-dir",
         )
         return
     free_gb = shutil.disk_usage(settings.data_dir).free / 1e9
