@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -138,6 +139,8 @@ def size_mb(folder: Path) -> float:
 
 def try_out(image: Image, limit_s: float) -> None:
     """Start the image's command, wait for its health check, ask the command line about it, stop it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:  # a chroot shares this machine's ports, 9090 may be taken
+        image.environment["XSAM_BACKEND_PORT"] = str(free.getsockname()[1])
     with subprocess.Popen(image.argv([*image.entrypoint, *image.command])) as service:
         try:
             started = time.monotonic()
