@@ -177,5 +177,5 @@ def load_settings(**given: Any) -> Settings:
 
 
 def inherited_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """This process's environment for a child process, less the variables whose names begin with one of ``without``."""
+    """This process's environment for a child process, less the variables whose names begin with one of these."""
     return {name: value for name, value in os.environ.items() if not name.startswith(without)}

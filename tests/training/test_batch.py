@@ -244,18 +244,21 @@ def test_a_segment_is_told_by_where_it_lies(x: float, y: float, words: set[str])
 @pytest.mark.parametrize("names", [tuple(QUESTIONS), ("absent phrase",)], ids=["all", "nothing to find"])
 def test_each_stage_adds_its_terms(names: tuple[str, ...]) -> None:
     model, config = small_model(), small_config()
+    model.language.model.set_attn_implementation("eager")
     grounding = Grounding(config.segmentor.hidden_dim, config.segmentor.feature_size, LEVELS, [[5], [6, 7], [8]])
     points = RandomPoints(torch.device("cpu"), torch.Generator().manual_seed(0))
     whole = batch_losses(model, [picture(*names)], points, grounding)
     aligned = batch_losses(model, [picture(*names)], points, grounding, stage=Stage.ALIGNMENT)
-    assert set(aligned) == {"loss_llm", "loss_boxes", "loss_cells", "loss_words"} < set(whole)
+    assert set(aligned) == {"loss_llm", "loss_boxes", "loss_looks", "loss_words"} < set(whole)
     told = batch_losses(model, [picture(*names)], points, grounding, stage=Stage.WORDS)
     assert set(told) == {"loss_words"}
-    assert 0 < float(told["loss_words"].detach()) < float(aligned["loss_words"].detach()), (
-        "the pixel decoder's maps come later"
+    for name, term in [*told.items(), *aligned.items()]:
+        if name != "loss_words":
+            assert float(term.detach()) == pytest.approx(float(whole[name].detach()), abs=1e-4), name
+    assert 0 < float(aligned["loss_words"].detach()) == pytest.approx(float(told["loss_words"].detach()), abs=1e-4)
+    assert float(aligned["loss_words"].detach()) < float(whole["loss_words"].detach()), (
+        "maps of the decoder come last"
     )
-    for name, term in aligned.items():
-        assert float(term.detach()) == pytest.approx(float(whole[name].detach()), abs=1e-4), name
     torch.stack(list(aligned.values())).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert model.seg_projector.model[0].weight.grad is not None, "what the language model sees learns names"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from xsam_backend.training.grounding import Grounding, box_of
+from xsam_backend.training.grounding import LEAST_LOOK, LOOKING_HEADS, Grounding, box_of
 from xsam_backend.training.losses import Target
 
 
@@ -118,6 +118,26 @@ def test_pictures_are_compared_with_their_own_map() -> None:
 
     assert loss([0, 1], [0, 1]) == pytest.approx((loss([0], [0]) + loss([1], [1])) / 2, abs=1e-5)
     assert loss([0], [0]) != pytest.approx(loss([0], [1]), abs=1e-4)
+
+
+def test_looking_at_the_targets_costs_least() -> None:
+    """Two tokens of a condition and <SEG>; a row of 4 x 4 picture tokens behind two others. Other heads are free."""
+    heads = grounding()
+    left = target(((0, 0, 10, 20), 0))
+    cond_ids, seg_ids = torch.tensor([[-1, 0, 0, -1]]), torch.tensor([[-1, -1, -1, 0]])
+
+    def loss(column: int, asked: Target = left) -> float:
+        cells = torch.zeros(4, 4)
+        cells[:, column] = 0.25
+        attention = torch.zeros(1, 4, 4, 2 + 16 + 4)
+        attention[0, :LOOKING_HEADS, 1:, 2:18] = cells.flatten()
+        attention[0, LOOKING_HEADS:, :, 0] = 1
+        attention[0, :, 0, 1] = 1
+        return float(heads.look_loss([attention], slice(2, 18), 4, cond_ids, seg_ids, [asked]).detach())
+
+    assert loss(0) == pytest.approx(np.log(4), abs=1e-3), "as even as the target itself"
+    assert loss(3) == pytest.approx(-np.log(LEAST_LOOK), abs=1e-3), "nothing where the target is"
+    assert loss(3, target()) == 0, "nothing to look for"
 
 
 def test_words_are_learned_from_what_lies_under_a_segment() -> None:

@@ -83,6 +83,14 @@ class LanguageModel(nn.Module):
         out = self.model.base_model(inputs_embeds=embeddings, past_key_values=cache, use_cache=cache is not None)
         return cast(Tensor, out.last_hidden_state)
 
+    def states_and_attention(self, embeddings: Tensor, cache: DynamicCache) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As ``states``, and what each layer attended to: (P, heads, L, L + tokens of the cache) per layer, rows that
+        sum to 1. Needs the "eager" attention of transformers, the only one that tells."""
+        out = self.model.base_model(
+            inputs_embeds=embeddings, past_key_values=cache, use_cache=True, output_attentions=True
+        )
+        return cast(Tensor, out.last_hidden_state), tuple(out.attentions)
+
     def prefix(self, embeddings: Tensor) -> Prefix:
         """Keys and values of (B, L, D) embeddings, to be continued any number of times."""
         cache = self.new_cache()

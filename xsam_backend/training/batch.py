@@ -19,7 +19,7 @@ from xsam_backend.model.language import pad_rows
 from xsam_backend.model.regions import region_points
 from xsam_backend.model.xsam import XSam, pool_by_id
 from xsam_backend.prompts import Task
-from xsam_backend.training.grounding import WORD_WEIGHT, Grounding
+from xsam_backend.training.grounding import BOX_WEIGHT, CELL_WEIGHT, WORD_WEIGHT, Grounding
 from xsam_backend.training.losses import PointSource, Target, language_loss, segmentation_losses
 from xsam_backend.training.questions import Question
 
@@ -34,9 +34,8 @@ OUTER_SHARE = 0.38
 class Stage(Enum):
     """What is learned, each stage all of the one before: it is cheaper to learn first what the rest builds on.
 
-    ``WORDS``: the picture's tokens tell names, looks and places of segments. ``ALIGNMENT``: so do the pixel decoder's
-    maps, and the language model tells where phrases and regions lie, and what to say. ``ALL``: also masks and class
-    scores.
+    ``WORDS``: the picture's tokens tell names, looks and places of segments. ``ALIGNMENT``: the language model tells
+    where phrases and regions lie, and what to say. ``ALL``: also the pixel decoder, masks and class scores.
     """
 
     WORDS = "words"
@@ -155,9 +154,6 @@ def batch_losses(
         losses["loss_words"] = WORD_WEIGHT * grounding.token_word_loss(token_map, cells, told, model.language.embed)
     if stage is Stage.WORDS:
         return losses
-    pixels = model.segmentor.features(model.connector(maps.pyramid))
-    if grounding is not None:
-        losses["loss_words"] += WORD_WEIGHT * grounding.level_word_loss(pixels.level_features, cells, told)
     texts = [conversation.after_image() for picture in pictures for conversation in picture.conversations]
     # One look-up for all: each would cost a gradient of the whole table.
     ids = torch.from_numpy(np.concatenate([text.input_ids for text in texts])).to(device)
@@ -178,7 +174,21 @@ def batch_losses(
             target = picture.targets[number]
             targets.append(Target(target.masks.to(device).float(), target.classes.to(device)))
     owner = torch.tensor(owners, device=device)
-    states = model.text_states(rests, model.image_prefix(prefixes), owner)
+    prefix = model.image_prefix(prefixes)
+    if grounding is None:
+        states = model.text_states(rests, prefix, owner)
+    else:
+        cache = model.language.new_cache(prefix.select(owner))
+        states, attention = model.language.states_and_attention(pad_rows([m.embeddings for m in rests]), cache)
+        side = token_map.shape[-1]
+        losses["loss_looks"] = grounding.look_loss(
+            attention,
+            slice(prefix.length - side**2, prefix.length),
+            side,
+            pad_rows([m.cond_ids for m in rests], NO_ID),
+            pad_rows([m.seg_ids for m in rests], NO_ID),
+            targets,
+        )
     labels = pad_rows([m.labels for m in rests], IGNORE_LABEL)
     answered = labels[:, 1:] != IGNORE_LABEL
     said = language_loss(model.language.logits(states[:, :-1][answered]), labels[:, 1:][answered])
@@ -193,12 +203,18 @@ def batch_losses(
         seg, _ = pool_by_id(projected, seg_ids)
         asked = [targets[i] for i in segmented]
         if grounding is not None:
-            finest = pixels.level_features[-1]
-            losses |= grounding.losses(conditions, valid, seg[:, 0], asked, finest, owner[entries])
+            losses["loss_boxes"] = BOX_WEIGHT * grounding.box_loss(conditions, seg[:, 0], asked)
         if stage is Stage.ALIGNMENT:
             return losses
+        pixels = model.segmentor.features(model.connector(maps.pyramid))
+        about = owner[entries]
+        if grounding is not None:
+            levels = pixels.level_features
+            losses["loss_words"] = losses["loss_words"] + WORD_WEIGHT * grounding.level_word_loss(levels, cells, told)
+            cell_loss = grounding.cell_loss(conditions, valid, seg[:, 0], asked, levels[-1], about)
+            losses["loss_cells"] = CELL_WEIGHT * cell_loss
         laid_out = model.with_background(conditions, valid)
-        predictions = model.segmentor(pixels, owner[entries], seg[:, 0], laid_out.embeddings, laid_out.valid)
+        predictions = model.segmentor(pixels, about, seg[:, 0], laid_out.embeddings, laid_out.valid)
         weight = model.config.losses.segmentation_weight
         for name, term in segmentation_losses(predictions, asked, model.config.losses, points).items():
             losses[name] = weight * term

@@ -1,9 +1,10 @@
 """A training-only task: tell from the language model's embeddings where the targets lie.
 
 The mask loss reaches ``<SEG>`` and the conditions through the whole decoder and a matching that changes from step to
-step; a small language model takes long to learn from it that words and places matter. Reading boxes straight from the
-embeddings, and finding the targets' cells by comparing embeddings with the pixel decoder's map, teaches it early. The
-heads are no part of the model and aren't shipped.
+step; a small language model takes long to learn from it that words and places matter. Asking some of its attention
+heads to look at the targets, reading boxes straight from the embeddings, and finding the targets' cells by comparing
+embeddings with the pixel decoder's map teaches it early. The heads that read are no part of the model and aren't
+shipped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,15 @@ CELL_WEIGHT = 10.0
 
 WORD_WEIGHT = 5.0
 """Of the cross entropy of a segment's words, a mean over segments, summed over maps."""
+
+LOOK_WEIGHT = 1.0
+"""Of the cross entropy of what the language model looks at, summed over layers."""
+
+LEAST_LOOK = 1e-5
+"""Keeps the logarithm finite where nothing is looked at."""
+
+LOOKING_HEADS = 2
+"""So many attention heads of each layer look at what is asked for. The others do as they like."""
 
 CELL_WIDTH = 64
 
@@ -63,26 +73,14 @@ class Grounding(nn.Module):
         self.register_buffer("word_ids", padded, persistent=False)
         self.register_buffer("piece_shares", pieces / pieces.sum(1, keepdim=True), persistent=False)
 
-    def losses(
-        self, conditions: Tensor, valid: Tensor, seg: Tensor, targets: Sequence[Target], maps: Tensor, picture: Tensor
-    ) -> dict[str, Tensor]:
-        """Weighted terms ``loss_boxes`` and ``loss_cells``.
+    def box_loss(self, conditions: Tensor, seg: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Mean absolute error, over what has a target; 0 if nothing has.
 
         Args:
             conditions: (E, N, D), as the targets' classes count them.
-            valid: bool (E, N), which of them were asked for.
             seg: (E, D), each about all of its entry's targets.
             targets: one per entry.
-            maps: (B, map_width, h, w) of the pictures.
-            picture: int64 (E,), whose map an entry is about.
         """
-        return {
-            "loss_boxes": BOX_WEIGHT * self.box_loss(conditions, seg, targets),
-            "loss_cells": CELL_WEIGHT * self.cell_loss(conditions, valid, seg, targets, maps, picture),
-        }
-
-    def box_loss(self, conditions: Tensor, seg: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Mean absolute error, over what has a target; 0 if nothing has. Arguments as in ``losses``."""
         said, boxes = [], []
         for entry, target in enumerate(targets):
             if len(target.classes) == 0:
@@ -101,7 +99,13 @@ class Grounding(nn.Module):
     ) -> Tensor:
         """Cross entropy of all cells plus the dice term of what has a target, each a mean over embeddings.
 
-        A condition without a target is nowhere. Arguments as in ``losses``.
+        A condition without a target is nowhere. Arguments as in ``box_loss``, and:
+
+        Args:
+            conditions, seg, targets: see there.
+            valid: bool (E, N), which of the conditions were asked for.
+            maps: (B, map_width, h, w) of the pictures.
+            picture: int64 (E,), whose map an entry is about.
         """
         rows, columns = valid.nonzero(as_tuple=True)
         wanted = [_union(target) for target in targets]
@@ -119,6 +123,47 @@ class Grounding(nn.Module):
         dice = 1 - (2 * (inside * truth).sum(1) + 1) / (inside.sum(1) + truth.sum(1) + 1)
         present = truth.sum(1) > 0
         return entropy + dice[present].sum() / present.sum().clamp(min=1)
+
+    def look_loss(
+        self,
+        attention: Sequence[Tensor],
+        pictures_tokens: slice,
+        side: int,
+        cond_ids: Tensor,
+        seg_ids: Tensor,
+        targets: Sequence[Target],
+    ) -> Tensor:
+        """Where the tokens of each condition and ``<SEG>`` look, against where the targets are.
+
+        The words of a picture's tokens lie near the words of the text (``token_word_loss``), so looking at what is
+        alike finds what is meant; but a language model that is only told whether the mask was right hardly tries.
+
+        Args:
+            attention: (E, heads, L, K) per layer, rows that sum to 1.
+            pictures_tokens: which of the K are the segmentor's tokens, row by row.
+            side: how many of them are in a row.
+            cond_ids, seg_ids: int64 (E, L).
+            targets: one per entry.
+        """
+        entries, places, wanted = [], [], []
+        for entry, target in enumerate(targets):
+            spans = [(seg_ids[entry] == 0, _union(target))] if len(target.classes) else []
+            for condition in target.classes.unique().tolist():
+                spans.append((cond_ids[entry] == condition, _union(target, condition)))
+            for span, mask in spans:
+                for place in span.nonzero().flatten().tolist():
+                    entries.append(entry)
+                    places.append(place)
+                    wanted.append(mask)
+        if not wanted:
+            return attention[0].sum() * 0
+        share = F.adaptive_avg_pool2d(torch.stack(wanted)[:, None], (side, side)).flatten(1)
+        share = share / share.sum(1, keepdim=True)
+        total = share.new_zeros(())
+        for weights in attention:
+            seen = weights[entries, :LOOKING_HEADS, places, pictures_tokens].float()
+            total = total - (share[:, None] * (seen + LEAST_LOOK).log()).sum(-1).mean()
+        return LOOK_WEIGHT * total
 
     def token_word_loss(
         self,

@@ -100,6 +100,7 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
         LEVELS,
         data.word_ids(),
     ).to(model.device)
+    model.language.model.set_attn_implementation("eager")  # tells what it attends to
     both = nn.ModuleDict({"model": model, "grounding": grounding})
     optimizer = torch.optim.AdamW(_groups(both, settings), lr=settings.learning_rate, betas=(0.9, 0.98))
     average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -145,10 +146,22 @@ def train(model: XSam, data: QuestionSet, settings: LoopSettings, folder: Path) 
     if _process() == 0:
         _save(folder, both, average, optimizer, step, settings)
     model.load_state_dict(average)
+    model.language.model.set_attn_implementation("sdpa")
     return model.eval()
 
 
-_SHOWN = ("loss", "loss_llm", "loss_boxes", "loss_cells", "loss_words", "loss_cls", "loss_mask", "loss_dice", "norm")
+_SHOWN = (
+    "loss",
+    "loss_llm",
+    "loss_boxes",
+    "loss_cells",
+    "loss_words",
+    "loss_looks",
+    "loss_cls",
+    "loss_mask",
+    "loss_dice",
+    "norm",
+)
 
 
 def _groups(both: nn.Module, settings: LoopSettings) -> list[dict[str, object]]:
