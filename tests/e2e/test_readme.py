@@ -23,13 +23,29 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)]
 SERVE = next((block for block in BLOCKS if block.endswith("xsam-backend serve")), "")
 PREDICT = next((block for block in BLOCKS if "xsam-backend predict" in block), "")
+ELSEWHERE = {
+    "xsam-backend demo": "tests/e2e/test_demo.py",
+    "docker compose": "tests/test_containers.py",
+    "models pull": "tests/model/test_hub.py",
+    "models convert": "tests/cli/test_models_command.py",
+    "label-studio-ml start": "tests/server/test_label_studio_ml.py",
+    "xsam-backend doctor": "tests/e2e/test_doctor.py",
+}
+"""What a block has in it -> where that is run, for commands that need the network or another server."""
 HAS_TINY = (ROOT / "xsam_backend" / "model" / "tiny" / "model.safetensors").is_file()
 
 
 def test_every_block_is_known() -> None:
     settings = [block for block in BLOCKS if block.startswith("export ")]
-    known = {SERVE, PREDICT, "bash tests/run", *settings}
+    elsewhere = [block for block in BLOCKS if any(command in block for command in ELSEWHERE)]
+    known = {SERVE, PREDICT, "bash tests/run", *settings, *elsewhere}
     assert set(BLOCKS) == known, "a new command in the README needs a test here"
+
+
+def test_what_is_run_elsewhere_is_there() -> None:
+    for command, path in ELSEWHERE.items():
+        assert any(command in block for block in BLOCKS), command
+        assert (ROOT / path).is_file(), path
 
 
 def test_ci_runs_the_test_command() -> None:
