@@ -77,11 +77,19 @@ def test_what_an_interruption_broke_is_made_anew(python: FakePython, folder: Dem
             "the disk is full",
         ),
         ("WARNING: Retrying: NewConnectionError('...')\nERROR: No matching distribution found for x", "the network"),
+        ("ERROR: Could not find a version that satisfies x (from versions: none)", "cannot reach its package index"),
         ("ERROR: ReadTimeoutError: Read timed out.", "what was downloaded is kept"),
         ("ERROR: No matching distribution found for label-studio==1.23.2", "has no label-studio==1.23.2 for this"),
         ("ERROR: Failed building wheel for x", "exit status 1. The end of its log"),
     ],
-    ids=["disk full", "no network", "slow network", "not in the index", "anything else"],
+    ids=[
+        "disk full",
+        "no network",
+        "no network, told by nothing else",
+        "slow network",
+        "not in the index",
+        "anything else",
+    ],
 )
 def test_a_failure_in_words(
     python: FakePython, folder: DemoFolder, progress: Progress, output: str, words: str

@@ -32,6 +32,7 @@ _NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|Read timed out|ReadTimeout|ConnectionResetError"
     r"|Connection refused|Network is unreachable|ProxyError|Failed to establish a new connection|IncompleteRead"
     r"|Connection broken|SSLError|CERTIFICATE_VERIFY_FAILED|RemoteDisconnected"
+    r"|\(from versions: none\)"  # the index was not reached, or is one that has never heard of the package
 )
 _NOT_THERE = re.compile(r"No matching distribution found for (.+)")
 
@@ -102,8 +103,8 @@ class _Watcher:
         elif line.startswith("Building wheel"):
             self._step.detail = f"building {words[-1]}" if words else "building"
         elif line.startswith("Installing collected packages:"):
-            total = line.partition(":")[2].count(",") + 1
-            self._step.detail = lambda: f"unpacking, {min(self._installed(), total)} of {total} packages"
+            total, before = line.partition(":")[2].count(",") + 1, self._installed()
+            self._step.detail = lambda: f"unpacking, {min(self._installed() - before, total)} of {total} packages"
 
     def _installed(self) -> int:
         return sum(1 for _ in self._environment.glob("lib/python*/site-packages/*.dist-info"))

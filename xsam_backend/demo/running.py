@@ -76,11 +76,11 @@ def run_demo(settings: Settings, wishes: Wishes, progress: Progress) -> None:
                     f"{left} pictures could not be pre-labelled: {servers.backend}/status and {folder.logs} say why"
                 )
             address = f"{servers.client.url}/projects/{project_id}/data"
-            click.echo(announcement(address, folder.login(), f"{servers.backend} ({model_version})"))
-            if wishes.opens_browser and not open_browser(address):
-                progress.say("There is no browser here: open the address above in yours.")
-            progress.say("It runs until Ctrl-C.")
             try:
+                click.echo(announcement(address, folder.login(), f"{servers.backend} ({model_version})"))
+                if wishes.opens_browser and not open_browser(address):
+                    progress.say("There is no browser here: open the address above in yours.")
+                progress.say("It runs until Ctrl-C.")
                 watch(servers.children)
             except KeyboardInterrupt:
                 progress.say("\nstopping; the next 'xsam-backend demo' goes on from here")
