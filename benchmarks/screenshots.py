@@ -111,10 +111,11 @@ def main(output: Path, data_dir: str | None) -> None:
 
 
 def best_prelabelled(client: ProjectSetup, project_id: int) -> int:
-    """The task of which the model is the most certain."""
+    """The task of which the newest model is the most certain; earlier ones' predictions are still there."""
 
     def score(task: Row) -> float:
-        return max((float(one.get("score") or 0) for one in task.get("predictions") or ()), default=0.0)
+        newest = max(task.get("predictions") or (), key=lambda prediction: prediction["id"], default={})
+        return float(newest.get("score") or 0)
 
     return int(max(client.tasks(project_id), key=score)["id"])
 
