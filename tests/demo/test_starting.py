@@ -7,11 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fake_label_studio import FakeLabelStudio
 
 from xsam_backend.config import load_settings
 from xsam_backend.demo import backend, label_studio
 from xsam_backend.demo.folder import Login
+from xsam_backend.demo.progress import Progress
+from xsam_backend.demo.running import _Servers
 from xsam_backend.demo.words import announcement, open_browser
+from xsam_backend.errors import DemoError
+from xsam_backend.labelstudio.client import Row, TokenRefusedError
 
 LOGIN = Login("demo@example.com", "SECRET-password", "SECRET-token")
 
@@ -90,3 +95,13 @@ def test_no_browser_and_one_in_the_terminal_are_none(monkeypatch: pytest.MonkeyP
     assert not open_browser("http://x")
     monkeypatch.setattr(webbrowser, "get", lambda: webbrowser.GenericBrowser("lynx"))
     assert not open_browser("http://x")
+
+
+def test_another_label_studio_on_the_port_is_not_taken_for_ours() -> None:
+    class Another(FakeLabelStudio):
+        def whoami(self) -> Row:
+            raise TokenRefusedError("HTTP 401")
+
+    servers = _Servers(False, [], Another(), "http://127.0.0.1:1")
+    with pytest.raises(DemoError, match="another Label Studio answers at .* choose another port"):
+        servers.wait(Progress())

@@ -161,11 +161,13 @@ def test_a_box(labeling: Labeling) -> None:
 
 
 def test_a_phrase(labeling: Labeling) -> None:
-    if not labeling.is_fake:
-        pytest.skip("small weights may find nothing for a phrase; how often they do is measured in benchmarks/")
+    """Small weights may find nothing for a phrase (benchmarks/ has how often they do); what they find is labelled."""
     with labeling.page.answered():
         labeling.page.phrase("disc")
-    covered = labeling.answer()
-    assert covered[: HEIGHT // 2, : WIDTH // 2].mean() > 0.95, "where the fake predictor finds the first label"
+    if labeling.is_fake:
+        covered = labeling.answer()
+        assert covered[: HEIGHT // 2, : WIDTH // 2].mean() > 0.95, "where the fake predictor finds the first label"
+    elif not labeling.page.count_suggestions():
+        return
     kept = [region for region in labeling.kept() if region["type"] == "polygonlabels"]
     assert {label for region in kept for label in region["value"]["polygonlabels"]} == {"disc"}

@@ -29,7 +29,7 @@ ELSEWHERE = {
     "models pull": "tests/model/test_hub.py",
     "models convert": "tests/cli/test_models_command.py",
     "label-studio-ml start": "tests/server/test_label_studio_ml.py",
-    "xsam-backend doctor": "tests/e2e/test_doctor.py",
+    "xsam-backend doctor": "tests/e2e/test_broken_setups.py",
 }
 """What a block has in it -> where that is run, for commands that need the network or another server."""
 HAS_TINY = (ROOT / "xsam_backend" / "model" / "tiny" / "model.safetensors").is_file()

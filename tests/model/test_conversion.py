@@ -21,7 +21,7 @@ from torch import Tensor
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, load_config, load_model, load_tokenizer, model_version
-from xsam_backend.model.conversion import convert
+from xsam_backend.model.conversion import _whole, convert
 from xsam_backend.model.predictor import load_predictor
 from xsam_backend.model.released import load_released, released_layout
 from xsam_backend.prompts import Point, Prompt, Task
@@ -165,6 +165,32 @@ def test_a_disk_that_fills_up_leaves_the_old_model(
         convert(source, target, released_config(), TOKENIZER, replace=True)
     assert (target / WEIGHTS).read_bytes() == before
     assert list((tmp_path / "out").iterdir()) == [target]
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["while writing", "between the two renamings"])
+def test_what_a_killed_conversion_left_is_put_right(moved: bool, source: Path, tmp_path: Path) -> None:
+    """Half of a new folder; the old one where it was, or moved out of the way. The next conversion even fails."""
+    target = converted(source, tmp_path / "out" / "model")
+    before = (target / WEIGHTS).read_bytes()
+    (tmp_path / "out" / ".model.new").mkdir()
+    (tmp_path / "out" / ".model.new" / WEIGHTS).write_bytes(b"half")
+    if moved:
+        target.replace(tmp_path / "out" / ".model.old")
+    with pytest.raises(RuntimeError, match="fails"), _whole(target, 1):
+        raise RuntimeError("fails")
+    assert (target / WEIGHTS).read_bytes() == before
+    assert list((tmp_path / "out").iterdir()) == [target]
+
+
+def test_two_conversions_into_one_folder_do_not_meet(tmp_path: Path) -> None:
+    with _whole(tmp_path / "model", 1) as folder:
+        with (
+            pytest.raises(CheckpointError, match="another process is converting into"),
+            _whole(tmp_path / "model", 1),
+        ):
+            pytest.fail("both at once")
+        (folder / WEIGHTS).write_bytes(b"ours")
+    assert (tmp_path / "model" / WEIGHTS).read_bytes() == b"ours"
 
 
 def test_a_converted_model_answers_in_its_own_number_format(source: Path, tmp_path: Path) -> None:

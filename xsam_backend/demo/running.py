@@ -21,6 +21,7 @@ from xsam_backend.demo.progress import Progress
 from xsam_backend.demo.project import add_pictures, connect_backend, find_or_create_project, prelabel
 from xsam_backend.demo.words import announcement, open_browser
 from xsam_backend.errors import DemoError, LabelStudioError
+from xsam_backend.labelstudio.client import TokenRefusedError
 from xsam_backend.labelstudio.project_setup import ProjectSetup
 
 LABEL_STUDIO_PORT = 8080
@@ -131,7 +132,14 @@ class _Servers:
 
     def _release(self) -> str | None:
         try:
+            self.client.whoami()
             return self.client.version()
+        except TokenRefusedError:
+            # Ours knows its user before it listens. It goes to another port where its own was taken meanwhile.
+            raise DemoError(
+                f"another Label Studio answers at {self.client.url}, one that doesn't know the demo's user: stop it, "
+                "or choose another port with --label-studio-port"
+            ) from None
         except LabelStudioError:
             return None  # not up yet
 

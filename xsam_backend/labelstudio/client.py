@@ -250,7 +250,8 @@ class LabelStudioClient:
                 words = f"{_STATUS[status]}{f' (it says: {said})' if said else ''}"
             else:
                 words = f"Label Studio answered HTTP {status}: " + (said or "look into Label Studio's log")
-            raise LabelStudioError(f"{where}: {words}")
+            refused = TokenRefusedError if status == 401 else LabelStudioError
+            raise refused(f"{where}: {words}")
         try:
             return response.json() if response.content else None
         except ValueError:
@@ -284,6 +285,10 @@ _STATUS = {
         "label_studio_url names the right Label Studio"
     ),
 }
+
+
+class TokenRefusedError(LabelStudioError):
+    """Label Studio answered 401: it doesn't know the token, or not any more."""
 
 
 class NotFoundError(LabelStudioError):

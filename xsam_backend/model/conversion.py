@@ -6,8 +6,9 @@ number format changes: none where it stays, one copy of the target where it does
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,32 +106,54 @@ def _typed(tensor: Tensor, dtype: str) -> Tensor:
 def _whole(target: Path, nbytes: int) -> Iterator[Path]:
     """A folder beside the target that takes its place in the end; on any error the target stays as it was.
 
+    What a killed process left behind is put right by the next one: half a folder goes, the old one comes back if it
+    had been moved out of the way.
+
     Raises:
-        CheckpointError: no room for so many bytes, or the disk can't be written.
+        CheckpointError: somebody else is writing it, no room for so many bytes, or the disk can't be written.
     """
-    folder = None
+    folder, old = (target.with_name(f".{target.name}.{what}") for what in ("new", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(target.parent).free
-        if nbytes > free:
-            raise CheckpointError(
-                f"{target} needs {nbytes / 1e9:.1f} GB, its disk has {free / 1e9:.1f} GB free: make room, or choose "
-                "another folder"
-            )
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        folder.chmod(0o755)
-        yield folder
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-            target.replace(old)  # whoever has the old weights mapped keeps them
-            folder.replace(target)
-            shutil.rmtree(old)
-        else:
-            folder.replace(target)
+        with _alone(target.parent):
+            _put_right(target, folder, old)
+            free = shutil.disk_usage(target.parent).free
+            if nbytes > free:
+                raise CheckpointError(
+                    f"{target} needs {nbytes / 1e9:.1f} GB, its disk has {free / 1e9:.1f} GB free: make room, or "
+                    "choose another folder"
+                )
+            folder.mkdir()
+            try:
+                yield folder
+                if target.exists():
+                    target.replace(old)  # whoever has the old weights mapped keeps them
+                folder.replace(target)
+            finally:
+                _put_right(target, folder, old)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{target} cannot be written ({error}): is there room, and may you write there?"
         ) from error
+
+
+def _put_right(target: Path, folder: Path, old: Path) -> None:
+    """Whatever happened, to us or to a killed process: the target is there if it ever was, and nothing else."""
+    if old.exists() and not target.exists():
+        old.replace(target)
+    for left in (folder, old):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process converts into this folder. The lock is the folder's own, and ends with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CheckpointError(f"another process is converting into {folder}: wait for it, or stop it") from None
+    else:
+        yield
     finally:
-        if folder is not None and folder != target:
-            shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
