@@ -103,5 +103,5 @@ def test_another_label_studio_on_the_port_is_not_taken_for_ours() -> None:
             raise TokenRefusedError("HTTP 401")
 
     servers = _Servers(False, [], Another(), "http://127.0.0.1:1")
-    with pytest.raises(DemoError, match="another Label Studio answers at .* choose another port"):
+    with pytest.raises(DemoError, match=r"another Label Studio answers at .* choose another port"):
         servers.wait(Progress())
