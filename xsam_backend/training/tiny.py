@@ -31,8 +31,10 @@ from xsam_backend.model.efficientnet import PIXEL_MEAN, PIXEL_STD
 from xsam_backend.model.vision import EfficientNetEncoder
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
-from xsam_backend.scenes.vocabulary import STUFF_NAMES, THING_NAMES
+from xsam_backend.scenes.vocabulary import COLOURS, PATTERN_WORDS, STUFF_NAMES, THING_NAMES
+from xsam_backend.training.batch import PLACE_WORDS
 from xsam_backend.training.initialization import initialize_segmentor
+from xsam_backend.training.looking import begin_looking
 from xsam_backend.training.loop import LoopSettings, train
 from xsam_backend.training.pretrained import load_pretrained_trunk
 from xsam_backend.training.sources import Part, Photos, QuestionSet, Scenes
@@ -55,6 +57,8 @@ SCENE_QUESTIONS: dict[Task, float] = {
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 TUNING_EVERY = 10
 """Every tenth training photo is set aside for tuning; it's never trained on."""
+LOOKED_AT = 12
+"""So many pictures tell pictures' tokens from text, where the language layers begin anew."""
 
 
 def tiny_config(vocabulary: int) -> XSamConfig:
@@ -143,10 +147,22 @@ def parts(data: Path, commercial_only: bool) -> list[Part]:
     ]
 
 
+def looking_words(tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
+    """Names and looks of scenes as token ids: what the new language layers' attention starts from."""
+    return (
+        [list(tokenizer(word, add_special_tokens=False)["input_ids"]) for word in (*THING_NAMES, *STUFF_NAMES)],
+        [
+            list(tokenizer(word, add_special_tokens=False)["input_ids"])
+            for word in (*COLOURS, *PATTERN_WORDS, *PLACE_WORDS)
+        ],
+    )
+
+
 @click.command(help=__doc__)
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Checkpoints and log; resumed if there.")
 @click.option("--start-from", type=click.Path(exists=True, path_type=Path), help="Model folder to go on from.")
+@click.option("--new-language", is_flag=True, help="Begin the language layers anew, looking at what is alike.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write config and averaged weights here at the end.")
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--decay-steps", default=1500, show_default=True)
@@ -163,6 +179,7 @@ def main(
     data: Path,
     run: Path,
     start_from: Path | None,
+    new_language: bool,
     export: Path | None,
     steps: int,
     decay_steps: int,
@@ -196,6 +213,9 @@ def main(
     stream = QuestionSet(
         parts(data, commercial_only), model.config, tokenizer, seed, length=steps * pictures, least_px=100
     )
+    if new_language:
+        torch.manual_seed(seed)  # the layers must start the same in every process
+        begin_looking(model, *looking_words(tokenizer), [stream[index] for index in range(LOOKED_AT)])
     model = train(model, stream, settings, run)
     if export is not None and (not dist.is_initialized() or dist.get_rank() == 0):
         save_model(model, export)
