@@ -18,7 +18,7 @@ hypothesis.settings.load_profile("untimed")
 
 @pytest.fixture(autouse=True, scope="session")
 def _stop_signals_are_heard() -> None:
-    """Whoever starts the tests in the background may have some ignored, and so would all processes that they start."""
+    """Whoever starts the tests in the background may have some ignored, for every process that they start too."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
