@@ -53,6 +53,8 @@ class GroundTruth:
         looks: how each segment looks, in words ("red striped"); may be empty for one, and () where no such words
             are known.
         source: where it comes from, for reports: file name or "scene 12345".
+        ignored: bool (H, W), pixels that no measure counts, because nobody said what they are ("void"); None where
+            every pixel counts.
     """
 
     image: NDArray[np.uint8]
@@ -66,6 +68,7 @@ class GroundTruth:
     captions: tuple[Caption, ...] = ()
     looks: tuple[str, ...] = ()
     source: str = field(default="")
+    ignored: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -79,6 +82,12 @@ class GroundTruth:
             raise ValueError(f"is_thing, is_crowd: expected ({count},) each")
         if self.looks and len(self.looks) != count:
             raise ValueError(f"looks: expected {count} or none, got {len(self.looks)}")
+        if self.ignored is not None and (
+            self.ignored.shape != self.image.shape[:2] or self.ignored.dtype != np.bool_
+        ):
+            raise ValueError(
+                f"ignored: expected bool {self.image.shape[:2]}, got {self.ignored.dtype} {self.ignored.shape}"
+            )
 
     @property
     def size_hw(self) -> tuple[int, int]:
