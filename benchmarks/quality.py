@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from xsam_backend.evaluation.coco_folder import CocoFolder
-from xsam_backend.evaluation.measures import AveragePrecision, Overlap, c_iou, g_iou
+from xsam_backend.evaluation.average_precision import AveragePrecision
+from xsam_backend.evaluation.datasets.coco_folder import CocoFolder
+from xsam_backend.evaluation.overlaps import Overlap, c_iou, g_iou
 from xsam_backend.evaluation.simulated_prompts import centre_click, exact_box
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.predictor import ImageState, Predictor, load_predictor

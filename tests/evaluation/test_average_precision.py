@@ -1,4 +1,4 @@
-"""Measures against cases worked out by hand, and AP against pycocotools."""
+"""Average precision against cases worked out by hand, and against pycocotools."""
 
 import contextlib
 import io
@@ -10,14 +10,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from xsam_backend.evaluation.measures import (
-    AveragePrecision,
-    Overlap,
-    c_iou,
-    g_iou,
-    precision_at,
-    silence_on_absent,
-)
+from xsam_backend.evaluation.average_precision import AveragePrecision
 from xsam_backend.instances import Instances
 
 SIZE_HW = (10, 20)
@@ -34,49 +27,6 @@ def found(*entries: tuple[np.ndarray, float, str]) -> Instances:
     masks = np.stack([mask for mask, _, _ in entries]) if entries else np.zeros((0, *SIZE_HW), np.bool_)
     scores = np.array([score for _, score, _ in entries], np.float32)
     return Instances(masks, scores, tuple(label for _, _, label in entries))
-
-
-@pytest.mark.parametrize(
-    ("predicted", "target", "iou"),
-    [
-        (strip(0, 10), strip(0, 10), 1.0),
-        (strip(0, 10), strip(5, 15), 50 / 150),
-        (strip(0, 4), strip(10, 14), 0.0),
-        (strip(0, 0), strip(0, 5), 0.0),
-        (strip(0, 0), strip(0, 0), 1.0),
-        (strip(0, 1), strip(0, 0), 0.0),
-    ],
-    ids=["equal", "half", "apart", "nothing found", "rightly nothing", "found where nothing is"],
-)
-def test_iou(predicted: np.ndarray, target: np.ndarray, iou: float) -> None:
-    assert Overlap.of(predicted, target).iou == pytest.approx(iou)
-
-
-def test_phrase_measures_with_absent_objects() -> None:
-    overlaps = [
-        Overlap.of(strip(0, 10), strip(0, 10)),  # 100 of 100
-        Overlap.of(strip(0, 1), strip(0, 2)),  # 10 of 20
-        Overlap.of(strip(0, 0), strip(0, 0)),  # absent, and said so
-        Overlap.of(strip(0, 4), strip(0, 0)),  # absent, 40 px of false alarm
-    ]
-    assert g_iou(overlaps) == pytest.approx((1 + 0.5 + 1 + 0) / 4)
-    assert c_iou(overlaps) == pytest.approx((100 + 10) / (100 + 20 + 40))
-    assert precision_at(overlaps, 0.5) == 1.0
-    assert precision_at(overlaps, 0.6) == 0.5
-    assert silence_on_absent(overlaps) == 0.5
-
-
-def test_no_cases_have_no_measure() -> None:
-    assert math.isnan(g_iou([]))
-    assert math.isnan(c_iou([Overlap(0, 0, 0)]))
-    assert math.isnan(precision_at([Overlap(0, 5, 0)], 0.5))
-    assert math.isnan(silence_on_absent([Overlap(1, 1, 1)]))
-    assert math.isnan(AveragePrecision().at())
-
-
-def test_masks_of_different_size_are_refused() -> None:
-    with pytest.raises(ValueError, match="one size"):
-        Overlap.of(strip(0, 1), np.zeros((3, 3), np.bool_))
 
 
 def ap50(predicted: Instances, masks: list[np.ndarray], labels: list[str], crowd: list[bool] | None = None) -> float:
@@ -131,6 +81,7 @@ def test_labels_count_alike_and_thresholds_are_averaged() -> None:
     assert measure.per_label(0.75) == {"x": 1.0, "y": 0.0}
     # IoU 0.6 reaches the thresholds 0.5, 0.55 and 0.6.
     assert measure.mean() == pytest.approx((1 + 3 / 10) / 2)
+    assert measure.per_label(None) == {"x": pytest.approx(1.0), "y": pytest.approx(0.3)}
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -138,9 +89,77 @@ def test_what_does_not_fit_is_refused() -> None:
         AveragePrecision().add(found(), np.stack([A]), [])
 
 
-def test_ap_agrees_with_pycocotools() -> None:
+def single_pixels(count: int) -> np.ndarray:
+    masks = np.zeros((count, *SIZE_HW), np.bool_)
+    masks.reshape(count, -1)[np.arange(count), np.arange(count)] = True
+    return masks
+
+
+@pytest.mark.parametrize(
+    ("max_detections", "precision", "recall"),
+    [(100, 67 / 101, 100 / 150), (500, 1.0, 1.0), (75, 51 / 101, 0.5)],
+    ids=[
+        "100 of 150 found: precision 1 up to recall 0.66, which is 67 of 101 points",
+        "500 is enough for all",
+        "half of them: 51 of 101 points",
+    ],
+)
+def test_dense_pictures_need_more_detections(max_detections: int, precision: float, recall: float) -> None:
+    masks = single_pixels(150)
+    measure = AveragePrecision(max_detections)
+    measure.add(found(*((mask, 1 - i / 200, "cell") for i, mask in enumerate(masks))), masks, ["cell"] * 150)
+    assert measure.at(0.5) == pytest.approx(precision)
+    assert measure.mean() == pytest.approx(precision)
+    assert measure.recall() == pytest.approx(recall)
+
+
+def test_recall_is_the_share_found_over_all_thresholds() -> None:
+    measure = AveragePrecision()
+    measure.add(found((A, 0.9, "x"), (strip(10, 13), 0.8, "x"), (strip(18, 20), 0.99, "x")), np.stack([A, B]), "xx")
+    # IoU 0.6 counts at 0.5, 0.55 and 0.6: both found there, one of two at the other seven. Misses don't matter.
+    assert measure.recall() == pytest.approx((3 * 1 + 7 * 0.5) / 10)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "expected"),
+    [
+        ([0], 1.0),
+        ([1], 0.0),
+        ([0, 1], 51 / 101),
+        ([1, 0, 0], 67 / 101),
+        ([0, 0, 0, 0], 1.0),
+    ],
+    ids=["the good one", "the bad one", "one of two found", "two of three: up to recall 0.66", "repeats"],
+)
+def test_chosen_pictures_count_as_often_as_named(pictures: list[int], expected: float) -> None:
+    measure = AveragePrecision()
+    measure.add(found((A, 0.9, "x")), np.stack([A]), ["x"])
+    measure.add(found(), np.stack([B]), ["x"])
+    assert len(measure) == 2
+    assert measure.at(0.5, np.array(pictures)) == pytest.approx(expected)
+    assert measure.mean(np.array(pictures)) == pytest.approx(expected)
+
+
+def test_labels_that_are_not_in_the_chosen_pictures_do_not_count() -> None:
+    measure = AveragePrecision()
+    measure.add(found((A, 0.9, "x")), np.stack([A]), ["x"])
+    measure.add(found((A, 0.9, "x")), np.stack([B]), ["y"])
+    assert measure.per_label() == {"x": pytest.approx(1.0), "y": 0.0}
+    assert measure.at(0.5, np.array([0])) == pytest.approx(1.0), "only x is there"
+    measure.add(found((A, 0.9, "x")), np.stack([A]), ["x"])
+    assert len(measure) == 3, "adding goes on after reading"
+    assert measure.at(0.5, np.array([2])) == pytest.approx(1.0)
+
+
+def test_only_thresholds_of_coco_are_counted() -> None:
+    with pytest.raises(ValueError, match="expected one of"):
+        AveragePrecision().at(0.42)
+
+
+@pytest.mark.parametrize("max_detections", [3, 100, 500])
+def test_ap_agrees_with_pycocotools(max_detections: int) -> None:
     rng = np.random.default_rng(0)
-    ours = AveragePrecision()
+    ours = AveragePrecision(max_detections)
     images, annotations, detections = [], [], []
 
     def blob() -> np.ndarray:
@@ -189,10 +208,15 @@ def test_ap_agrees_with_pycocotools() -> None:
         }
         truth.createIndex()
         theirs = COCOeval(truth, truth.loadRes(detections), "segm")
+        theirs.params.maxDets = [max_detections]
         theirs.evaluate()
         theirs.accumulate()
-        theirs.summarize()
+    # Its summary is of no use for other numbers of detections: the arrays are thresholds, recalls, labels, all areas.
+    precision, recall = theirs.eval["precision"][:, :, :, 0, 0], theirs.eval["recall"][:, :, 0, 0]
+    assert precision.min() >= 0
     assert 0.1 < ours.mean() < 0.9
-    assert ours.mean() == pytest.approx(theirs.stats[0], abs=1e-6)
-    assert ours.at(0.5) == pytest.approx(theirs.stats[1], abs=1e-6)
-    assert ours.at(0.75) == pytest.approx(theirs.stats[2], abs=1e-6)
+    assert ours.mean() == pytest.approx(precision.mean())
+    assert ours.at(0.5) == pytest.approx(precision[0].mean())
+    assert ours.at(0.75) == pytest.approx(precision[5].mean())
+    assert ours.recall() == pytest.approx(recall.mean())
+    assert ours.per_label(0.75) == {str(k + 1): pytest.approx(precision[5, :, k].mean()) for k in range(3)}
