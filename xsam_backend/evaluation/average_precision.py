@@ -16,6 +16,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
 from numpy.typing import NDArray
 
+from xsam_backend.evaluation.segments import check_truth
 from xsam_backend.geometry.rle import mask_to_coco_rle
 from xsam_backend.instances import Instances
 
@@ -71,12 +72,7 @@ class AveragePrecision:
         Raises:
             ValueError: for counts or sizes that do not fit.
         """
-        crowd = np.zeros(len(masks), np.bool_) if is_crowd is None else is_crowd
-        if masks.shape[1:] != predicted.masks.shape[1:] or not len(masks) == len(labels) == len(crowd):
-            raise ValueError(
-                f"expected as many labels as masks and masks of {predicted.masks.shape[1:]}, "
-                f"got {len(labels)} labels, {len(crowd)} crowd flags and masks {masks.shape}"
-            )
+        crowd = check_truth(predicted.size_hw, masks, labels, is_crowd)
         picture = len(self._sizes)
         for mask, label, is_group in zip(masks, labels, crowd, strict=True):
             number = len(self._truths) + 1  # the library reads 0 as "no match"
