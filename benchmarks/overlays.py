@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.evaluation.coco_folder import CocoFolder
+from xsam_backend.evaluation.datasets.coco_folder import CocoFolder
 from xsam_backend.evaluation.simulated_prompts import centre_click, exact_box
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.instances import Instances

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_files import instances, write_json, write_picture
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from xsam_backend.errors import DatasetError
-from xsam_backend.evaluation.coco_folder import CocoFolder, CocoRecord, segmentation_to_mask
+from xsam_backend.evaluation.datasets.coco_folder import CocoFolder, CocoRecord, open_coco, split_in_name
+from xsam_backend.evaluation.datasets.records import Wanted
+from xsam_backend.evaluation.datasets.segmentations import segmentation_to_mask
 from xsam_backend.geometry.masks import mask_iou
 
 PHOTOS = [Path(__file__).parents[3] / "shared" / "data" / name for name in ("photos", "photos_more", "domain")]
@@ -191,7 +194,7 @@ def broken(tmp_path: Path, case: str) -> CocoRecord | None:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("no folder", "instances.json and its images"),
+        ("no folder", "expected .*instances.json, it isn't there"),
         ("not json", "expected JSON"),
         ("unknown picture", "7 is missing or unknown"),
         ("unknown category", "7 is missing or unknown"),
@@ -246,3 +249,107 @@ def test_real_folders_load(path: Path) -> None:
         truth = record.load()
         assert truth.size_hw == record.size_hw
         assert set(truth.names) <= set(folder.categories)
+
+
+def parts(tmp_path: Path) -> Path:
+    """Two collections in one file: cells and facades, as in a folder of several domains."""
+    images = [
+        {"id": 1, "file_name": "images/cells_1.png", "split": "train", "source_repo": "someone/cells"},
+        {"id": 2, "file_name": "images/cells_2.png", "split": "val", "source_repo": "someone/cells"},
+        {"id": 3, "file_name": "images/street_3.png", "split": "val", "source_repo": "other/streets"},
+    ]
+    write_folder(tmp_path, images, [{**annotation(0), "image_id": 2}, {**annotation(2), "image_id": 3}])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("only", "split", "sources", "names"),
+    [
+        (None, None, ["cells_1.png", "cells_2.png", "street_3.png"], ["person", "dog", "sky"]),
+        (None, "val", ["cells_2.png", "street_3.png"], ["person", "dog", "sky"]),
+        ("cells_", "val", ["cells_2.png"], ["person"]),
+        ("cells_", "train", ["cells_1.png"], ["person"]),
+        ("other/streets", None, ["street_3.png"], ["sky"]),
+    ],
+)
+def test_a_part_of_a_folder(
+    tmp_path: Path, only: str | None, split: str | None, sources: list[str], names: list[str]
+) -> None:
+    dataset = open_coco(Wanted(parts(tmp_path), only=only, split=split))
+    assert [record.source for record in dataset.records] == sources
+    assert [category.label for category in dataset.categories] == names
+    assert all(record.regions() == () for record in dataset.records)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"only": "nuclei"}, "begin with 'nuclei'.*like cells_1.png.*other/streets, someone/cells"),
+        ({"split": "test"}, r"split 'test', there are 'train' \(1\), 'val' \(2\)"),
+        ({"only": "other/streets", "split": "train"}, r"there are 'val' \(1\)"),
+    ],
+)
+def test_no_such_part(tmp_path: Path, wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        open_coco(Wanted(parts(tmp_path), **wanted))
+
+
+def test_the_layout_of_cocos_own_archives(tmp_path: Path) -> None:
+    """``annotations/instances_val2017.json`` beside ``val2017``: the split is in the name, captions are beside."""
+    content = instances([{"id": 7}], [{"image_id": 7, "category_id": 2, "segmentation": SQUARE}])
+    file = write_json(tmp_path / "annotations" / "instances_val2017.json", content)
+    captions = {"annotations": [{"image_id": 7, "id": 1, "caption": "A dog. "}]}
+    write_json(tmp_path / "annotations" / "captions_val2017.json", captions)
+    write_picture(tmp_path / "val2017" / "7.jpg")
+    (record,) = open_coco(Wanted(file, split="val")).records
+    truth = record.load()
+    assert (truth.names, truth.captions[0].text) == (("dog",), "A dog.")
+    with pytest.raises(DatasetError, match=r"split 'train', there are 'val' \(1\)"):
+        open_coco(Wanted(file, split="train"))
+    (tmp_path / "val2017").rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match=r"such as 7.jpg in .*val2017.*found none: say in which folder"):
+        open_coco(Wanted(file))
+    assert open_coco(Wanted(file, images=tmp_path / "elsewhere")).records[0].load().names == ("dog",)
+    with pytest.raises(DatasetError, match="found none: check the folder of pictures"):
+        open_coco(Wanted(file, images=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("instances_val2017.json", "val"),
+        ("panoptic_train2017.json", "train"),
+        ("ade20k_instance_val.json", "val"),
+        ("val_gcg_coco_mask_gt.json", "val"),
+        ("finetune_refcoco_testA.json", "testA"),
+        ("instances.json", ""),
+        ("instances_trainval2017.json", ""),
+        ("valuable.json", ""),
+    ],
+)
+def test_splits_by_file_name(name: str, split: str) -> None:
+    assert split_in_name(Path(name)) == split
+
+
+def test_a_name_with_regions_of_stuff_is_stuff(tmp_path: Path) -> None:
+    write_folder(tmp_path, [{"id": 1}], [annotation(2, region=True), annotation(0, region=True)])
+    dataset = open_coco(Wanted(tmp_path))
+    assert {category.label: category.is_thing for category in dataset.categories} == {
+        "person": True,
+        "dog": True,
+        "sky": False,
+    }
+
+
+@pytest.mark.parametrize(("prefix", "classes"), [("nuclei_", 1), ("facade_", 10)])
+def test_real_domains_are_apart(prefix: str, classes: int) -> None:
+    path = PHOTOS[2]
+    if not path.exists():
+        pytest.skip("needs ../shared/data/domain beside the repository")
+    dataset = open_coco(Wanted(path, split="val", only=prefix))
+    assert len(dataset.categories) == classes
+    truth = dataset.records[0].load()
+    assert truth.source.startswith(prefix)
+    assert {category.label for category in dataset.categories} >= set(truth.names)
+    if prefix == "facade_":
+        assert (truth.masks.sum(0) > 1).any(), "windows lie in their facade: masks are nested"

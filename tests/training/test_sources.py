@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_models import SIDE, small_config, tokenizer
 
-from xsam_backend.evaluation.coco_folder import CocoRecord
+from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.prompts import Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED

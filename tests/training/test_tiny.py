@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from small_models import tokenizer
 
-from xsam_backend.evaluation.coco_folder import CocoFolder
+from xsam_backend.evaluation.datasets.coco_folder import CocoFolder
 from xsam_backend.model.checkpoint import SHIPPED, expected_shapes, load_config
 from xsam_backend.model.predictor import load_predictor
 from xsam_backend.prompts import Task

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from xsam_backend.errors import PromptError
-from xsam_backend.evaluation.coco_folder import CocoRecord
+from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES
 from xsam_backend.model.config import XSamConfig

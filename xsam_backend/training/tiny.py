@@ -17,7 +17,7 @@ import click
 import torch
 import torch.distributed as dist
 
-from xsam_backend.evaluation.coco_folder import CocoFolder
+from xsam_backend.evaluation.datasets.coco_folder import CocoFolder
 from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer, save_model
 from xsam_backend.model.config import (
     ConnectorConfig,
