@@ -61,5 +61,5 @@ class SemanticIoU:
 
 def _union(masks: NDArray[np.bool_], labels: Sequence[str | None], wanted: str | None) -> NDArray[np.bool_]:
     chosen = [i for i, label in enumerate(labels) if label == wanted]
-    union: NDArray[np.bool_] = masks[chosen].any(0)
+    union: NDArray[np.bool_] = np.any(masks[chosen], axis=0)
     return union
