@@ -1,0 +1,50 @@
+"""How far a measure would move with other pictures: percentile intervals by bootstrap (Efron, Tibshirani 1993, 13).
+
+Whole pictures are drawn, with replacement, because the objects and phrases of one picture rise and fall together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Item = TypeVar("Item")
+
+Statistic = Callable[[NDArray[np.intp]], float]
+"""From indices of pictures, repeats count again, to a number; nan where those pictures have none."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measure's value on the pictures as they are, and the interval around it; nan where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+
+def pooled(groups: Sequence[Sequence[Item]], measure: Callable[[list[Item]], float]) -> Statistic:
+    """The statistic of a measure that wants all items in one list, from each picture's items."""
+    return lambda pictures: measure([item for index in pictures for item in groups[int(index)]])
+
+
+def bootstrap(
+    statistic: Statistic, pictures: int, *, seed: int = 0, rounds: int = 1000, confidence: float = 0.95
+) -> Estimate:
+    """The statistic of all ``pictures`` and its percentile interval over ``rounds`` draws.
+
+    Draws for which the statistic is undefined are left out. Of a single picture there is no interval.
+    """
+    rng = np.random.default_rng(seed)
+    value = float(statistic(np.arange(pictures))) if pictures else float("nan")
+    drawn = np.array([statistic(rng.integers(pictures, size=pictures)) for _ in range(rounds if pictures > 1 else 0)])
+    defined = drawn[np.isfinite(drawn)]
+    if not len(defined):
+        return Estimate(value, float("nan"), float("nan"))
+    outside_pct = 50 * (1 - confidence)
+    low, high = np.percentile(defined, [outside_pct, 100 - outside_pct])
+    return Estimate(value, float(low), float(high))
