@@ -75,5 +75,5 @@ def threshold_refusing_at_most(answers: Sequence[ScoredOverlap], share: float) -
     )
     if not present:
         raise ValueError("expected at least one answer about a present object, got none: nothing says what to keep")
-    # Rounded first: 0.1 * 30 is a little more than 3, 0.7 * 10 a little less than 7.
+    # Rounded first: 0.29 * 100 is a little less than 29.
     return max(0.0, present[int(np.floor(round(share * len(present), 9)))])
