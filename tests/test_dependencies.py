@@ -66,6 +66,7 @@ SPEAKS_OUTWARD = {
     "demo/ports.py",  # which of this machine's ports are free
     "model/hub.py",  # weights by name, through huggingface_hub
     "model/hub_errors.py",  # its errors by their types
+    "model/hub_files.py",  # the download itself, for hub
 }
 
 

@@ -1,7 +1,7 @@
 """A real HTTP server that speaks as much of the hub's protocol as its client uses to list and download.
 
 Small files are answered from the hub's own address, large ones by a redirect to another host, as the hub does it.
-Both kinds of damage that a network does can be ordered: a connection that breaks off, and wrong bytes.
+What a network does to bytes can be ordered, a connection that breaks off and damage, and so can lies of a mirror.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class HubServer:
         cuts: path to the number of bytes after which each connection for it breaks off; 0 is at once.
         damaged: paths whose bytes come wrong.
         pages: files per page of a listing.
+        lies: path to what its entry in the listing says otherwise.
+        commit_lie: what it says of the commit's name.
+        etag: what it says of small files' content.
+        page: what it answers whatever it's asked, as a proxy with a login page does.
     """
 
     url: str
@@ -47,6 +51,10 @@ class HubServer:
     cuts: dict[str, list[int]] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
     pages: int = 1000
+    lies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    commit_lie: str | None = None
+    etag: str | None = None
+    page: bytes | None = None
     asked: list[Asked] = field(default_factory=list)
 
     def commit(self, repository: str) -> str:
@@ -87,6 +95,8 @@ def hub_server() -> Iterator[HubServer]:
             parts = urlsplit(self.path)
             path = unquote(parts.path)
             hub.asked.append(Asked(self.command, path, {k.lower(): v for k, v in self.headers.items()}))
+            if hub.page is not None:
+                return self._send(200, {"Content-Type": "text/html"}, hub.page)
             if path.startswith("/large/"):
                 return self._large(path)
             repository = next((name for name in hub.repositories if f"/{name}/" in path), None)
@@ -99,7 +109,9 @@ def hub_server() -> Iterator[HubServer]:
             if rest.split("/")[0] not in ("main", commit):
                 return self._send(404, {"X-Error-Code": "RevisionNotFound"})
             if kind == "revision":
-                return self._json({"id": repository, "sha": commit, "private": False, "siblings": []})
+                return self._json(
+                    {"id": repository, "sha": hub.commit_lie or commit, "private": False, "siblings": []}
+                )
             if kind == "tree":
                 return self._tree(files, parts.query)
             name = rest.partition("/")[2]
@@ -109,7 +121,7 @@ def hub_server() -> Iterator[HubServer]:
 
         def _tree(self, files: Mapping[str, bytes], query: str) -> None:
             start = int(query.rpartition("cursor=")[2]) if "cursor=" in query else 0
-            entries = [tree_entry(path, content) for path, content in sorted(files.items())]
+            entries = [tree_entry(path, content) | hub.lies.get(path, {}) for path, content in sorted(files.items())]
             end, headers = start + hub.pages, {}
             if end < len(entries):
                 here = f"{hub.url}{urlsplit(self.path).path}?recursive=True&cursor={end}"
@@ -123,7 +135,7 @@ def hub_server() -> Iterator[HubServer]:
                 where = f"{hub.other_url}/large/{repository}/{name}"
                 return self._send(302, {"X-Repo-Commit": commit, "Location": where, **linked})
             body = damage(content) if name in hub.damaged else content
-            return self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{git_blob(content)}"'}, body)
+            return self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{hub.etag or git_blob(content)}"'}, body)
 
         def _large(self, path: str) -> None:
             repository = next(name for name in hub.repositories if path.startswith(f"/large/{name}/"))

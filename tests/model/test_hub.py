@@ -28,7 +28,8 @@ from safetensors.torch import load_file
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.checkpoint import WEIGHTS, load_config, load_tokenizer, model_folder
-from xsam_backend.model.hub import PARTIAL, Hub
+from xsam_backend.model.hub import Hub
+from xsam_backend.model.hub_files import PARTIAL
 from xsam_backend.model.pulling import pull
 from xsam_backend.model.releases import RELEASES, Release
 from xsam_backend.model.version import read_record
@@ -36,6 +37,7 @@ from xsam_backend.model.version import read_record
 NAME = "hao9610/X-SAM"
 WORDS = "microsoft/Phi-3-mini-4k-instruct"
 STAGE = "s3_mixed_finetune/xsam_phi3_mini_4k_instruct_siglip2_so400m_p14_384_sam_large_m2f_gpu16_mixed_finetune"
+WEIGHTS_PATH = f"{STAGE}/pytorch_model.bin"
 CHUNK = 4096
 """Bytes that the client writes at a time; what it has of the next chunk is lost when the connection breaks."""
 
@@ -66,7 +68,7 @@ def server(checkpoint: bytes) -> Iterator[HubServer]:
         hub.repositories[NAME] = {
             "README.md": b"# X-SAM",
             "s1_seg_finetune/xsam_sam_large/pytorch_model.bin": torch_bytes({"segmentor.logit_scale": torch.ones(1)}),
-            f"{STAGE}/pytorch_model.bin": checkpoint,
+            WEIGHTS_PATH: checkpoint,
             f"{STAGE}/config.py": b"# theirs",
             "vgdseg_annotations/train.json": b"[]",
         }
@@ -113,7 +115,7 @@ def test_a_newer_commit_replaces_the_model(server: HubServer, tmp_path: Path) ->
     a_pull(server, target)
     before = (target / WEIGHTS).read_bytes()
     state = {**released_state(), "bg_embeds.weight": torch.ones_like(released_state()["bg_embeds.weight"])}
-    server.repositories[NAME][f"{STAGE}/pytorch_model.bin"] = torch_bytes({"state_dict": state, "meta": {"epoch": 1}})
+    server.repositories[NAME][WEIGHTS_PATH] = torch_bytes({"state_dict": state, "meta": {"epoch": 1}})
     assert a_pull(server, target)
     assert (target / WEIGHTS).read_bytes() != before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".model")] == []
@@ -135,7 +137,7 @@ def test_shards_with_an_index(server: HubServer, tmp_path: Path) -> None:
 
 def test_a_broken_connection_is_taken_up_again_at_once(server: HubServer, tmp_path: Path, checkpoint: bytes) -> None:
     half = len(checkpoint) // 2 // CHUNK * CHUNK
-    server.cuts[f"{STAGE}/pytorch_model.bin"] = [half + 100]
+    server.cuts[WEIGHTS_PATH] = [half + 100]
     a_pull(server, tmp_path / "model")
     first, second = server.downloads("pytorch_model.bin")
     assert first is None
@@ -149,7 +151,7 @@ def test_what_an_interrupted_command_has_is_not_downloaded_again(
     server: HubServer, tmp_path: Path, checkpoint: bytes
 ) -> None:
     half = len(checkpoint) // 2 // CHUNK * CHUNK
-    server.cuts[f"{STAGE}/pytorch_model.bin"] = [half + 100, *[0] * 20]
+    server.cuts[WEIGHTS_PATH] = [half + 100, *[0] * 20]
     with pytest.raises(CheckpointError, match=r"broke off .* run the command again, it goes on where it stopped"):
         a_pull(server, tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -163,7 +165,7 @@ def test_what_an_interrupted_command_has_is_not_downloaded_again(
 
 
 def test_a_damaged_large_file_is_refused_and_removed(server: HubServer, tmp_path: Path) -> None:
-    server.damaged.add(f"{STAGE}/pytorch_model.bin")
+    server.damaged.add(WEIGHTS_PATH)
     with pytest.raises(
         CheckpointError, match=r"came damaged from http://127\.0\.0\.1:\d+ \(expected hash .* try again"
     ):
@@ -189,7 +191,7 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server: HubServer
     content = cached.read_bytes()
     cached.resolve().write_bytes(content[:-1])
     hub = Hub(server.url)
-    assert hub.fetch(hub.listing(NAME), f"{STAGE}/pytorch_model.bin").read_bytes() == content
+    assert hub.fetch(hub.listing(NAME), WEIGHTS_PATH).read_bytes() == content
     assert len(server.downloads("pytorch_model.bin")) == 2
 
 
@@ -251,10 +253,122 @@ def test_no_name_of_a_repository(server: HubServer) -> None:
         Hub(server.url).listing("a/b/c")
 
 
+@pytest.mark.parametrize("page", [b"<html>log in</html>", b"[1]", b"{}"], ids=["a login page", "a list", "nothing"])
+def test_somebody_who_is_no_hub(page: bytes, server: HubServer) -> None:
+    server.page = page
+    with pytest.raises(
+        CheckpointError, match=r"expected the answers of a model hub, .* a login page answer in its place"
+    ):
+        Hub(server.url).listing(NAME)
+
+
+def everything_below(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*")}
+
+
+OUTSIDE = "../../../escaped"
+
+
+@pytest.mark.parametrize(
+    ("path", "lie"),
+    [
+        (WEIGHTS_PATH, {"lfs": {"oid": f"{OUTSIDE}/large", "size": 5000, "pointerSize": 134}}),
+        ("README.md", {"oid": f"{OUTSIDE}/small"}),
+        ("README.md", {"path": f"{OUTSIDE}/README.md"}),
+        ("README.md", {"path": "/escaped"}),
+        ("README.md", {"size": -1}),
+        ("README.md", {"size": "many"}),
+    ],
+    ids=["hash of a large file", "hash of a small file", "path", "absolute path", "negative size", "no size"],
+)
+def test_names_of_a_lying_mirror_lead_nowhere(
+    path: str, lie: dict[str, object], server: HubServer, tmp_path: Path
+) -> None:
+    server.lies[path] = lie
+    with pytest.raises(CheckpointError, match=r"expected the answers of a model hub, got something else"):
+        a_pull(server, tmp_path / "a" / "b" / "model")
+    assert not everything_below(tmp_path)
+
+
+def test_a_commit_of_a_lying_mirror_leads_nowhere(server: HubServer, tmp_path: Path) -> None:
+    server.commit_lie = OUTSIDE
+    with pytest.raises(CheckpointError, match=r"a commit of the name '\.\./\.\./\.\./escaped'"):
+        a_pull(server, tmp_path / "model")
+    assert not everything_below(tmp_path)
+
+
+def test_a_lying_mirror_does_not_choose_a_blobs_name(server: HubServer, tmp_path: Path) -> None:
+    """The client alone would write wherever the ETag says."""
+    server.etag = f"{OUTSIDE}/small"
+    a_pull(server, tmp_path / "model")
+    assert {path.parts[0] for path in everything_below(tmp_path)} == {"cache", "model"}
+    blobs = [path for path in (tmp_path / "cache").glob("*/blobs/*")]
+    assert len(blobs) == 3
+    assert all(set(path.name) <= set("0123456789abcdef") for path in blobs)
+
+
+@pytest.mark.parametrize(
+    ("wrong_by", "words"),
+    [
+        (-10, r"came damaged from .* \(expected [\d,]+ bytes, got more\)"),
+        (10, r"sent fewer bytes than it lists: run the command again"),
+    ],
+    ids=["more than listed", "less than listed"],
+)
+def test_another_number_of_bytes_than_listed(
+    wrong_by: int, words: str, server: HubServer, tmp_path: Path, checkpoint: bytes
+) -> None:
+    lfs = {"oid": hashlib.sha256(checkpoint).hexdigest(), "size": len(checkpoint) + wrong_by, "pointerSize": 134}
+    server.lies[WEIGHTS_PATH] = {"lfs": lfs}
+    with pytest.raises(CheckpointError, match=words):
+        a_pull(server, tmp_path / "model")
+    kept = [path.stat().st_size for path in (tmp_path / "cache").rglob(f"*{PARTIAL}")]
+    assert kept == ([] if wrong_by < 0 else [len(checkpoint)])
+
+
+def test_a_blob_that_others_left_is_compared_too(server: HubServer, tmp_path: Path, checkpoint: bytes) -> None:
+    """It was damaged since, and a newer commit has the same file."""
+    a_pull(server, tmp_path / "model")
+    (cached,) = (tmp_path / "cache").rglob("pytorch_model.bin")
+    cached.resolve().write_bytes(checkpoint[:-1] + bytes([checkpoint[-1] ^ 1]))
+    server.repositories[NAME]["README.md"] = b"# X-SAM, told better"
+    hub = Hub(server.url)
+    assert hub.fetch(hub.listing(NAME), WEIGHTS_PATH).read_bytes() == checkpoint
+
+
+def test_a_cache_that_cannot_be_written(server: HubServer, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file is in the way")
+    with pytest.raises(CheckpointError, match=r"cannot be written to the cache \(\[Errno 20\] Not a directory"):
+        a_pull(server, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("mirror.example", "expected an address like https://mirror.example, got 'mirror.example'"),
+        ("ftp://mirror.example", "expected an address"),
+        ("https://", "expected an address"),
+        (f"https://me:{TOKEN}@mirror.example", "has a user name or password in it"),
+        (f"{TOKEN}@mirror.example", "has a user name or password in it"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_one(endpoint: str, words: str) -> None:
+    with pytest.raises(CheckpointError, match=words) as error:
+        Hub(endpoint)
+    assert TOKEN not in str(error.value)
+
+
+@pytest.mark.parametrize("revision", ["../../escaped", "/escaped", "", "a/../../b"])
+def test_a_revision_that_cannot_be_one(revision: str, server: HubServer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is no revision of .*: give a branch, tag or commit"):
+        Hub(server.url).listing(NAME, revision)
+    assert not everything_below(tmp_path)
+
+
 def test_a_full_disk_is_told_before_the_download(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xsam_backend.model.hub.shutil.disk_usage", lambda _path: SimpleNamespace(free=1000))
+    monkeypatch.setattr("xsam_backend.model.hub_files.shutil.disk_usage", lambda _path: SimpleNamespace(free=1000))
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin needs .* GB more, .* set HF_HOME to another disk"):
         a_pull(server, tmp_path / "model")
     assert not server.downloads("pytorch_model.bin")
@@ -264,7 +378,7 @@ def test_the_token_goes_to_the_hub_only_and_into_no_log(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    server.cuts[f"{STAGE}/pytorch_model.bin"] = [1000, *[0] * 20]
+    server.cuts[WEIGHTS_PATH] = [1000, *[0] * 20]
     said: list[str] = []
     with caplog.at_level(logging.DEBUG), pytest.raises(CheckpointError) as error:
         pull(Hub(server.url, say=said.append), NAME, RELEASES[NAME], released_config(), tmp_path / "model")

@@ -1,16 +1,13 @@
-"""Files of a model repository by name, through huggingface_hub: into its cache, resumed, compared with their hashes.
+"""Model repositories by name, through huggingface_hub: what they hold, and their files, kept in the client's cache.
 
-The client downloads a large file anew when its process was stopped. So the bytes of large files are kept beside its
-blobs, under a name of ours, until they are complete and their SHA-256 is right; the client then finds the blob. Its
-variables (HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, ...) are its own business and mean what they always mean.
+The client's variables (HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, ...) are its own business and mean what they
+always mean. What a server says is believed only as far as it can be compared: it may be a mirror of anybody's.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,37 +15,15 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import CacheNotFound
-from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.file_download import _create_symlink, repo_folder_name
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.hub_errors import worded
+from xsam_backend.model.hub_files import SHA1, SHA256, DamagedError, HubFile, complete, find_fault, is_inside, remove
 
 logger = logging.getLogger(__name__)
-
-PARTIAL = ".xsam-backend.incomplete"
-"""Ends the name of a blob that isn't complete; ``hf cache prune`` knows such files by the last part."""
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SHA1 = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file of a repository and what is known of its content before it is read.
-
-    Attributes:
-        path: inside the repository, with slashes.
-        size: bytes.
-        sha256: of the content; None where the hub keeps the file in git itself (small ones).
-        git_blob: git's SHA-1 of the content; None where ``sha256`` is given.
-    """
-
-    path: str
-    size: int
-    sha256: str | None = None
-    git_blob: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,12 +54,26 @@ class Hub:
         offline: look into the cache only; set, too, by HF_HUB_OFFLINE.
         cache_dir: None: the client's own (HF_HOME, HF_HUB_CACHE).
         say: told in words what takes long.
+
+    Raises:
+        CheckpointError: the endpoint is no address, or has a password in it.
     """
 
     endpoint: str | None = None
     offline: bool = False
     cache_dir: Path | None = None
     say: Callable[[str], None] = logger.info
+
+    def __post_init__(self) -> None:
+        if "@" in self.address:
+            raise CheckpointError(
+                "the hub's endpoint has a user name or password in it, which logs would show: leave them out, and "
+                "set HF_TOKEN"
+            )
+        if not re.match(r"https?://[\w.\[:-]", self.address):
+            raise CheckpointError(
+                f"the hub's endpoint: expected an address like https://mirror.example, got {self.address!r}"
+            )
 
     @property
     def is_offline(self) -> bool:
@@ -107,13 +96,15 @@ class Hub:
         Raises:
             CheckpointError: no such repository or revision, no permission, no network; or, offline, nothing cached.
         """
+        if not is_inside(revision):
+            raise CheckpointError(f"{revision!r} is no revision of {repository}: give a branch, tag or commit")
         if self.is_offline:
             return self._cached_listing(repository, revision)
         with worded(self.address, repository, revision):
             api = huggingface_hub.HfApi(endpoint=self.endpoint)
             commit = api.repo_info(repository, revision=revision).sha
-            if commit is None:
-                raise CheckpointError(f"{self.address} names no commit for {repository}: is it a mirror of the hub?")
+            if commit is None or not SHA1.fullmatch(commit):
+                raise ValueError(f"a commit of the name {commit!r}")
             tree = api.list_repo_tree(repository, recursive=True, revision=commit)
             files = tuple(
                 HubFile(entry.path, entry.lfs.size, sha256=entry.lfs.sha256)
@@ -122,7 +113,7 @@ class Hub:
                 for entry in tree
                 if isinstance(entry, RepoFile)
             )
-        self._remember(repository, revision, commit)
+            self._remember(repository, revision, commit)
         return Listing(repository, commit, files)
 
     def fetch(self, listing: Listing, path: str) -> Path:
@@ -138,92 +129,43 @@ class Hub:
             listing.repository, path, cache_dir=self.cache, revision=listing.commit
         )
         if isinstance(cached, str):
-            fault = self._fault(Path(cached), file)
+            fault = find_fault(Path(cached), file, self.say)
             if fault is None:
                 return Path(cached)
-            _remove(Path(cached))
+            remove(Path(cached))
             if self.is_offline:
                 raise CheckpointError(
                     f"{path} of {listing.repository} in the cache is damaged ({fault}); it was removed: run the "
                     "command once with network"
                 )
             self.say(f"{path} in the cache is damaged ({fault}): fetching it again")
+        if self.is_offline:
+            raise CheckpointError(
+                f"{path} of {listing.repository} has left the cache: run the command once with network"
+            )
         with worded(self.address, listing.repository, listing.commit):
-            if file.sha256 is not None and not self.is_offline:
-                self._complete_blob(listing, file)
-            found = Path(
-                huggingface_hub.hf_hub_download(
-                    listing.repository,
-                    path,
-                    revision=listing.commit,
-                    cache_dir=self.cache,
-                    endpoint=self.endpoint,
-                    local_files_only=self.is_offline,
-                )
-            )
-        # A large one was compared before it became a blob.
-        fault = self._fault(found, file) if file.sha256 is None else None
-        if fault is not None:
-            _remove(found)
-            raise self._damaged(listing.repository, path, fault)
-        return found
+            try:
+                return self._download(listing, file)
+            except DamagedError as error:
+                raise CheckpointError(
+                    f"{path} of {listing.repository} came damaged from {self.address} ({error}); it was removed: try "
+                    "again, or ask another mirror with --endpoint"
+                ) from error
 
-    def _complete_blob(self, listing: Listing, file: HubFile) -> None:
-        """Download what is missing of a large file, compare it, and give it to the client's cache."""
-        assert file.sha256 is not None
-        blob = self._folder(listing.repository) / "blobs" / file.sha256
-        partial = blob.with_name(blob.name + PARTIAL)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(partial.with_name(partial.name + ".lock")):
-            if blob.is_file():
-                return
-            have = partial.stat().st_size if partial.is_file() else 0
-            if have > file.size:
-                partial.unlink()
-                have = 0
-            _require_room(partial.parent, file.size - have, file.path)
-            if 0 < have < file.size:
-                self.say(f"{file.path}: going on at {have:,} of {file.size:,} bytes")
-            address = huggingface_hub.hf_hub_url(
-                listing.repository, file.path, revision=listing.commit, endpoint=self.endpoint
-            )
-            # Not compressed, or a range would count other bytes than the file's.
-            headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-            with partial.open("ab") as stream:
-                http_get(
-                    address,
-                    stream,
-                    resume_size=have,
-                    headers=headers,
-                    expected_size=file.size,
-                    displayed_filename=file.path.rpartition("/")[2],
-                )
-            fault = self._fault(partial, file)
-            if fault is not None:
-                partial.unlink()
-                raise self._damaged(listing.repository, file.path, fault)
-            partial.replace(blob)
-
-    def _fault(self, path: Path, file: HubFile) -> str | None:
-        """What is wrong with a file's content, None where nothing is."""
-        size = path.stat().st_size
-        if size != file.size:
-            return f"expected {file.size:,} bytes, got {size:,}"
-        if file.sha256 is not None:
-            if size > 2**30:
-                self.say(f"{file.path}: comparing its hash")
-            expected, found = file.sha256, _digest(path, hashlib.sha256())
-        elif file.git_blob is not None:
-            expected, found = file.git_blob, _digest(path, hashlib.sha1(b"blob %d\0" % size))
-        else:
-            return None
-        return None if found == expected else f"expected hash {expected[:12]}…, got {found[:12]}…"
-
-    def _damaged(self, repository: str, path: str, fault: str) -> CheckpointError:
-        return CheckpointError(
-            f"{path} of {repository} came damaged from {self.address} ({fault}); it was removed: try again, or ask "
-            "another mirror with --endpoint"
+    def _download(self, listing: Listing, file: HubFile) -> Path:
+        """The file's place in the snapshot of its commit; its blob is completed first. Raises as ``complete``."""
+        folder = self._folder(listing.repository)
+        blob, pointer = folder / "blobs" / file.blob, folder / "snapshots" / listing.commit / file.path
+        lock = self.cache / ".locks" / folder.name / f"{file.blob}.lock"  # the client's own, so it isn't in our way
+        for path in (blob, pointer, lock):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        address = huggingface_hub.hf_hub_url(
+            listing.repository, file.path, revision=listing.commit, endpoint=self.endpoint
         )
+        with WeakFileLock(lock):
+            complete(blob, file, address, self.say)
+            _create_symlink(str(blob), str(pointer))
+        return pointer
 
     def _folder(self, repository: str) -> Path:
         """The repository's folder in the client's cache."""
@@ -261,35 +203,8 @@ class Hub:
                 HubFile(
                     file.file_path.relative_to(found.snapshot_path).as_posix(),
                     file.size_on_disk,
-                    sha256=name if _SHA256.fullmatch(name) else None,
-                    git_blob=name if _SHA1.fullmatch(name) else None,
+                    sha256=name if SHA256.fullmatch(name) else None,
+                    git_blob=name if SHA1.fullmatch(name) else None,
                 )
             )
         return Listing(repository, found.commit_hash, tuple(sorted(files, key=lambda file: file.path)))
-
-
-def _digest(path: Path, digest: hashlib._Hash) -> str:
-    """The hex digest after the file's content."""
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _require_room(folder: Path, needed: int, path: str) -> None:
-    """Raises CheckpointError where a file's remaining bytes would fill the disk."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise CheckpointError(
-            f"{path} needs {needed / 1e9:.1f} GB more, {folder} has {free / 1e9:.1f} GB free: make room, or set "
-            "HF_HOME to another disk"
-        )
-
-
-def _remove(path: Path) -> None:
-    """Remove a file of the cache, with all that it points to."""
-    while path.is_symlink():  # snapshot -> blob -> perhaps a store that repositories share
-        target = path.parent / path.readlink()
-        path.unlink()
-        path = target
-    path.unlink(missing_ok=True)

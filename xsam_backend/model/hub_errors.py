@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from httpx2 import HTTPError
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -41,13 +40,21 @@ def worded(address: str, repository: str, revision: str) -> Iterator[None]:
         status = error.response.status_code
         mend = "is the token (HF_TOKEN, `hf auth login`) still good?" if status in (401, 403) else "try again later"
         raise CheckpointError(f"{where} answered HTTP {status}: {mend}") from error
-    except (HTTPError, EntryNotFoundError) as error:
-        # The second is the client's word for a file that it could neither reach nor find.
-        reason = error if isinstance(error, HTTPError) else (error.__cause__ or error)
+    except HTTPError as error:
         raise CheckpointError(
-            f"{where} cannot be reached, or broke off ({type(reason).__name__}: {reason}): run the command "
-            "again, it goes on where it stopped; a mirror is asked with --endpoint, the cache alone with "
-            "--offline"
+            f"{where} cannot be reached, or broke off ({type(error).__name__}: {error}): run the command again, it "
+            "goes on where it stopped; a mirror is asked with --endpoint, the cache alone with --offline"
         ) from error
     except OSError as error:
+        if error.errno is None:  # the client's own: fewer bytes than listed. Its advice is for its callers
+            raise CheckpointError(
+                f"{where} sent fewer bytes than it lists: run the command again, it goes on where it stopped; where "
+                "that is of no use, ask another mirror with --endpoint"
+            ) from error
         raise CheckpointError(f"{where}: cannot be written to the cache ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # Read by the client, which expects what the hub says.
+        raise CheckpointError(
+            f"{where}: expected the answers of a model hub, got something else ({type(error).__name__}: {error}): "
+            "does a proxy or a login page answer in its place, is it a mirror of the hub?"
+        ) from error
