@@ -211,8 +211,25 @@ def test_tokenizer_has_the_special_tokens_and_a_folder_without_one_is_refused(fo
     assert {"<SEG>", "<p>", "</p>"} <= set(load_tokenizer(SHIPPED / "tiny").get_vocab())
     with pytest.raises(CheckpointError, match=r"expected tokenizer\.json"):
         load_tokenizer(folder)
-    (folder / "tokenizer.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"expected tokenizer\.json"):
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", ""),  # a copy that was cut off
+        ("tokenizer.json", '{"version": "1.0"'),
+        ("tokenizer.json", "{}"),  # another JSON file
+        ("tokenizer.json", "[]"),
+        ("tokenizer_config.json", '{"eos_token"'),
+        ("tokenizer_config.json", "[]"),
+    ],
+)
+def test_a_damaged_tokenizer_is_refused_in_words(folder: Path, name: str, content: str) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / "tiny" / file, folder)
+    load_tokenizer(folder)
+    (folder / name).write_text(content)
+    with pytest.raises(CheckpointError, match=r"expected tokenizer\.json and tokenizer_config\.json, undamaged"):
         load_tokenizer(folder)
 
 

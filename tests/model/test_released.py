@@ -1,12 +1,18 @@
 """Released checkpoints on disk: every form that is read, and what is refused without being unpickled."""
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from small_models import small_config, small_model
 from torch import Tensor
@@ -81,6 +87,11 @@ def with_numbers(folder: Path) -> Path:
     return folder
 
 
+def with_numbered_tensors(folder: Path) -> Path:
+    torch.save({1: TENSORS["b"], "b": TENSORS["b"]}, folder / "model.bin")
+    return folder
+
+
 def with_list(folder: Path) -> Path:
     torch.save([TENSORS["b"]], folder / "model.bin")
     return folder
@@ -148,7 +159,8 @@ def overlapping_shards(folder: Path) -> Path:
     ("write", "words"),
     [
         (with_surprise, "holds other things than tensors, which are not unpickled here"),
-        (with_numbers, "expected tensors only, these are none: epoch"),
+        (with_numbers, "expected names with tensors only, these are none: epoch"),
+        (with_numbered_tensors, "expected names with tensors only, these are none: 1"),
         (with_list, "expected names with tensors, got list"),
         (with_nothing, "expected names with tensors, got dict"),
         (truncated, "pytorch_model.bin: cannot be read as weights"),
@@ -169,6 +181,25 @@ def test_what_is_refused(
     with pytest.raises(CheckpointError, match=words):
         read_released(write(tmp_path))
     assert "unpickled" not in capsys.readouterr().out
+
+
+@given(st.data())
+@settings(max_examples=200)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, over globals that a damaged pickle seems to name
+def test_a_damaged_list_of_tensors_is_refused_in_words(data: st.DataObject) -> None:
+    """Of a torch file, the pickle that says which tensors there are; 200 bytes of it are changed one by one."""
+    buffer = io.BytesIO()
+    torch.save(TENSORS, buffer)
+    content = bytearray(buffer.getvalue())
+    with zipfile.ZipFile(buffer) as archive:
+        (entry,) = [entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")]
+        start = bytes(content).index(archive.read(entry))
+    content[start + data.draw(st.integers(0, entry.file_size - 1))] = data.draw(st.integers(0, 255))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.bin"
+        path.write_bytes(content)
+        with suppress(CheckpointError):
+            read_released(path)
 
 
 @pytest.mark.parametrize("language", ["phi3", "qwen3"])

@@ -6,7 +6,6 @@ Every load compares names and shapes with what the config says; nothing is skipp
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,8 +118,10 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(
             str(folder), local_files_only=True
         )
-    except (OSError, ValueError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{folder}: expected tokenizer.json and its settings ({error})") from error
+    except Exception as error:  # tokenizers raises nothing narrower over a damaged file
+        raise CheckpointError(
+            f"{folder}: expected tokenizer.json and tokenizer_config.json, undamaged ({error}): copy them again"
+        ) from error
     return tokenizer
 
 

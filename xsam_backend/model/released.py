@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import SamVisionConfig, SiglipVisionConfig, SiglipVisionModel
@@ -197,13 +196,17 @@ def _read(file: Path) -> dict[str, Tensor]:
             f"{file}: holds other things than tensors, which are not unpickled here: save its state dict alone, as "
             "safetensors or with torch.save"
         ) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as weights ({error}): download or copy it again") from error
+    except Exception as error:  # whatever the readers stumble over in a damaged file
+        raise CheckpointError(
+            f"{file}: cannot be read as weights ({type(error).__name__}: {error}): download or copy it again"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get(WRAPPER), dict):
         content = content[WRAPPER]
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file}: expected names with tensors, got {type(content).__name__}")
-    others = sorted(str(name) for name, value in content.items() if not isinstance(value, Tensor))
+    others = sorted(
+        str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))
+    )
     if others:
-        raise CheckpointError(f"{file}: expected tensors only, these are none: {', '.join(others)}")
+        raise CheckpointError(f"{file}: expected names with tensors only, these are none: {', '.join(others)}")
     return dict(content)
