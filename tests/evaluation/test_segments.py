@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsam_backend.evaluation.segments import check_truth, pairwise_ious
+from xsam_backend.evaluation.segments import best_first_pairs, check_truth, pairwise_ious
 from xsam_backend.geometry.masks import mask_iou
 
 
@@ -35,6 +35,26 @@ def test_ious_agree_with_the_pixels(seed: int, found_count: int, true_count: int
         for j, second in enumerate(true):
             expected = mask_iou(first, second) if first.any() or second.any() else 0
             assert ious[i, j] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("ious", "least", "expected"),
+    [
+        ([[0.9, 0.8], [0.7, 0.1]], 0.0, [(0, 0), (1, 1)]),
+        ([[0.9, 0.8], [0.7, 0.1]], 0.5, [(0, 0)]),
+        ([[0.6, 0.7], [0.6, 0.8]], 0.0, [(1, 1), (0, 0)]),
+        ([[0.5, 0.5], [0.5, 0.5]], 0.0, [(0, 0), (1, 1)]),
+        ([[0.3, 0.4, 0.2]], 0.0, [(0, 1)]),
+    ],
+    ids=["the best pair first", "what is not admissible stays free", "by IoU, not by row", "ties", "one for three"],
+)
+def test_pairs(ious: list[list[float]], least: float, expected: list[tuple[int, int]]) -> None:
+    matrix = np.array(ious)
+    assert best_first_pairs(matrix, matrix > least) == expected
+
+
+def test_no_pairs_of_nothing() -> None:
+    assert best_first_pairs(np.zeros((0, 3)), np.zeros((0, 3), np.bool_)) == []
 
 
 @pytest.mark.parametrize(

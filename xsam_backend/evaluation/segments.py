@@ -44,3 +44,19 @@ def pairwise_ious(
     runs = [[mask_to_coco_rle(mask) for mask in masks] for masks in (found, true)]
     ious: NDArray[np.float64] = np.asarray(coco_masks.iou(*runs, crowd.astype(int).tolist()), np.float64)
     return ious
+
+
+def best_first_pairs(ious: NDArray[np.float64], admissible: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Rows and columns of (F, T) ``ious`` paired one to one among the admissible, the highest IoU first.
+
+    Of equal ones that of the first row, then of the first column.
+    """
+    rows, columns = np.nonzero(admissible)
+    pairs: list[tuple[int, int]] = []
+    free_rows, free_columns = np.ones(ious.shape[0], np.bool_), np.ones(ious.shape[1], np.bool_)
+    for index in np.argsort(-ious[rows, columns], kind="stable"):
+        row, column = int(rows[index]), int(columns[index])
+        if free_rows[row] and free_columns[column]:
+            free_rows[row] = free_columns[column] = False
+            pairs.append((row, column))
+    return pairs
