@@ -13,7 +13,13 @@ from pycocotools import mask as coco
 from shapes import TRICKY, blobs, masks
 
 from xsam_backend.geometry.masks import Mask
-from xsam_backend.geometry.rle import brush_rle_to_mask, coco_rle_to_mask, mask_to_brush_rle, mask_to_coco_rle
+from xsam_backend.geometry.rle import (
+    brush_rle_to_mask,
+    coco_rle_area,
+    coco_rle_to_mask,
+    mask_to_brush_rle,
+    mask_to_coco_rle,
+)
 
 VECTORS = sorted((Path(__file__).parents[1] / "recorded/label_studio/brush_rle").glob("*.json"))
 
@@ -42,6 +48,16 @@ def test_tricky_masks_survive(name: str) -> None:
     np.testing.assert_array_equal(brush_rle_to_mask(mask_to_brush_rle(mask), mask.shape), mask)
     for compressed in (True, False):
         np.testing.assert_array_equal(coco_rle_to_mask(mask_to_coco_rle(mask, compressed)), mask)
+
+
+@given(masks(), st.booleans())
+def test_area_without_painting(mask: Mask, compressed: bool) -> None:
+    assert coco_rle_area(mask_to_coco_rle(mask, compressed)) == mask.sum()
+
+
+def test_area_of_a_damaged_one() -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        coco_rle_area({"size": [2, 2], "counts": [1, 1]})
 
 
 @given(masks())

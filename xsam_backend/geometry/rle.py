@@ -99,6 +99,22 @@ def coco_rle_to_mask(coco_rle: Mapping[str, object]) -> Mask:
     Raises:
         ValueError: no size or counts, or counts that do not add up to the size.
     """
+    (height, width), lengths = _read_coco_rle(coco_rle)
+    flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return np.ascontiguousarray(flat.reshape((width, height)).T)
+
+
+def coco_rle_area(coco_rle: Mapping[str, object]) -> int:
+    """Pixels of a COCO RLE's mask, without painting it.
+
+    Raises:
+        ValueError: as ``coco_rle_to_mask``.
+    """
+    return int(_read_coco_rle(coco_rle)[1][1::2].sum())
+
+
+def _read_coco_rle(coco_rle: Mapping[str, object]) -> tuple[tuple[int, int], NDArray[np.int64]]:
+    """(height, width), and the lengths of the runs, of zeros first."""
     size, counts = coco_rle.get("size"), coco_rle.get("counts")
     if (
         not isinstance(size, Sequence)
@@ -119,8 +135,7 @@ def coco_rle_to_mask(coco_rle: Mapping[str, object]) -> Mask:
         raise ValueError(
             f"COCO RLE: the counts add up to {lengths.sum()}, expected {height} x {width}: it is damaged"
         )
-    flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
-    return np.ascontiguousarray(flat.reshape((width, height)).T)
+    return (height, width), lengths
 
 
 def _runs(flat: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
