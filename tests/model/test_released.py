@@ -20,6 +20,7 @@ from torch import Tensor
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.released import convert_names, load_released, read_released, released_layout
 from xsam_backend.model.weight_map import name_in_release, our_name, released_name
+from xsam_backend.model.xsam import XSam
 
 State = dict[str, Tensor]
 TENSORS: State = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
@@ -212,6 +213,39 @@ def test_a_model_of_ours_goes_out_and_comes_back_under_released_names(language: 
     again = load_released(tmp_path, model.config)
     for name, tensor in again.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def as_torch_saves_it(model: XSam) -> State:
+    """The state dict under released names, with the head that is the embeddings once more."""
+    ours = {name_in_release(name): tensor for name, tensor in model.state_dict().items()}
+    layout = released_layout(model.config)
+    state = {name: ours.get(name, torch.zeros(shape)) for name, shape in layout.items()}
+    return {**state, "llm.lm_head.weight": state["llm.model.embed_tokens.weight"]}
+
+
+def test_a_head_that_is_the_embeddings_may_be_there_twice(tmp_path: Path) -> None:
+    model = small_model(encoders="released", language="qwen3")
+    torch.save(as_torch_saves_it(model), tmp_path / "model.bin")
+    again = load_released(tmp_path, model.config)
+    assert torch.equal(again.language.model.lm_head.weight, model.language.model.model.embed_tokens.weight)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda head: head + 1, r"llm\.lm_head\.weight is not llm\.model\.embed_tokens\.weight"),
+        (lambda head: head[:-1], r"unknown \(1\): llm\.lm_head\.weight"),
+    ],
+    ids=["other numbers", "another shape"],
+)
+def test_another_head_than_the_embeddings_is_refused(
+    spoil: Callable[[Tensor], Tensor], words: str, tmp_path: Path
+) -> None:
+    model = small_model(encoders="released", language="qwen3")
+    state = as_torch_saves_it(model)
+    torch.save({**state, "llm.lm_head.weight": spoil(state["llm.lm_head.weight"])}, tmp_path / "model.bin")
+    with pytest.raises(CheckpointError, match=words):
+        load_released(tmp_path, model.config)
 
 
 def test_unused_tensors_are_part_of_the_layout_and_go_nowhere() -> None:

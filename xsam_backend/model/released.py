@@ -36,7 +36,7 @@ WRAPPER = "state_dict"
 VOCABULARY_STEP = 64
 """Embedding tables are often padded to a multiple of this: Phi-3's 32,014 rows to 32,064."""
 
-_VOCABULARY_TABLES = ("llm.model.embed_tokens.weight", "llm.lm_head.weight")
+_EMBEDDINGS, _HEAD = "llm.model.embed_tokens.weight", "llm.lm_head.weight"
 
 
 def load_released(path: str | Path, config: XSamConfig) -> XSam:
@@ -104,7 +104,7 @@ def convert_names(names: Shapes, config: XSamConfig) -> dict[str, str | None]:
     """
     refuse_misfits(misfits(names, config))
     vision_layers = int(config.vision.transformers["num_hidden_layers"]) + config.vision.select_layer + 1
-    return {name: our_name(name, vision_layers) for name in names}
+    return {name: None if _is_tied_head(name, config) else our_name(name, vision_layers) for name in names}
 
 
 def misfits(names: Shapes, config: XSamConfig) -> dict[str, list[str]]:
@@ -118,6 +118,8 @@ def misfits(names: Shapes, config: XSamConfig) -> dict[str, list[str]]:
     unknown = []
     for name, shape in names.items():
         released = released_name(name)
+        if _is_tied_head(name, config) and shape == expected[_EMBEDDINGS]:
+            continue
         if released not in expected or released in found:
             unknown.append(name)
         else:
@@ -128,6 +130,11 @@ def misfits(names: Shapes, config: XSamConfig) -> dict[str, list[str]]:
 def convert_state(state: Mapping[str, Tensor], config: XSamConfig) -> dict[str, Tensor]:
     """The released checkpoint's tensors under our names. Raises CheckpointError as ``convert_names``."""
     renamed = convert_names({name: tuple(tensor.shape) for name, tensor in state.items()}, config)
+    if _HEAD in state and _is_tied_head(_HEAD, config) and not torch.equal(state[_HEAD], state[_EMBEDDINGS]):
+        raise CheckpointError(
+            f"{_HEAD} is not {_EMBEDDINGS} once more, as the config's tie_word_embeddings says: is it the config "
+            "that the checkpoint was made with?"
+        )
     return {ours: state[name] for name, ours in renamed.items() if ours is not None}
 
 
@@ -136,12 +143,17 @@ def with_vocabulary_of(config: XSamConfig, shapes: Shapes) -> XSamConfig:
 
     The tokenizer says which rows mean something; padding is never asked for.
     """
-    rows = {shapes[name][0] for name in _VOCABULARY_TABLES if name in shapes}
+    rows = {shapes[name][0] for name in (_EMBEDDINGS, _HEAD) if name in shapes}
     own = int(config.language["vocab_size"])
     padded = -(-own // VOCABULARY_STEP) * VOCABULARY_STEP
     if rows != {padded}:
         return config
     return dataclasses.replace(config, language={**config.language, "vocab_size": padded})
+
+
+def _is_tied_head(name: str, config: XSamConfig) -> bool:
+    """Whether a tensor is a head that is the embeddings: torch saves a tied table under both names."""
+    return name == _HEAD and bool(config.language.get("tie_word_embeddings"))
 
 
 def _files(path: Path) -> list[Path]:
