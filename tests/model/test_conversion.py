@@ -103,6 +103,16 @@ def test_the_language_models_own_tokenizer_class_makes_no_difference(
     assert tokenizer(text)["input_ids"] == load_tokenizer(TOKENIZER)(text)["input_ids"]
 
 
+def test_tensors_that_share_memory_are_written_one_by_one(tmp_path: Path) -> None:
+    """Somebody tied the language model's two tables before saving; ours are two."""
+    state = released_state()
+    tied = {**state, "llm.lm_head.weight": state["llm.model.embed_tokens.weight"]}
+    (tmp_path / "model.bin").write_bytes(torch_bytes(tied))
+    tensors = load_file(converted(tmp_path / "model.bin", tmp_path / "model") / WEIGHTS)
+    embeddings = tensors["language.model.model.embed_tokens.weight"]
+    assert torch.equal(tensors["language.model.lm_head.weight"], embeddings)
+
+
 def missing(state: State) -> None:
     del state["bg_embeds.weight"]
 
@@ -172,25 +182,84 @@ def test_what_a_killed_conversion_left_is_put_right(moved: bool, source: Path, t
     """Half of a new folder; the old one where it was, or moved out of the way. The next conversion even fails."""
     target = converted(source, tmp_path / "out" / "model")
     before = (target / WEIGHTS).read_bytes()
-    (tmp_path / "out" / ".model.new").mkdir()
-    (tmp_path / "out" / ".model.new" / WEIGHTS).write_bytes(b"half")
+    (tmp_path / "out" / ".model.xsam-backend-new").mkdir()
+    (tmp_path / "out" / ".model.xsam-backend-new" / WEIGHTS).write_bytes(b"half")
     if moved:
-        target.replace(tmp_path / "out" / ".model.old")
-    with pytest.raises(RuntimeError, match="fails"), _whole(target, 1):
+        target.replace(tmp_path / "out" / ".model.xsam-backend-old")
+    with pytest.raises(RuntimeError, match="fails"), _whole(target, 1, replace=True):
         raise RuntimeError("fails")
     assert (target / WEIGHTS).read_bytes() == before
     assert list((tmp_path / "out").iterdir()) == [target]
 
 
 def test_two_conversions_into_one_folder_do_not_meet(tmp_path: Path) -> None:
-    with _whole(tmp_path / "model", 1) as folder:
+    with _whole(tmp_path / "model", 1, replace=True) as folder:
         with (
             pytest.raises(CheckpointError, match="another process is converting into"),
-            _whole(tmp_path / "model", 1),
+            _whole(tmp_path / "model", 1, replace=True),
         ):
             pytest.fail("both at once")
         (folder / WEIGHTS).write_bytes(b"ours")
     assert (tmp_path / "model" / WEIGHTS).read_bytes() == b"ours"
+
+
+def test_the_old_model_that_comes_back_is_not_overwritten_either(source: Path, tmp_path: Path) -> None:
+    """A replacement was killed between its two renamings, so that nothing is at the old one's place."""
+    target = converted(source, tmp_path / "out" / "model")
+    before = (target / WEIGHTS).read_bytes()
+    target.replace(tmp_path / "out" / ".model.xsam-backend-old")
+    with pytest.raises(CheckpointError, match="model is there already: choose another folder"):
+        converted(source, target, "float32")
+    assert (target / WEIGHTS).read_bytes() == before
+
+
+def test_what_appears_at_its_place_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+
+    def written() -> None:
+        with _whole(target, 1, replace=False) as folder:
+            (folder / WEIGHTS).write_bytes(b"ours")
+            target.mkdir()
+            (target / "mine").write_bytes(b"theirs")
+
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        written()
+    assert (target / "mine").read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"theirs")
+    with (
+        pytest.raises(CheckpointError, match=r"model: expected a folder to replace, found a file"),
+        _whole(tmp_path / "model", 1, replace=True),
+    ):
+        pytest.fail("it may not come so far")
+    assert (tmp_path / "model").read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("name", [".model.new", ".model.old", "model.old"])
+def test_folders_of_the_users_with_similar_names_are_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_bytes(b"theirs")
+    with _whole(tmp_path / "model", 1, replace=True) as folder:
+        (folder / WEIGHTS).write_bytes(b"ours")
+    assert (tmp_path / name / "mine").read_bytes() == b"theirs"
+    assert (tmp_path / "model" / WEIGHTS).read_bytes() == b"ours"
+
+
+def test_a_link_to_another_disk_stays_one(tmp_path: Path) -> None:
+    """Weights are large: people keep them elsewhere."""
+    disk, link = tmp_path / "disk" / "model", tmp_path / "models" / "model"
+    for folder in (disk, link.parent):
+        folder.mkdir(parents=True)
+    link.symlink_to(disk)
+    for content in (b"first", b"second"):
+        with _whole(link, 1, replace=True) as folder:
+            (folder / WEIGHTS).write_bytes(content)
+        assert link.is_symlink()
+        assert (disk / WEIGHTS).read_bytes() == content
+    assert [list(folder.iterdir()) for folder in (disk.parent, link.parent)] == [[disk], [link]]
 
 
 def test_a_converted_model_answers_in_its_own_number_format(source: Path, tmp_path: Path) -> None:

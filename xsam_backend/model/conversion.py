@@ -54,15 +54,15 @@ def convert(
         CheckpointError: names or shapes that don't fit, each listed; a tokenizer of another model; a target that is
             there already; no room. Then the target is as it was.
     """
-    if target.exists() and not replace:
-        raise CheckpointError(f"{target} is there already: choose another folder, or remove it")
+    if not replace:
+        _refuse_existing(target)
     say(f"reading {source}")
     state = read_released(source)
     fitted = with_vocabulary_of(config, {name: tuple(tensor.shape) for name, tensor in state.items()})
     ours = convert_state(state, fitted)
     words = tokenizer_for(fitted, tokenizer)
-    typed = {name: _typed(tensor, dtype) for name, tensor in ours.items()}
-    with _whole(target, sum(tensor.nbytes for tensor in typed.values())) as folder:
+    typed = _apart({name: _typed(tensor, dtype) for name, tensor in ours.items()})
+    with _whole(target, sum(tensor.nbytes for tensor in typed.values()), replace=replace) as folder:
         say(f"writing {target}")
         (folder / CONFIG).write_text(fitted.to_json(), encoding="utf-8")
         words.save_pretrained(folder)
@@ -102,21 +102,37 @@ def _typed(tensor: Tensor, dtype: str) -> Tensor:
     return tensor.contiguous()
 
 
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, each in memory of its own: safetensors refuses those that share it, as tied tables do."""
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        if tensor.data_ptr() in seen:
+            tensors[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    return tensors
+
+
 @contextmanager
-def _whole(target: Path, nbytes: int) -> Iterator[Path]:
+def _whole(target: Path, nbytes: int, *, replace: bool) -> Iterator[Path]:
     """A folder beside the target that takes its place in the end; on any error the target stays as it was.
 
     What a killed process left behind is put right by the next one: half a folder goes, the old one comes back if it
     had been moved out of the way.
 
     Raises:
-        CheckpointError: somebody else is writing it, no room for so many bytes, or the disk can't be written.
+        CheckpointError: a target that is there and may not be replaced, somebody else is writing it, no room for so
+            many bytes, or the disk can't be written.
     """
-    folder, old = (target.with_name(f".{target.name}.{what}") for what in ("new", "old"))
+    target = target.resolve()  # a link to another disk stays one
+    folder, old = (target.with_name(f".{target.name}.xsam-backend-{what}") for what in ("new", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target.parent):
             _put_right(target, folder, old)
+            if not replace:
+                _refuse_existing(target)
+            elif target.exists() and not target.is_dir():
+                raise CheckpointError(f"{target}: expected a folder to replace, found a file: remove it")
             free = shutil.disk_usage(target.parent).free
             if nbytes > free:
                 raise CheckpointError(
@@ -126,15 +142,20 @@ def _whole(target: Path, nbytes: int) -> Iterator[Path]:
             folder.mkdir()
             try:
                 yield folder
-                if target.exists():
+                if replace and target.exists():
                     target.replace(old)  # whoever has the old weights mapped keeps them
-                folder.replace(target)
+                folder.replace(target)  # fails over what somebody put there meanwhile
             finally:
                 _put_right(target, folder, old)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{target} cannot be written ({error}): is there room, and may you write there?"
         ) from error
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise CheckpointError(f"{target} is there already: choose another folder, or remove it")
 
 
 def _put_right(target: Path, folder: Path, old: Path) -> None:
