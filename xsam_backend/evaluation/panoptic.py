@@ -128,8 +128,9 @@ class PanopticQuality:
 
 def owners(masks: NDArray[np.bool_]) -> NDArray[np.intp]:
     """intp (H, W): the first of the bool (N, H, W) masks that holds the pixel, N where none does."""
-    nowhere = np.ones((1, *masks.shape[1:]), np.bool_)
-    first: NDArray[np.intp] = np.concatenate([masks, nowhere]).argmax(axis=0)
+    first = np.full(masks.shape[1:], len(masks), np.intp)
+    for index in reversed(range(len(masks))):
+        first[masks[index]] = index
     return first
 
 
