@@ -13,6 +13,7 @@ from PIL import Image
 from xsam_backend.errors import DatasetError
 from xsam_backend.evaluation.datasets.panoptic_folder import open_panoptic
 from xsam_backend.evaluation.datasets.records import Wanted
+from xsam_backend.prompts import Task
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "photos" / "panoptic_sample"
 
@@ -62,6 +63,7 @@ def test_things_stuff_crowds_and_void(tmp_path: Path) -> None:
         ("person", True),
         ("sky-other-merged", False),
     ]
+    assert (dataset.tasks[0], dataset.labelling) == (Task.GENERIC, "panoptic")
     (record,) = dataset.records
     truth = record.load()
     assert truth.names == ("person", "sky-other-merged", "person")
@@ -103,8 +105,9 @@ def test_text_ids_and_categories_from_zero(tmp_path: Path) -> None:
     rgb = np.zeros((8, 10, 3), np.uint8)
     rgb[..., 0] = 9
     Image.fromarray(rgb).save(tmp_path / "ade20k_panoptic_val" / "ADE_val_00000001.png")
-    (record,) = open_panoptic(Wanted(file, split="val")).records
-    truth = record.load()
+    dataset = open_panoptic(Wanted(file, split="val"))
+    assert dataset.tasks[0] is Task.OPEN_VOCABULARY
+    truth = dataset.records[0].load()
     assert truth.names == ("wall",)
     assert truth.masks.all()
     assert not truth.is_thing.any()

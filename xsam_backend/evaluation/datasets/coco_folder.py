@@ -247,7 +247,8 @@ def open_coco(wanted: Wanted) -> Dataset:
         format="coco",
         split=wanted.split or "",
         categories=categories_of(names, folder.stuff),
-        tasks=(Task.GENERIC, Task.VGD, Task.INTERACTIVE),
+        tasks=(class_task(folder.file), Task.VGD, Task.INTERACTIVE),
+        labelling="instances",
         records=of_split(records, wanted.split, str(folder.file)),
         notes=("outlines filled as COCO fills them",),
     )
@@ -257,6 +258,11 @@ def split_in_name(path: Path) -> str:
     """The split that a file's name tells: "val" for ``instances_val2017.json``; empty if it tells none."""
     match = re.search(r"(?<![a-z])(train|val|test[AB]?)(?![a-z])", path.stem)
     return match[1] if match else ""
+
+
+def class_task(file: Path) -> Task:
+    """How classes are asked for: ADE20K's are an open vocabulary to a model that has learnt from COCO."""
+    return Task.OPEN_VOCABULARY if file.name.startswith("ade20k") else Task.GENERIC
 
 
 def usual_folders(file: Path) -> list[Path]:

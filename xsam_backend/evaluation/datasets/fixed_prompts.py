@@ -176,6 +176,7 @@ def _open(wanted: Wanted, format: str, title: str, task: Task) -> Dataset:
         split=wanted.split or split_in_name(wanted.path),
         categories=categories_of(tuple(COCO_NAMES.values())),
         tasks=(task,),
+        labelling="instances",
         records=of_split(records, wanted.split, str(wanted.path)),
         notes=(f"prompts of the benchmark; {without} objects without a {wanted.prompts} left out",),
     )

@@ -145,6 +145,7 @@ def open_grounded_captions(wanted: Wanted) -> Dataset:
         split=wanted.split or split_in_name(file),
         categories=(),
         tasks=(Task.GCG,),
+        labelling="phrases",
         records=of_split(records, wanted.split, str(file)),
         notes=(f"{len(rows) - len(records)} pictures without a grounded phrase left out",),
     )

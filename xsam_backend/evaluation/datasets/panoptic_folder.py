@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from xsam_backend.errors import DatasetError
-from xsam_backend.evaluation.datasets.coco_folder import split_in_name, usual_folders
+from xsam_backend.evaluation.datasets.coco_folder import class_task, split_in_name, usual_folders
 from xsam_backend.evaluation.datasets.reading import in_format, picture_folder, read_json, read_label_map, read_rgb
 from xsam_backend.evaluation.datasets.records import Dataset, Wanted, categories_of, of_split
 from xsam_backend.ground_truth import GroundTruth
@@ -105,7 +105,8 @@ def open_panoptic(wanted: Wanted) -> Dataset:
         format="panoptic",
         split=wanted.split or "",
         categories=categories_of(names, stuff),
-        tasks=(Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD, Task.INTERACTIVE),
+        tasks=(class_task(file), Task.VGD, Task.INTERACTIVE),
+        labelling="panoptic",
         records=of_split(records, wanted.split, str(file)),
         notes=("void pixels count neither way",),
     )

@@ -129,6 +129,7 @@ def open_reason_seg(wanted: Wanted) -> Dataset:
         split=folder.resolve().name,
         categories=(),
         tasks=(Task.REASONING,),
+        labelling="phrases",
         records=kept,
         notes=(f"{len(asked) - len(kept)} pictures without a target left out", "ignored pixels count neither way"),
     )

@@ -19,6 +19,11 @@ PROMPT_KINDS: tuple[PromptKind, ...] = ("point", "scribble", "box", "mask")
 """The four ways in which the paper's visual benchmarks point at an object."""
 
 
+Labelling = Literal["instances", "panoptic", "semantic", "phrases"]
+"""What the segments of a truth are: objects, which may overlap and leave much unsaid; objects and stuff that share
+out every pixel that isn't ignored; one area per class, objects not apart; or only what phrases are about."""
+
+
 class Record(Protocol):
     """One labelled picture, not yet read."""
 
@@ -75,6 +80,7 @@ class Dataset:
         split: the split that was asked for; empty for all there is.
         categories: the class names that may be asked for; none where only phrases or questions are.
         tasks: what its truth can be compared with.
+        labelling: what its segments are.
         records: the pictures.
         notes: sentences that belong beside every number: which rule chose what, and what was left out.
     """
@@ -84,6 +90,7 @@ class Dataset:
     split: str
     categories: tuple[Category, ...]
     tasks: tuple[Task, ...]
+    labelling: Labelling
     records: Sequence[Record]
     notes: tuple[str, ...] = ()
 

@@ -132,6 +132,7 @@ def open_referring(wanted: Wanted) -> Dataset:
         split=wanted.split or "".join(splits),
         categories=(),
         tasks=(Task.REFERRING,),
+        labelling="phrases",
         records=of_split(records, wanted.split, str(file)),
         notes=("each text in lower case, once per object", "outlines filled as COCO fills them"),
     )
