@@ -72,6 +72,23 @@ def test_the_tolerance_grows_with_the_picture() -> None:
     assert boundary_f_score(block(200, 400, 308, 508, size_hw), truth, tolerance_share=0.008) == 1
 
 
+@given(st.integers(0, 10**6))
+def test_agrees_with_all_distances_between_boundaries(seed: int) -> None:
+    """The definition with every pair of pixels, on masks anywhere, also at the picture's edges."""
+    rng = np.random.default_rng(seed)
+    masks = []
+    for _ in range(2):
+        y, x = (int(value) for value in rng.integers(0, (50, 70)))
+        masks.append(block(y, y + int(rng.integers(1, 25)), x, x + int(rng.integers(1, 25))))
+    first, second = (np.argwhere(boundary(mask)) for mask in masks)
+    if not len(first) or not len(second):
+        return
+    near = np.hypot(*(first[:, None] - second[None]).transpose(2, 0, 1)) <= 3.0
+    precision, recall = near.any(1).mean(), near.any(0).mean()
+    expected = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    assert boundary_f_score(*masks, tolerance_share=0.03) == pytest.approx(expected)
+
+
 def test_sizes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="one size"):
         boundary_f_score(SQUARE, block(0, 1, 0, 1, (60, 81)))

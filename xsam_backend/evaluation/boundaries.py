@@ -32,10 +32,11 @@ def boundary_f_score(predicted: Mask, truth: Mask, tolerance_share: float = TOLE
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"expected masks of one size, got {predicted.shape} and {truth.shape}")
-    ours, theirs = boundary(predicted), boundary(truth)
+    tolerance_px = max(1.0, tolerance_share * math.hypot(*truth.shape))
+    rows, columns = _window(predicted | truth)
+    ours, theirs = boundary(predicted[rows, columns]), boundary(truth[rows, columns])
     if not ours.any() or not theirs.any():
         return float(ours.any() == theirs.any())
-    tolerance_px = max(1.0, tolerance_share * math.hypot(*truth.shape))
     precision = float(np.mean(_distance_to(theirs)[ours] <= tolerance_px))
     recall = float(np.mean(_distance_to(ours)[theirs] <= tolerance_px))
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -62,6 +63,12 @@ def inscribed_ellipse(mask: Mask) -> Mask:
     x0, y0, x1, y1 = box
     size_hw = (mask.shape[0], mask.shape[1])
     return ellipse_to_mask((x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, size_hw)
+
+
+def _window(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns of the mask and one pixel around it, as far as the picture goes; a corner for an empty one."""
+    x0, y0, x1, y1 = mask_to_box_xyxy(mask) or (0, 0, 0, 0)
+    return slice(max(y0 - 1, 0), y1 + 1), slice(max(x0 - 1, 0), x1 + 1)
 
 
 def _distance_to(pixels: Mask) -> NDArray[np.float32]:
