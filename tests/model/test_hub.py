@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ from released_models import (
 from safetensors.torch import load_file
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.checkpoint import WEIGHTS, load_config, load_tokenizer, model_folder
+from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, load_config, load_tokenizer, model_folder
 from xsam_backend.model.hub import Hub
 from xsam_backend.model.hub_files import PARTIAL
 from xsam_backend.model.pulling import pull
@@ -93,7 +94,7 @@ def test_a_released_repository_becomes_a_model_that_its_name_finds(server: HubSe
     record = read_record(folder / WEIGHTS)
     assert record is not None
     assert record.sha256 == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    assert record.source == f"{NAME} at {server.commit(NAME)}, {STAGE}/pytorch_model.bin, bfloat16"
+    assert record.source == f"{NAME} at {server.commit(NAME)}, {WEIGHTS_PATH}, bfloat16, tokenizer of {WORDS}"
     # Neither other stages nor the language model's weights were fetched.
     assert len(server.downloads("pytorch_model.bin")) == 1
     assert not server.downloads("model.safetensors")
@@ -108,6 +109,34 @@ def test_what_is_here_is_not_fetched_again_unless_damaged(server: HubServer, tmp
     assert a_pull(server, target)
     assert (target / WEIGHTS).read_bytes() == before
     assert len(server.downloads("pytorch_model.bin")) == 1  # the second time it came from the cache
+
+
+@pytest.mark.parametrize("damage", ["", "{}", None], ids=["cut off", "another file", "lost"])
+@pytest.mark.parametrize("name", ["tokenizer.json", CONFIG])
+def test_a_folder_whose_small_files_are_damaged_is_converted_again(
+    name: str, damage: str | None, server: HubServer, tmp_path: Path
+) -> None:
+    target = tmp_path / "model"
+    a_pull(server, target)
+    before = (target / name).read_bytes()
+    if damage is None:
+        (target / name).unlink()
+    else:
+        (target / name).write_text(damage)
+    assert a_pull(server, target)
+    assert (target / name).read_bytes() == before
+
+
+def test_another_tokenizer_or_other_sizes_are_another_model(server: HubServer, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    a_pull(server, target)
+    server.repositories["me/words"] = server.repositories[WORDS]
+    assert a_pull(server, target, release=replace(RELEASES[NAME], tokenizer="me/words"))
+    other = replace(released_config(), name="renamed")
+    again = replace(RELEASES[NAME], tokenizer="me/words")
+    assert pull(Hub(server.url), NAME, again, other, target)
+    assert load_config(target).name == "renamed"
+    assert not pull(Hub(server.url), NAME, again, other, target)
 
 
 def test_a_newer_commit_replaces_the_model(server: HubServer, tmp_path: Path) -> None:

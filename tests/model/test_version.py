@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from small_models import small_model
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model import version
-from xsam_backend.model.checkpoint import WEIGHTS, model_version, save_model
+from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, model_version, save_model
 from xsam_backend.model.version import RECORD, hash_file, read_record, verify_weights, weights_sha256, write_record
 
 
@@ -92,3 +93,30 @@ def test_a_record_that_cannot_be_read_is_none(weights: Path, content: str) -> No
     assert weights_sha256(weights) == hash_file(weights)
     with pytest.raises(CheckpointError, match=r"no weights\.json to compare with"):
         verify_weights(weights)
+
+
+def test_a_full_disk_costs_no_record(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights were copied, so that the record is to be written anew; half of it is written."""
+    os.utime(weights, (1, 1))
+    write_text = Path.write_text
+
+    def full(path: Path, text: str, encoding: str) -> int:
+        write_text(path, text[:20], encoding)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert weights_sha256(weights) == hash_file(weights)
+    record = read_record(weights)
+    assert record is not None
+    assert record.source == "a test"
+    assert {path.name for path in weights.parent.iterdir()} == {CONFIG, WEIGHTS, RECORD}
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="takes a file of Linux's that can't be read")
+def test_weights_that_cannot_be_read(weights: Path) -> None:
+    weights.unlink()
+    weights.symlink_to("/proc/self/mem")
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: cannot be read \(\[Errno 5\].*: is the disk well"
+    ):
+        model_version(weights.parent)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.checkpoint import WEIGHTS
+from xsam_backend.model.checkpoint import WEIGHTS, load_config
 from xsam_backend.model.config import XSamConfig
-from xsam_backend.model.conversion import convert
+from xsam_backend.model.conversion import convert, tokenizer_for
 from xsam_backend.model.hub import Hub
 from xsam_backend.model.released import shard_names
 from xsam_backend.model.releases import Release, choose_tokenizer, choose_weights
@@ -39,18 +40,20 @@ def pull(
     listing = hub.listing(repository, revision)
     paths = [file.path for file in listing.files]
     weights = choose_weights(paths, release.subfolder)
+    words = choose_tokenizer(paths, weights)
     origin = f"{repository} at {listing.commit}, {weights}, {dtype}"
-    if _holds(target, origin, hub):
+    if not words:
+        if not release.tokenizer:
+            raise CheckpointError(f"{repository} has no tokenizer.json: name its language model's with --tokenizer")
+        origin += f", tokenizer of {release.tokenizer}"
+    if _holds(target, origin, config, hub):
         return False
     hub.say(f"{repository} at {listing.commit[:8]}: {weights}")
     source = hub.fetch(listing, weights)
     if source.name.endswith(".index.json"):
         for shard in shard_names(source):
             hub.fetch(listing, PurePosixPath(weights).with_name(shard).as_posix())
-    words = choose_tokenizer(paths, weights)
     if not words:
-        if not release.tokenizer:
-            raise CheckpointError(f"{repository} has no tokenizer.json: name its language model's with --tokenizer")
         hub.say(f"tokenizer: {release.tokenizer}")
         listing = hub.listing(release.tokenizer)
         words = choose_tokenizer([file.path for file in listing.files], "")
@@ -61,14 +64,19 @@ def pull(
     return True
 
 
-def _holds(target: Path, origin: str, hub: Hub) -> bool:
-    """Whether the target came from there and its weights are what was written then."""
+def _holds(target: Path, origin: str, config: XSamConfig, hub: Hub) -> bool:
+    """Whether the target came from there, for that config, and all of it is as it was written then."""
     weights = target / WEIGHTS
     record = read_record(weights) if weights.is_file() else None
     if record is None or record.source != origin:
         return False
     hub.say(f"{target} came from there: comparing its hash")
     try:
+        stored = load_config(target)
+        rows = stored.language.get("vocab_size")  # may be the file's, padded
+        if stored != replace(config, language={**config.language, "vocab_size": rows}):
+            raise CheckpointError("it was converted for other sizes")
+        tokenizer_for(stored, target)
         verify_weights(weights)
     except CheckpointError as error:
         hub.say(f"converting it again: {error}")

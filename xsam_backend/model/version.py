@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,19 +54,33 @@ def weights_sha256(weights: Path) -> str:
 
 
 def hash_file(weights: Path) -> str:
-    """SHA-256 of the weights as they are now; reads the whole file."""
+    """SHA-256 of the weights as they are now; reads the whole file.
+
+    Raises:
+        CheckpointError: it can't be read.
+    """
     digest = hashlib.sha256()
-    with weights.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    try:
+        with weights.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(
+            f"{weights}: cannot be read ({error}): is the disk well, and may this user read the file?"
+        ) from error
     return digest.hexdigest()
 
 
 def write_record(weights: Path, sha256: str, source: str) -> None:
-    """Note the hash of the weights as they are now."""
+    """Note the hash of the weights as they are now; the note appears whole or not at all."""
     stat = weights.stat()
     record = WeightsRecord(sha256, stat.st_size, stat.st_mtime_ns, source)
-    weights.with_name(RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    draft = weights.with_name(f".{RECORD}-{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+        draft.replace(weights.with_name(RECORD))
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_record(weights: Path) -> WeightsRecord | None:
