@@ -112,6 +112,13 @@ def test_info_about_a_released_file_says_what_it_lacks(run: Any, source: Path) -
     assert "stored      bfloat16" in out
 
 
+def test_info_about_a_released_folder_with_a_config_of_its_own(run: Any, source: Path) -> None:
+    (source.parent / "config.json").write_text('{"architectures": ["XSamModel"]}')
+    status, out, err = run("models", "info", source.parent)
+    assert status == 0, err
+    assert "naming      released; not converted" in out
+
+
 def test_info_tells_a_complete_released_file(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variants = tmp_path / "variants"
     variants.mkdir()

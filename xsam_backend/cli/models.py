@@ -137,8 +137,10 @@ def info(name: str, verify: bool, **given: Any) -> None:
     from xsam_backend.model.version import verify_weights
 
     path = Path(name)
-    known = settings.models_dir / name / CONFIG
-    if path.exists() and not known.is_file() and not (path / CONFIG).is_file():
+    ours = any(
+        (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() for folder in (settings.models_dir / name, path)
+    )  # others have a config.json beside their weights too
+    if path.exists() and not ours:
         if verify:
             raise click.UsageError("--verify is for converted models: a released file has no recorded hash")
         lines = _released_lines(released_facts(path))
