@@ -30,7 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scenes": CONTRACTS | {"geometry"},
     # Above one or several siblings.
     "inference": CONTRACTS | {"geometry", "model"},
-    "evaluation": CONTRACTS | {"geometry", "region_masks", "model", "scenes", "overlay", "inference"},
+    # Evaluation reads what annotators accepted: exports, and projects through the API.
+    "evaluation": CONTRACTS
+    | {"geometry", "region_masks", "model", "scenes", "overlay", "inference", "labelstudio"},
     # Training simulates clicks and strokes as the evaluation does.
     "training": CONTRACTS | {"geometry", "region_masks", "model", "store", "scenes", "overlay", "evaluation"},
     # The top.

@@ -78,8 +78,11 @@ def read_label_map(path: Path, mode: str, size_hw: tuple[int, int]) -> NDArray[n
 
 
 @contextmanager
-def in_format(path: Path, expected: str) -> Iterator[None]:
-    """What goes wrong inside because a file isn't in the expected format becomes a DatasetError that says so."""
+def in_format(path: Path | str, expected: str) -> Iterator[None]:
+    """What goes wrong inside because data aren't in the expected format becomes a DatasetError that says so.
+
+    ``path`` is the file that they are from, or words for where else.
+    """
     try:
         yield
     except KeyError as error:

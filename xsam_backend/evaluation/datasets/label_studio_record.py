@@ -1,0 +1,158 @@
+"""One picture of a Label Studio task, with what an annotator accepted on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xsam_backend.errors import DatasetError, ImageError, PromptError
+from xsam_backend.evaluation.datasets.label_studio_pictures import Fetch, TaskPicture
+from xsam_backend.geometry.masks import Mask
+from xsam_backend.ground_truth import Caption, Expression, GroundTruth
+from xsam_backend.labelstudio.annotations import picture_size_hw, read_annotation
+from xsam_backend.labelstudio.regions import geometry_of, region_texts
+from xsam_backend.prompts import Region
+
+UNLABELLED = "object"
+"""The class of regions without a label."""
+
+_DRAWN = frozenset({"polygon", "brush", "bitmask", "rectangle", "ellipse"})
+_SAME_SHAPE = 0.01
+"""Sides may differ by this share: a smaller copy of a picture has rounded ones."""
+
+
+@dataclass(frozen=True)
+class LabelStudioRecord:
+    """One picture of a task, not yet fetched.
+
+    Attributes:
+        source: the task, and the picture's file name.
+        task_id: its number in Label Studio.
+        picture: where it is, and which one it is.
+        complete_for: the labels of the project.
+        stuff: those of them that aren't countable.
+        split: none: Label Studio knows no splits.
+    """
+
+    source: str
+    task_id: int | None
+    picture: TaskPicture
+    complete_for: frozenset[str]
+    stuff: frozenset[str]
+    split: str = ""
+    _result: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    _captions_from: frozenset[str] = field(default=frozenset(), repr=False)
+    _fetch: Fetch | None = field(default=None, repr=False)
+
+    def regions(self) -> tuple[Region, ...]:
+        """None: what is drawn is the truth."""
+        return ()
+
+    def load(self) -> GroundTruth:
+        """Fetches the picture and draws the accepted regions.
+
+        Raises:
+            DatasetError: the picture can't be had, or isn't the one that was labelled, or a region is damaged.
+        """
+        assert self._fetch is not None
+        try:
+            image = self._fetch(self.picture.address, self.task_id)
+        except ImageError as error:
+            raise DatasetError(f"{self.source}: {error}") from error
+        size_hw = (image.shape[0], image.shape[1])
+        self._check_size(size_hw)
+        annotation = read_annotation(self._result, size_hw, self.picture.to_name, self.picture.item_index)
+        drawn = {number for region in annotation.regions for number in region.ids}
+        for number, reason in annotation.left_out:
+            if number not in drawn and any(one.get("id") == number and is_object(one) for one in self._result):
+                raise DatasetError(f"{self.source}: {reason}: mend or delete the region in Label Studio")
+        masks: list[Mask] = []
+        names: list[str] = []
+        segment_of: dict[str, int] = {}
+        for region in annotation.regions:
+            name = region.label or UNLABELLED
+            if name in self.stuff and name in names:
+                segment = names.index(name)
+                masks[segment] = masks[segment] | region.mask
+            else:
+                segment = len(names)
+                masks.append(region.mask)
+                names.append(name)
+            segment_of.update(dict.fromkeys(region.ids, segment))
+        return GroundTruth(
+            image=image,
+            masks=np.stack(masks) if masks else np.zeros((0, *size_hw), np.bool_),
+            names=tuple(names),
+            is_thing=np.array([name not in self.stuff for name in names], np.bool_),
+            is_crowd=np.zeros(len(names), np.bool_),
+            complete_for=self.complete_for,
+            referring=tuple(self._phrases(segment_of)),
+            captions=tuple(self._captions(segment_of, names)),
+            source=self.source,
+        )
+
+    def _check_size(self, size_hw: tuple[int, int]) -> None:
+        labelled = picture_size_hw([one for one in self._result if self._is_here(one)])
+        if labelled is None or labelled == size_hw:
+            return
+        if abs(labelled[0] * size_hw[1] / (labelled[1] * size_hw[0]) - 1) > _SAME_SHAPE:
+            raise DatasetError(
+                f"{self.source}: its regions were drawn on {labelled[1]} x {labelled[0]} px, the picture has "
+                f"{size_hw[1]} x {size_hw[0]}: it is not the one that was labelled"
+            )
+
+    def _is_here(self, region: Mapping[str, Any]) -> bool:
+        to_name, index = self.picture.to_name, self.picture.item_index
+        return (to_name is None or region.get("to_name") == to_name) and (
+            index is None or region.get("item_index", 0) == index
+        )
+
+    def _phrases(self, segment_of: Mapping[str, int]) -> Iterable[Expression]:
+        for one in self._result:
+            segment = segment_of.get(str(one.get("id")))
+            if geometry_of(one) == "textarea" and segment is not None:
+                yield from (Expression(text, (segment,)) for text in self._texts(one))
+
+    def _captions(self, segment_of: Mapping[str, int], names: Sequence[str]) -> Iterable[Caption]:
+        for one in self._result:
+            if one.get("type") == "relation":
+                yield from _relation_captions(one, segment_of, names)
+            elif (
+                geometry_of(one) == "textarea"
+                and str(one.get("id")) not in segment_of
+                and one.get("from_name") in self._captions_from
+                and self._is_here(one)
+            ):
+                yield from (Caption(text) for text in self._texts(one))
+
+    def _texts(self, region: Mapping[str, Any]) -> list[str]:
+        try:
+            return [" ".join(text.split()) for text in region_texts(region) if text.strip()]
+        except PromptError as error:
+            raise DatasetError(f"{self.source}: {error}") from error
+
+
+def is_object(region: Mapping[str, Any]) -> bool:
+    """Whether a region draws an object: it has an area, is finished, and isn't a prompt."""
+    value = region.get("value")
+    unfinished = isinstance(value, Mapping) and value.get("closed") is False
+    return geometry_of(region) in _DRAWN and "is_positive" not in region and not unfinished
+
+
+def _relation_captions(
+    relation: Mapping[str, Any], segment_of: Mapping[str, int], names: Sequence[str]
+) -> Iterable[Caption]:
+    """A caption for each label of a relation, its two ends grounded: "cat on sofa"."""
+    ends = [segment_of.get(str(relation.get(key))) for key in ("from_id", "to_id")]
+    if relation.get("direction") == "left":
+        ends.reverse()
+    first, second = ends
+    if first is None or second is None:
+        return
+    for label in relation.get("labels") or ():
+        text = f"{names[first]} {label} {names[second]}"
+        start = len(text) - len(names[second])
+        yield Caption(text, ((0, len(names[first]), (first,)), (start, len(text), (second,))))
