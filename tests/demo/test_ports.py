@@ -42,3 +42,10 @@ def test_another_where_the_usual_one_is_taken(taken: int) -> None:
 def test_one_asked_for_that_is_taken(taken: int) -> None:
     with pytest.raises(DemoError, match=rf"port {taken}, asked for with --port, is taken by another program: give"):
         choose_port(taken, 1, option="--port")
+
+
+def test_not_the_one_that_the_other_server_gets(free: int) -> None:
+    """Nobody listens there yet, so that it looks free."""
+    assert choose_port(None, free, option="--port", not_these=(free,)) != free
+    with pytest.raises(DemoError, match=rf"port {free}, asked for with --port, is the other server's: give another"):
+        choose_port(free, 1, option="--port", not_these=(free,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import webbrowser
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +13,9 @@ from fake_label_studio import FakeLabelStudio
 
 from xsam_backend.config import load_settings
 from xsam_backend.demo import backend, label_studio
-from xsam_backend.demo.folder import Login
+from xsam_backend.demo.folder import Login, Memory
 from xsam_backend.demo.progress import Progress
-from xsam_backend.demo.running import _Servers
+from xsam_backend.demo.running import Wishes, _ports, _Servers, run_demo
 from xsam_backend.demo.words import announcement, open_browser
 from xsam_backend.errors import DemoError
 from xsam_backend.labelstudio.client import Row, TokenRefusedError
@@ -105,3 +107,41 @@ def test_another_label_studio_on_the_port_is_not_taken_for_ours() -> None:
     servers = _Servers(False, [], Another(), "http://127.0.0.1:1")
     with pytest.raises(DemoError, match=r"another Label Studio answers at .* choose another port"):
         servers.wait(Progress())
+
+
+@pytest.mark.parametrize(
+    ("wishes", "memory"),
+    [
+        (Wishes(backend_port=8080), Memory()),
+        (Wishes(label_studio_port=9090), Memory()),
+        (Wishes(backend_port=8181), Memory(label_studio_port=8181)),
+        (Wishes(), Memory(label_studio_port=9090)),
+    ],
+    ids=[
+        "backend wants Label Studio's usual one",
+        "the other way round",
+        "that of last time",
+        "remembered, and usual",
+    ],
+)
+def test_the_two_servers_never_get_one_port(wishes: Wishes, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xsam_backend.demo.ports._problem", lambda _port: None)  # whatever listens on this machine
+    found = _ports(wishes, memory, load_settings())
+    assert found.label_studio_port != found.backend_port
+    assert wishes.backend_port in (None, found.backend_port)
+    assert wishes.label_studio_port in (None, found.label_studio_port)
+
+
+def test_one_port_asked_for_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xsam_backend.demo.ports._problem", lambda _port: None)
+    with pytest.raises(DemoError, match=r"port 8181, asked for with --label-studio-port, is the other server's"):
+        _ports(Wishes(backend_port=8181, label_studio_port=8181), Memory(), load_settings())
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("xsam_backend.demo.running.install_label_studio", full)
+    with pytest.raises(DemoError, match=r"data/demo: \[Errno 28\] No space left on device: .* --data-dir"):
+        run_demo(load_settings(data_dir=tmp_path / "data"), Wishes(), Progress(io.StringIO()))

@@ -9,21 +9,29 @@ from xsam_backend.errors import DemoError
 LOOPBACK = "127.0.0.1"
 
 
-def choose_port(asked: int | None, usual: int, *, option: str) -> int:
+def choose_port(asked: int | None, usual: int, *, option: str, not_these: tuple[int, ...] = ()) -> int:
     """The port to listen on: ``asked`` if given, else ``usual`` where it is free, else any free one.
+
+    Args:
+        option: where ``asked`` comes from, for the message.
+        not_these: promised to others, who don't listen yet.
 
     Raises:
         DemoError: the port that was asked for can't be had.
     """
-    if asked:
-        problem = _problem(asked)
+    if asked is not None:
+        problem = "is the other server's" if asked in not_these else _problem(asked)
         if problem is not None:
             raise DemoError(
                 f"port {asked}, asked for with {option}, {problem}: give another one, or leave {option} out to have "
                 "a free one chosen"
             )
         return asked
-    return usual if asked is None and _problem(usual) is None else _free_port()
+    if usual not in not_these and _problem(usual) is None:
+        return usual
+    while (free := _free_port()) in not_these:
+        pass
+    return free
 
 
 def _problem(port: int) -> str | None:

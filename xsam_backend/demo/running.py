@@ -59,7 +59,7 @@ def run_demo(settings: Settings, wishes: Wishes, progress: Progress) -> None:
         KeyboardInterrupt: it was stopped before everything was up.
     """
     folder = DemoFolder(settings.data_dir / "demo")
-    with folder.used_by_us(), stoppable():
+    with _disk_in_words(folder), folder.used_by_us(), stoppable():
         if wishes.fresh:
             folder.forget()
         memory = _ports(wishes, folder.remembered(), settings)
@@ -87,14 +87,34 @@ def run_demo(settings: Settings, wishes: Wishes, progress: Progress) -> None:
                 progress.say("\nstopping; the next 'xsam-backend demo' goes on from here")
 
 
+@contextmanager
+def _disk_in_words(folder: DemoFolder) -> Iterator[None]:
+    """What the disk refuses anywhere inside becomes a DemoError."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read our output has gone
+        raise
+    except OSError as error:
+        raise DemoError(
+            f"{folder.root}: {error}: is there room on its disk, and may you write there? Mend that, or give another "
+            "--data-dir"
+        ) from error
+
+
 def _ports(wishes: Wishes, memory: Memory, settings: Settings) -> Memory:
     """The memory with the ports of this start. Those of last time are best: browsers know their address."""
     for_label_studio = choose_port(
         wishes.label_studio_port,
         memory.label_studio_port or LABEL_STUDIO_PORT,
         option="--label-studio-port",
+        not_these=(wishes.backend_port,) if wishes.backend_port else (),
     )
-    for_backend = choose_port(wishes.backend_port, memory.backend_port or settings.port, option="--port")
+    for_backend = choose_port(
+        wishes.backend_port,
+        memory.backend_port or settings.port,
+        option="--port",
+        not_these=(for_label_studio,),
+    )
     return replace(memory, label_studio_port=for_label_studio, backend_port=for_backend)
 
 
