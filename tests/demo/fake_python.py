@@ -10,6 +10,7 @@ case "$*" in
   "-m venv "*)
     echo "venv" >> {folder}/calls
     if [ -e {folder}/no-venv ]; then echo "ensurepip is not available" >&2; exit 1; fi
+    if [ -e {folder}/while-venv ]; then . {folder}/while-venv; fi
     mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
   *)
     shift 2
@@ -37,6 +38,10 @@ class FakePython:
 
     def cannot_make_environments(self) -> None:
         (self._folder / "no-venv").touch()
+
+    def while_making_environments(self, commands: str) -> None:
+        """Shell commands before an environment is made."""
+        (self._folder / "while-venv").write_text(commands)
 
     @property
     def calls(self) -> list[str]:

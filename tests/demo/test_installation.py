@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fake_python import FakePython
+from process_states import is_alive, until
 
 from xsam_backend.demo import installation
 from xsam_backend.demo.folder import DemoFolder
@@ -59,6 +62,47 @@ def test_an_interrupted_one_is_continued(python: FakePython, folder: DemoFolder,
     assert time.monotonic() - started < 300, "pip is ended with us"
     install_label_studio(folder, progress)
     assert python.calls == ["venv", "install", "install"], "its environment is used again"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
+@pytest.mark.parametrize("step", ["pip", "venv"])
+def test_what_installs_ends_with_a_demo_that_is_killed(
+    step: str, python: FakePython, folder: DemoFolder, tmp_path: Path
+) -> None:
+    """Else it would go on, and meet the next demo's installation in the same folder."""
+    going = f"echo $$ > {tmp_path}/pid.draft; mv {tmp_path}/pid.draft {tmp_path}/pid; exec sleep 600"
+    if step == "pip":
+        python.tell(going)
+    else:
+        python.while_making_environments(going)
+    program = (
+        "import sys; from pathlib import Path; from types import SimpleNamespace\n"
+        "from xsam_backend.demo import installation; from xsam_backend.demo.folder import DemoFolder\n"
+        "from xsam_backend.demo.progress import Progress\n"
+        f"installation.sys = SimpleNamespace(executable={str(python.python)!r})\n"
+        f"installation.install_label_studio(DemoFolder(Path({str(folder.root)!r})), Progress())"
+    )
+    demo = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    pid = tmp_path / "pid"
+    until(pid.exists)
+    installer = int(pid.read_text())
+    assert is_alive(installer)
+    demo.kill()
+    demo.wait()
+    until(lambda: not is_alive(installer))
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(
+    python: FakePython, folder: DemoFolder, progress: Progress
+) -> None:
+    """As after an update of the system: the environment's Python was a link to a version that is no more."""
+    python.tell(WORKS, WORKS)
+    install_label_studio(folder, progress)
+    (folder.venv / "bin" / "python").unlink()
+    (folder.venv / "bin" / "python").symlink_to("/no/such/python3.9")
+    script = install_label_studio(folder, progress)
+    assert script.exists()
+    assert python.calls == ["venv", "install", "venv", "install"]
 
 
 def test_what_an_interruption_broke_is_made_anew(python: FakePython, folder: DemoFolder, progress: Progress) -> None:

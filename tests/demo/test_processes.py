@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from process_states import is_alive, until
 
 from xsam_backend.demo.processes import Child, stop_all, stoppable, wait_for, watch
 from xsam_backend.errors import DemoError
@@ -36,24 +37,9 @@ def start(tmp_path: Path) -> Start:
     return start_python
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def signal_us(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
     time.sleep(10)  # longer than any signal takes
-
-
-def is_alive(process_id: int) -> bool:
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def test_one_that_dies_is_named_with_the_end_of_its_log(start: Start) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from xsam_backend.config import inherited_environment
 from xsam_backend.demo.folder import DemoFolder
 from xsam_backend.demo.pip import PipError, run_pip
+from xsam_backend.demo.processes import tied_to_us
 from xsam_backend.demo.progress import Progress
 from xsam_backend.errors import DemoError
 
@@ -37,7 +38,8 @@ def install_label_studio(folder: DemoFolder, progress: Progress) -> Path:
     script = folder.venv / "bin" / "label-studio"
     complete = folder.venv / "complete"  # written last: what the environment was made of
     wanted = REQUIREMENTS.read_text("utf-8")
-    if complete.exists() and complete.read_text("utf-8") == wanted and script.exists():
+    has_python = (folder.venv / "bin" / "python").exists()  # a link, which a new system's Python leaves dangling
+    if complete.exists() and complete.read_text("utf-8") == wanted and script.exists() and has_python:
         return script
     _check_room(folder.root)
     with progress.step(f"installing Label Studio {pinned_version()}, once, about 1 GB") as step:
@@ -69,7 +71,7 @@ def environment_python(folder: DemoFolder) -> Path:
         return python
     shutil.rmtree(folder.venv, ignore_errors=True)
     command = [sys.executable, "-m", "venv", str(folder.venv)]
-    made = subprocess.run(command, capture_output=True, text=True, env=_plain_environment(), check=False)
+    made = subprocess.run(tied_to_us(command), capture_output=True, text=True, env=_plain_environment(), check=False)
     if made.returncode != 0 or not _works(python):
         said = (made.stderr or made.stdout).strip()[-600:]
         raise DemoError(

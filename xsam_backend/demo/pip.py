@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from xsam_backend.config import inherited_environment
+from xsam_backend.demo.processes import tied_to_us
 from xsam_backend.demo.progress import Step
 from xsam_backend.errors import DemoError
 
@@ -57,7 +58,7 @@ def run_pip(python: Path, arguments: Sequence[str], log: Path, step: Step) -> No
     watcher = _Watcher(step, python.parent.parent)
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [*command, "--progress-bar", "off"],
+            tied_to_us([*command, "--progress-bar", "off"]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

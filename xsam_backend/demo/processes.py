@@ -22,6 +22,12 @@ _TAIL_LINES = 25
 _LOOKED_EVERY_S = 0.2
 
 
+def tied_to_us(command: Sequence[str]) -> list[str]:
+    """The command (an absolute path first) as one that ends with this process, also where this one is killed."""
+    # -I: tied.py's folder must not come before the library of the command's own Python.
+    return [sys.executable, "-I", tied.__file__, str(os.getpid()), *command]
+
+
 class Child:
     """A server that we start and stop.
 
@@ -42,8 +48,7 @@ class Child:
             log.replace(log.with_suffix(".previous.log"))
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                # -I: tied.py's folder must not come before the library of the command's own Python.
-                [sys.executable, "-I", tied.__file__, str(os.getpid()), *command],
+                tied_to_us(command),
                 env=dict(environment),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
