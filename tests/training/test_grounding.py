@@ -140,6 +140,24 @@ def test_looking_at_the_targets_costs_least() -> None:
     assert loss(3, target()) == 0, "nothing to look for"
 
 
+def test_the_token_that_has_read_all_words_counts_most() -> None:
+    """Two tokens of a condition (weights 1 and 4) and <SEG> (4), of which one looks away from its target."""
+    heads = grounding()
+    cond_ids, seg_ids = torch.tensor([[0, 0, -1]]), torch.tensor([[-1, -1, 0]])
+
+    def loss(astray: int) -> float:
+        attention = torch.zeros(1, LOOKING_HEADS, 3, 4)
+        attention[..., [0, 2]] = 0.5  # the left half of a 2 x 2 picture
+        attention[:, :, astray] = torch.tensor([0, 1.0, 0, 0])
+        asked = target(((0, 0, 10, 20), 0))
+        return float(heads.look_loss([attention], slice(0, 4), 2, cond_ids, seg_ids, [asked]))
+
+    right, wrong = -np.log(0.5 + LEAST_LOOK), -np.log(LEAST_LOOK)
+    assert loss(0) == pytest.approx((8 * right + wrong) / 9, rel=1e-4)
+    assert loss(1) == pytest.approx((5 * right + 4 * wrong) / 9, rel=1e-4)
+    assert loss(2) == pytest.approx(loss(1), rel=1e-6)
+
+
 def test_words_are_learned_from_what_lies_under_a_segment() -> None:
     """Cells that differ in what they hold; two maps of different grain."""
     torch.manual_seed(0)

@@ -29,6 +29,9 @@ WORD_WEIGHT = 5.0
 LOOK_WEIGHT = 1.0
 """Of the cross entropy of what the language model looks at, summed over layers."""
 
+LAST_TOKEN_WEIGHT = 4.0
+"""The last token of what is asked for counts so much more than the others: only it has read all of the words."""
+
 LEAST_LOOK = 1e-5
 """Keeps the logarithm finite where nothing is looked at."""
 
@@ -145,24 +148,27 @@ class Grounding(nn.Module):
             cond_ids, seg_ids: int64 (E, L).
             targets: one per entry.
         """
-        entries, places, wanted = [], [], []
+        entries, places, wanted, weights = [], [], [], []
         for entry, target in enumerate(targets):
             spans = [(seg_ids[entry] == 0, _union(target))] if len(target.classes) else []
             for condition in target.classes.unique().tolist():
                 spans.append((cond_ids[entry] == condition, _union(target, condition)))
             for span, mask in spans:
-                for place in span.nonzero().flatten().tolist():
+                for place in (span_places := span.nonzero().flatten().tolist()):
                     entries.append(entry)
                     places.append(place)
                     wanted.append(mask)
+                    weights.append(LAST_TOKEN_WEIGHT if place == span_places[-1] else 1.0)
         if not wanted:
             return attention[0].sum() * 0
         share = F.adaptive_avg_pool2d(torch.stack(wanted)[:, None], (side, side)).flatten(1)
         share = share / share.sum(1, keepdim=True)
+        weight = share.new_tensor(weights) / sum(weights)
         total = share.new_zeros(())
-        for weights in attention:
-            seen = weights[entries, :LOOKING_HEADS, places, pictures_tokens].float()
-            total = total - (share[:, None] * (seen + LEAST_LOOK).log()).sum(-1).mean()
+        for of_layer in attention:
+            seen = of_layer[entries, :LOOKING_HEADS, places, pictures_tokens].float()
+            missed = -(share[:, None] * (seen + LEAST_LOOK).log()).sum(-1).mean(-1)
+            total = total + (weight * missed).sum()
         return LOOK_WEIGHT * total
 
     def token_word_loss(
