@@ -94,13 +94,13 @@ def in_format(path: Path | str, expected: str) -> Iterator[None]:
 def picture_folder(given: Path | None, candidates: Iterable[Path], names: Sequence[str]) -> Path:
     """The folder that holds pictures of these names: the given one, else the first candidate that does.
 
-    One of the first names must be there; single pictures may be missing until they are read.
+    One of a few names must be there; single pictures may be missing until they are read.
 
     Raises:
         DatasetError: none does; it lists the folders.
     """
     folders = [given] if given is not None else list(dict.fromkeys(candidates))
-    few = names[:20]
+    few = names[:: max(1, len(names) // 20)]
     for folder in folders:
         if any((folder / name).is_file() for name in few):
             return folder
