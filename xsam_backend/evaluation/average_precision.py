@@ -39,20 +39,18 @@ class AveragePrecision:
     way. Precision is made non-increasing and read at 101 recalls; labels that are there count alike. Add only labels
     of which every instance is labelled, else right finds count as wrong.
 
-    Masks are kept as run lengths. ``pictures`` everywhere are indices in the order of adding, repeats count again;
-    that is what a bootstrap asks for. Everything is nan if nothing true was added.
+    Of a picture, only what matched is kept, no masks. ``pictures`` everywhere are indices in the order of adding,
+    repeats count again; that is what a bootstrap asks for. Everything is nan if nothing true was added.
     """
 
     def __init__(self, max_detections: int = MAX_DETECTIONS) -> None:
         self.max_detections = max_detections
-        self._sizes: list[tuple[int, int]] = []
-        self._label_ids: dict[str | None, int] = {}
-        self._truths: list[dict[str, Any]] = []
-        self._detections: list[dict[str, Any]] = []
-        self._evaluated: tuple[Any, list[Any]] | None = None
+        self._count = 0
+        self._params: Any = None
+        self._matches: dict[str | None, list[tuple[int, Any]]] = {}
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return self._count
 
     def add(
         self,
@@ -73,23 +71,36 @@ class AveragePrecision:
             ValueError: for counts or sizes that do not fit.
         """
         crowd = check_truth(predicted.size_hw, masks, labels, is_crowd)
-        picture = len(self._sizes)
-        for mask, label, is_group in zip(masks, labels, crowd, strict=True):
-            number = len(self._truths) + 1  # the library reads 0 as "no match"
-            entry = self._entry(picture, mask, label)
-            self._truths.append({**entry, "id": number, "area": int(mask.sum()), "iscrowd": int(is_group)})
-        for mask, label, score in zip(predicted.masks, predicted.labels, predicted.scores, strict=True):
-            self._detections.append({**self._entry(picture, mask, label), "score": float(score)})
-        self._sizes.append(predicted.size_hw)
-        self._evaluated = None
+        names = tuple(dict.fromkeys((*labels, *predicted.labels)))
+        number = {label: index for index, label in enumerate(names)}
+        truths = [
+            # The library reads the number 0 as "no match".
+            _entry(mask, number[label]) | {"id": index, "area": int(mask.sum()), "iscrowd": int(is_group)}
+            for index, (mask, label, is_group) in enumerate(zip(masks, labels, crowd, strict=True), start=1)
+        ]
+        detections = [
+            _entry(mask, number[label]) | {"score": float(score)}
+            for mask, label, score in zip(predicted.masks, predicted.labels, predicted.scores, strict=True)
+        ]
+        if names:
+            self._params, matches = self._matched(predicted.size_hw, len(names), truths, detections)
+            for label, match in zip(names, matches, strict=True):
+                self._matches.setdefault(label, []).append((self._count, match))
+        self._count += 1
 
     def at(self, threshold: float = 0.5, pictures: NDArray[np.intp] | None = None) -> float:
         """Mean AP over labels at one of COCO's IoU thresholds: AP50 by default, 0.75 for AP75."""
-        return _mean(self._tables(pictures)[0][_threshold_index(threshold)])
+        index = _threshold_index(threshold)
+        return _mean(self._tables(pictures)[0][index])
 
     def mean(self, pictures: NDArray[np.intp] | None = None) -> float:
         """COCO's AP: the mean over the thresholds 0.5, 0.55 .. 0.95."""
         return _mean(self._tables(pictures)[0])
+
+    def summary(self, pictures: NDArray[np.intp] | None = None) -> tuple[float, float, float]:
+        """AP, AP50 and AP75 at once, as ``mean`` and ``at`` give them."""
+        precision = self._tables(pictures)[0]
+        return _mean(precision), _mean(precision[_threshold_index(0.5)]), _mean(precision[_threshold_index(0.75)])
 
     def recall(self, pictures: NDArray[np.intp] | None = None) -> float:
         """COCO's AR: the share of instances found with ``max_detections``, mean over labels and thresholds."""
@@ -101,50 +112,51 @@ class AveragePrecision:
         precision = self._tables(None)[0][chosen]
         return {
             label: _mean(precision[:, index])
-            for index, label in enumerate(self._label_ids)
+            for index, label in enumerate(self._matches)
             if (precision[:, index] >= 0).all()
         }
 
-    def _entry(self, picture: int, mask: NDArray[np.bool_], label: str | None) -> dict[str, Any]:
-        label_id = self._label_ids.setdefault(label, len(self._label_ids))
-        return {"image_id": picture, "category_id": label_id, "segmentation": mask_to_coco_rle(mask)}
-
     def _tables(self, pictures: NDArray[np.intp] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """float (10, labels, 101) precisions and (10, labels) recalls, -1 where a label has no true instance."""
-        count = len(self._sizes)
-        if not self._label_ids:
-            return np.full((10, 0, 101), -1.0), np.full((10, 0), -1.0)
-        if self._evaluated is None:
-            self._evaluated = self._evaluate()
-        params, per_picture = self._evaluated
-        if pictures is not None:
-            params = copy.copy(params)
-            params.imgIds = list(range(len(pictures)))
-            # One entry per label and picture, label by label.
-            starts = range(0, len(per_picture), count)
-            per_picture = [per_picture[start + int(picture)] for start in starts for picture in pictures]
-        tables = COCOevalAccumulate(params, per_picture)
-        precision = np.asarray(tables["precision"])[..., 0, 0]
-        return np.moveaxis(precision, 1, 2), np.asarray(tables["recall"])[..., 0, 0]
+        times = np.ones(self._count, np.intp) if pictures is None else np.bincount(pictures, minlength=self._count)
+        precision = np.full((10, len(self._matches), 101), -1.0)
+        recall = np.full((10, len(self._matches)), -1.0)
+        for index, own in enumerate(self._matches.values()):
+            chosen = [match for picture, match in own for _ in range(times[picture])]
+            if chosen:
+                # Label by label, and only pictures that have to do with it: most have not.
+                params = copy.copy(self._params)
+                params.catIds, params.imgIds = [0], list(range(len(chosen)))
+                tables = COCOevalAccumulate(params, chosen)
+                precision[:, index] = np.asarray(tables["precision"])[:, :, 0, 0, 0]
+                recall[:, index] = np.asarray(tables["recall"])[:, 0, 0, 0]
+        return precision, recall
 
-    def _evaluate(self) -> tuple[Any, list[Any]]:
-        """The library's settings, and its matches for every label and picture."""
+    def _matched(
+        self, size_hw: tuple[int, int], labels: int, truths: list[dict[str, Any]], detections: list[dict[str, Any]]
+    ) -> tuple[Any, list[Any]]:
+        """The library's settings, and its matches in one picture, label by label."""
         truth = COCO(
             {
                 "info": {},
-                "images": [{"id": i, "height": h, "width": w} for i, (h, w) in enumerate(self._sizes)],
-                "annotations": [dict(entry) for entry in self._truths],
-                "categories": [{"id": i, "name": str(label)} for label, i in self._label_ids.items()],
+                "images": [{"id": 0, "height": size_hw[0], "width": size_hw[1]}],
+                "annotations": truths,
+                "categories": [{"id": index, "name": str(index)} for index in range(labels)],
             }
         )
-        detections = truth.loadRes([dict(entry) for entry in self._detections])
-        evaluation = COCOeval_faster(truth, detections, "segm", print_function=_logger.debug, separate_eval=True)
+        evaluation = COCOeval_faster(
+            truth, truth.loadRes(detections), "segm", print_function=_logger.debug, separate_eval=True
+        )
         evaluation.params.maxDets = [self.max_detections]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = _ANY_AREA_PX, ["all"]
         evaluation.evaluate()
-        # No public door leads to the matches of single pictures, without which every bootstrap sample would have to
-        # match all masks anew.
+        # No public door leads to the matches of single pictures, without which all masks would have to be kept, and
+        # matched anew for every bootstrap sample.
         return evaluation.params, evaluation._evalImgs_cpp
+
+
+def _entry(mask: NDArray[np.bool_], label_id: int) -> dict[str, Any]:
+    return {"image_id": 0, "category_id": label_id, "segmentation": mask_to_coco_rle(mask)}
 
 
 def _threshold_index(threshold: float) -> int:
