@@ -55,8 +55,8 @@ def test_clicks_follow_the_largest_error() -> None:
 
 @pytest.mark.parametrize(
     ("most_clicks", "content_iou", "length"),
-    [(20, 0.9, 3), (20, 0.5, 1), (2, 0.9, 2), (20, 1.0, 4)],
-    ids=["until 0.9 is reached", "0.51 is enough", "two clicks at most", "until all is right"],
+    [(20, 0.9, 3), (20, 0.5, 1), (20, 21 / 41, 1), (2, 0.9, 2), (20, 1.0, 4)],
+    ids=["until 0.9 is reached", "0.51 is enough", "exactly reached", "two clicks at most", "until all is right"],
 )
 def test_when_the_annotator_stops(most_clicks: int, content_iou: float, length: int) -> None:
     answer = Scripted(block(10, 31, 20, 41), block(10, 31, 20, 51), block(10, 31, 20, 60), TRUTH)

@@ -44,6 +44,7 @@ BALL_AND_BOX: list[Phrase] = [(0, 10, "a red ball"), (10, 20, "a box")]
         ([(0, 4, "a red ball"), (10, 20, "a box")], 51 / 101 / 2, (0.4 + 1) / 2, 1 / 2),
         ([(0, 10, "a key"), (0, 9, "a red ball"), (10, 20, "a box")], (51 + 50 * 2 / 3) / 101, 1.0, 1.0),
         ([(0, 5, "a red ball")], 51 / 101, 0.5, 1 / 2),
+        ([(0, 10, "a blue ball"), (10, 20, "a box")], 1.0, 1.0, 1 / 2),
         ([], 0.0, 0.0, 0.0),
     ],
     ids=[
@@ -54,6 +55,7 @@ BALL_AND_BOX: list[Phrase] = [(0, 10, "a red ball"), (10, 20, "a box")]
         "IoU 0.4 first: precision 1/2 up to recall 0.5; it is still a pair for mIoU",
         "a key's mask fits the ball better than the ball's own: for recall it is passed over; AP: hit, miss, hit",
         "IoU 0.5 is enough",
+        "words alike by 0.5 are not: blue is not red",
         "nothing said: 0 for mIoU, too",
     ],
 )

@@ -44,9 +44,17 @@ def test_ious_agree_with_the_pixels(seed: int, found_count: int, true_count: int
         ([[0.9, 0.8], [0.7, 0.1]], 0.5, [(0, 0)]),
         ([[0.6, 0.7], [0.6, 0.8]], 0.0, [(1, 1), (0, 0)]),
         ([[0.5, 0.5], [0.5, 0.5]], 0.0, [(0, 0), (1, 1)]),
+        ([[0.5] * 9] * 9, 0.0, [(i, i) for i in range(9)]),
         ([[0.3, 0.4, 0.2]], 0.0, [(0, 1)]),
     ],
-    ids=["the best pair first", "what is not admissible stays free", "by IoU, not by row", "ties", "one for three"],
+    ids=[
+        "the best pair first",
+        "what is not admissible stays free",
+        "by IoU, not by row",
+        "ties",
+        "many ties",
+        "one for three",
+    ],
 )
 def test_pairs(ious: list[list[float]], least: float, expected: list[tuple[int, int]]) -> None:
     matrix = np.array(ious)
