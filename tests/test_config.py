@@ -89,6 +89,15 @@ def test_a_secret_may_be_a_file_and_the_environment_goes_before_it(
     assert token.get_secret_value() == "from-the-environment"
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="takes a file of Linux's that can't be read")
+def test_a_secret_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "xsam_backend_label_studio_token"
+    secret.symlink_to("/proc/self/mem")
+    monkeypatch.setattr("xsam_backend.config.SECRETS_DIR", tmp_path)
+    with pytest.raises(SettingsError, match=r"a secret in .* cannot be read \(.*\): let .*\(uid \d+\) read it"):
+        load_settings()
+
+
 def test_a_list_in_the_environment_has_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENV_PREFIX + "ALLOW_PRIVATE_HOSTS", "nas.local, 10.0.0.0/8,")
     assert load_settings().allow_private_hosts == ("nas.local", "10.0.0.0/8")

@@ -6,6 +6,8 @@ That the Dockerfile's steps work is proven by ``tests/run_dockerfile.py``, which
 from __future__ import annotations
 
 import re
+import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +21,7 @@ import pytest
 import yaml
 from run_dockerfile import context_files, instructions, lets_through
 
-from xsam_backend.config import ENV_PREFIX, Settings
+from xsam_backend.config import ENV_PREFIX, Settings, load_settings
 from xsam_backend.server.serving import GRACE_S
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +150,51 @@ def test_secrets_are_demanded_and_have_no_default() -> None:
         for name, value in service["environment"].items():
             if name.endswith(("TOKEN", "PASSWORD")) and "ENABLE" not in name:
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?.+\}", value), name
+
+
+def env_commands() -> dict[str, str]:
+    """The command that makes .env, by the place where it's told: for the shell, without comment signs."""
+    places = {
+        name: (ROOT / name).read_text("utf-8") for name in ("README.md", "docs/containers.md", "docker-compose.yml")
+    }
+    found = {}
+    for name, text in places.items():
+        lines = re.search(r"^(?:#   )?\[ -e \.env \].*\n.*> \.env\)$", text, re.MULTILINE)
+        assert lines is not None, name
+        found[name] = lines[0].replace("#   ", "")
+    return found
+
+
+def test_the_command_for_secrets_is_the_same_everywhere() -> None:
+    assert len(set(env_commands().values())) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl, which makes the secrets, is not installed")
+def test_secrets_are_made_once_for_their_owner_alone(tmp_path: Path) -> None:
+    """Label Studio takes them at its first start only; a second pair would lock the backend out."""
+    command = ["bash", "-c", env_commands()["README.md"]]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    made = (tmp_path / ".env").read_text()
+    assert re.fullmatch(r"LABEL_STUDIO_TOKEN=[0-9a-f]{40}\nLABEL_STUDIO_PASSWORD=[0-9a-f]{24}\n", made)
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert (tmp_path / ".env").read_text() == made
+
+
+def test_a_secret_as_a_file_goes_as_the_page_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "containers.md").read_text("utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    told = yaml.safe_load(block)
+    (name, service), (secret,) = next(iter(told["services"].items())), told["secrets"]
+    assert service["secrets"] == [secret]
+    environment = {**SERVICES[name]["environment"], **service["environment"]}
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("xsam_backend.config.SECRETS_DIR", tmp_path)
+    (tmp_path / secret).write_text("from-the-file\n")
+    token = load_settings(model="tiny").label_studio_token
+    assert token is not None
+    assert token.get_secret_value() == "from-the-file"
 
 
 class Answering:

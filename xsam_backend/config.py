@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from xsam_backend.errors import SettingsError
 
@@ -154,8 +155,9 @@ def load_settings(**given: Any) -> Settings:
     """Settings from the environment, with ``given`` values (None: not given) on top.
 
     Raises:
-        SettingsError: naming each wrong field, what was expected and its environment variable; or a variable that
-            looks like a misspelt one. (Others with the prefix may be somebody else's: Kubernetes makes some.)
+        SettingsError: naming each wrong field, what was expected and its environment variable; a secret's file that
+            can't be read; or a variable that looks like a misspelt one. (Others with the prefix may be somebody
+            else's: Kubernetes makes some.)
     """
     for variable in sorted(os.environ):
         name = variable.removeprefix(ENV_PREFIX).lower()
@@ -174,6 +176,11 @@ def load_settings(**given: Any) -> Settings:
             name = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{name} ({ENV_PREFIX}{name.upper()}): {problem['msg']}" if name else problem["msg"])
         raise SettingsError("settings do not work: " + "; ".join(lines)) from None
+    except UnreadableError as error:  # of a file; the environment's are all texts
+        raise SettingsError(
+            f"a secret in {SECRETS_DIR} cannot be read ({error.__cause__}): let the service's user "
+            f"(uid {os.getuid()}) read it"
+        ) from error
 
 
 def inherited_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
