@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from xsam_backend.cli.checks import Finding, connection, label_studio
-from xsam_backend.cli.checks.service import look_up_service
+from xsam_backend.cli.checks.service import answers, look_up_service
 from xsam_backend.config import load_settings
 from xsam_backend.errors import LabelStudioError
 
@@ -67,6 +68,11 @@ def examine(monkeypatch: pytest.MonkeyPatch) -> Any:
         ([row(state="CO")], {"status": ({"setups": 4}, {"setups": 4})}, "it is another backend than this service"),
         ([row(state="CO", is_interactive=False)], {}, "'Interactive preannotations' is off"),
         ([row(state="CO"), row(state="CO")], {}, "the labeling page uses the first of them only"),
+        (
+            [row(state="CO"), row(url="http://10.0.0.6:9090", state="CO")],
+            {"status": ({"setups": 4}, {"setups": 6})},
+            "ok    backend: 'xsam' at http://10.0.0.6:9090: Label Studio reaches this service",
+        ),
     ],
     ids=[
         "no answer",
@@ -85,35 +91,109 @@ def examine(monkeypatch: pytest.MonkeyPatch) -> Any:
         "connected to another",
         "not interactive",
         "two interactive ones",
+        "two ways to us",
     ],
 )
 def test_each_state_has_its_words(examine: Any, rows: Any, given: dict[str, Any], said: str) -> None:
     assert said in examine(rows, **given)
 
 
+def test_of_two_connected_ones_not_both_are_this_service(examine: Any) -> None:
+    """One setup arrived, and Label Studio called two backends: which one was it?"""
+    said = examine([row(state="CO"), row(url="http://x.example", state="CO")], status=({"setups": 4}, {"setups": 5}))
+    assert "ok " not in said
+    assert said.count("FAIL  backend: ") == 2
+    assert "of 2 connected backends 1 is this service at http://127.0.0.1:9090: take the other ones away" in said
+
+
+def test_a_password_in_an_address_is_not_printed(examine: Any) -> None:
+    said = examine([row(url="http://me:s3cret@10.0.0.5:9090"), row(url="http://me:s3cret@10.0.0.5:9090", state="CO")])
+    assert said.count("…@10.0.0.5:9090") == 2
+    assert "s3cret" not in said
+
+
 @pytest.fixture
-def silent_port() -> Iterator[int]:
-    """Somebody who takes connections and never speaks HTTP."""
+def redirecting() -> Iterator[tuple[int, list[str | None]]]:
+    """A port that sends everybody on to another host name, and the logins that arrive there."""
+    logins: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers["Host"].startswith("127.0.0.1"):
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{self.server.server_port}/")  # type: ignore[attr-defined]
+            else:
+                logins.append(self.headers.get("Authorization"))
+                self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port, logins
+        server.shutdown()
+        thread.join()
+
+
+def test_the_login_follows_no_redirect(redirecting: tuple[int, list[str | None]]) -> None:
+    port, logins = redirecting
+    found = look_up_service(load_settings(port=port, basic_auth_user="u", basic_auth_password="p"))
+    assert isinstance(found, Finding)
+    assert logins == [None]
+
+
+@pytest.fixture
+def foreign_port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Somebody who takes connections, says ``request.param`` and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_hang_up, args=(listener,), daemon=True)
+        thread = threading.Thread(target=_speak, args=(listener, request.param), daemon=True)
         thread.start()
         yield listener.getsockname()[1]
 
 
-def _hang_up(listener: socket.socket) -> None:
+def _speak(listener: socket.socket, words: bytes) -> None:
     while True:
         try:
             connected, _ = listener.accept()
         except OSError:  # closed: the test has ended
             return
-        connected.close()
+        with connected:
+            if words:
+                connected.recv(1000)  # else hanging up would take the words back
+                connected.sendall(words)
 
 
-def test_a_port_that_somebody_else_holds_is_no_missing_service(silent_port: int) -> None:
-    found = look_up_service(load_settings(port=silent_port))
+@pytest.mark.parametrize(
+    ("foreign_port", "said"),
+    [
+        (b"", "does not answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "another program answers at this port"),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n{", "another program answers at this port"),
+        (b"HTTP/1.0 200 OK\r\n\r\n{}", "another program answers at this port"),
+    ],
+    indirect=["foreign_port"],
+    ids=["silence", "another protocol", "half an answer", "another service"],
+)
+def test_a_port_that_somebody_else_holds_is_no_missing_service(foreign_port: int, said: str) -> None:
+    found = look_up_service(load_settings(port=foreign_port))
     assert isinstance(found, Finding)
     assert found.mark == "FAIL"
-    assert "does not answer" in found.found
+    assert said in found.found
+
+
+@pytest.mark.parametrize("foreign_port", [b"SSH-2.0-OpenSSH_9.2\r\n"], indirect=True)
+def test_what_speaks_another_protocol_is_no_backend(foreign_port: int) -> None:
+    assert not answers(f"http://127.0.0.1:{foreign_port}")
+
+
+@pytest.mark.parametrize("url", ["", "x", "http://", "http://127.0.0.1:port", "http://me:s3cret@127.0.0.1:1", "a b"])
+def test_what_is_no_address_does_not_answer(url: str) -> None:
+    """Label Studio keeps what was typed."""
+    assert not answers(url)
 
 
 def test_inside_a_container_localhost_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from xsam_backend.cli.checks.service import Facts, answers, look_up_service, own
 from xsam_backend.config import Settings
 from xsam_backend.errors import XSamBackendError
 from xsam_backend.labelstudio.client import LabelStudioClient, Row
-from xsam_backend.labelstudio.egress import is_public, resolve_host
+from xsam_backend.labelstudio.egress import is_public, redacted, resolve_host
 
 CONNECTED = {"CO", "TR", "PR"}
 """Label Studio's states in which it reaches a backend: connected, training, predicting."""
@@ -45,9 +45,10 @@ def check_connection(settings: Settings, client: LabelStudioClient, project_id: 
             "reserved: it has to run with LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false",
         )
         return
+    connected = sum(row.get("state") in CONNECTED for row in rows)
     for row in rows:
         if row.get("state") in CONNECTED:
-            yield from _connected(settings, row, before, after)
+            yield from _connected(settings, row, connected, before, after)
         elif row.get("state") == "ER":
             yield Finding(
                 "FAIL",
@@ -64,25 +65,35 @@ def check_connection(settings: Settings, client: LabelStudioClient, project_id: 
 
 
 def _name(row: Row) -> str:
-    return f"'{row.get('title')}' at {row.get('url')}"
+    return f"'{row.get('title')}' at {redacted(str(row.get('url')))}"
 
 
-def _connected(settings: Settings, row: Row, before: Facts | Finding, after: Facts | Finding) -> Iterator[Finding]:
+def _connected(
+    settings: Settings, row: Row, connected: int, before: Facts | Finding, after: Facts | Finding
+) -> Iterator[Finding]:
+    """One of ``connected`` rows. Each of those that is this service has raised its count of setups by one."""
+    own = own_address(settings)
     if isinstance(before, Finding) or isinstance(after, Finding):
         yield Finding(
             "note",
             "backend",
-            f"{_name(row)} is connected; whether it is this service can't be told, since none answers at "
-            f"{own_address(settings)}",
+            f"{_name(row)} is connected; whether it is this service can't be told, since none answers at {own}",
         )
-    elif after.get("setups", 0) > before.get("setups", 0):
+    elif (heard := after.get("setups", 0) - before.get("setups", 0)) >= connected:
         yield Finding("ok", "backend", f"{_name(row)}: Label Studio reaches this service")
+    elif heard > 0:
+        yield Finding(
+            "FAIL",
+            "backend",
+            f"{_name(row)}: of {connected} connected backends {heard} is this service at {own}: take the other ones "
+            "away in the project's model settings, or change their address",
+        )
     else:
         yield Finding(
             "FAIL",
             "backend",
-            f"{_name(row)} is connected, but it is another backend than this service at {own_address(settings)}: "
-            "change its address in the project's model settings",
+            f"{_name(row)} is connected, but it is another backend than this service at {own}: change its address in "
+            "the project's model settings",
         )
     if not row.get("is_interactive"):
         yield Finding(

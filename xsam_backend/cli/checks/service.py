@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
 from typing import Any
 
 from xsam_backend.cli.checks import Finding
@@ -30,7 +31,7 @@ def look_up_service(settings: Settings) -> Facts | Finding:
     request = urllib.request.Request(f"{address}/status", headers={"Accept": "application/json"})
     if settings.basic_auth_user is not None and settings.basic_auth_password is not None:
         pair = f"{settings.basic_auth_user}:{settings.basic_auth_password.get_secret_value()}"
-        request.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
     other = (
         f"stop that program, or give the service another --port and change the address in Label Studio ({address})"
     )
@@ -58,7 +59,7 @@ def look_up_service(settings: Settings) -> Facts | Finding:
             "service",
             f"something listens at {address} and does not answer: the service while it loads its weights, or {other}",
         )
-    except (ValueError, KeyError, TypeError):
+    except (HTTPException, ValueError, KeyError, TypeError):
         pass
     return Finding("FAIL", "service", f"another program answers at this port: {other}")
 
@@ -83,7 +84,7 @@ def answers(url: str) -> bool:
             return True
     except urllib.error.HTTPError as error:
         return error.code == 401
-    except (OSError, ValueError):
+    except (HTTPException, OSError, ValueError):
         return False
 
 
