@@ -117,12 +117,17 @@ def class_scores(class_logits: Tensor) -> Tensor:
 
 
 def semantic(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> Tensor:
-    """The class of every pixel: int32 (H, W). Here probabilities are resized, not logits, and nothing is void."""
+    """The class of every pixel: int32 (H, W). Nothing is void."""
+    return semantic_scores(class_logits, mask_logits, frame).argmax(0).to(torch.int32)
+
+
+def semantic_scores(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> Tensor:
+    """How much of each class is in every pixel: float32 (C, H, W). Here probabilities are resized, not logits."""
     scores = class_scores(class_logits)
     total = scores.new_zeros((scores.shape[1], *frame.padded_hw))
     for part in _chunks(len(mask_logits), frame):
         total += torch.einsum("qc,qhw->chw", scores[part], _to_padded(mask_logits[part], frame).sigmoid())
-    return _to_picture(total, frame).argmax(0).to(torch.int32)
+    return _to_picture(total, frame)
 
 
 def panoptic(

@@ -20,6 +20,7 @@ from xsam_backend.errors import CheckpointError, PromptError
 from xsam_backend.geometry.masks import parts_touching
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint, postprocess
+from xsam_backend.model.candidates import Candidates, Pass, named
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
 from xsam_backend.model.close_up import close_up_window, shift_region
 from xsam_backend.model.conversation import (
@@ -34,7 +35,7 @@ from xsam_backend.model.generation import generate
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regions, process_image
 from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.language import Prefix
-from xsam_backend.model.postprocess import Detections, PictureFrame
+from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
 from xsam_backend.model.turns import (
@@ -126,6 +127,15 @@ class Predictor:
         self.stop_ids = stop_ids(tokenizer, self.template)
         self.processor = ImageProcessorConfig.of_model(model.config)
 
+    @property
+    def queries(self) -> int:
+        """How many masks the decoder proposes."""
+        return self.model.config.segmentor.num_queries
+
+    def threshold(self, task: Task) -> float:
+        """The score below which a task's instances are left out where the prompt doesn't say."""
+        return DEFAULT_THRESHOLDS.get(task, 0.0)
+
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8]) -> ImageState:
         """The picture's half: uint8 (H, W, 3) RGB.
@@ -153,15 +163,12 @@ class Predictor:
         Raises:
             PromptError: a region outside the picture, or more words than the model reads.
         """
-        threshold = prompt.score_threshold
-        if threshold is None:
-            threshold = DEFAULT_THRESHOLDS.get(prompt.task, 0.0)
+        threshold = self.threshold(prompt.task) if prompt.score_threshold is None else prompt.score_threshold
         if prompt.task is Task.INTERACTIVE:
             return self._interactive(state, prompt, threshold)
-        if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
-            return self._categories(state, prompt.categories, threshold)
-        if prompt.task is Task.VGD:
-            return self._like_regions(state, prompt, threshold)
+        if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
+            instances = self.candidates(state, prompt).answered(threshold)
+            return Answer(instances, reason="" if len(instances) else f"nothing scored {threshold:.2f} or more")
         if prompt.task in (Task.REFERRING, Task.REASONING):
             return self._phrase(state, prompt, threshold)
         return self._written(state, prompt, threshold)
@@ -230,35 +237,37 @@ class Predictor:
         # An outline says how far the object goes; without one, what lies apart from all clicks is another object.
         return (mask & region if _outlines(regions) else parts_touching(mask, region)), score
 
-    def _categories(self, state: ImageState, categories: Sequence[Category], threshold: float) -> Answer:
-        """All instances of all categories; lists longer than the model reads are asked in parts."""
-        parts = []
-        for group in self._groups(categories):
-            class_logits, mask_logits = self._ask(state, generic_turn([category.phrase for category in group]))
-            stuff = [i for i, category in enumerate(group) if not category.is_thing]
-            found = postprocess.instances(class_logits, mask_logits, state.frame, threshold=threshold)
-            found = postprocess.without_duplicates(found, mask_logits)
-            if stuff:
-                things = ~torch.isin(found.class_indices, torch.tensor(stuff, device=found.class_indices.device))
-                spread = postprocess.panoptic(class_logits, mask_logits, state.frame, stuff=stuff).detections()
-                flat = torch.isin(spread.class_indices, torch.tensor(stuff, device=found.class_indices.device))
-                flat &= spread.scores >= threshold
-                parts.append(_named(spread[flat], [category.label for category in group]))
-                found = found[things]
-            parts.append(_named(found, [category.label for category in group]))
-        instances = Instances.concatenate(parts, state.size_hw)
-        instances = instances.select(np.argsort(-instances.scores, kind="stable"))
-        return Answer(instances, reason="" if len(instances) else f"nothing scored {threshold:.2f} or more")
+    @torch.inference_mode()
+    def candidates(self, state: ImageState, prompt: Prompt) -> Candidates:
+        """All that the decoder proposes for a list of categories, exemplars, or one object: for measures.
 
-    def _like_regions(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
+        Raises:
+            PromptError: as ``answer``, or a prompt of another task.
+        """
+        if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
+            passes = [self._categories(state, group) for group in self._groups(prompt.categories)]
+        elif prompt.task is Task.VGD:
+            passes = [self._like_regions(state, prompt)]
+        elif prompt.task is Task.INTERACTIVE:
+            region = regions_mask(prompt.regions, state.size_hw)
+            framed = frame_regions(region[None], self.processor.seg_size)
+            logits = self._ask(state, interactive_turn(), framed)
+            passes = [Pass(*logits, (prompt.label,), region=framed[0])]
+        else:
+            raise PromptError(f"{prompt.task} has one answer and no candidates: ask for the answer")
+        return Candidates(passes, state.frame)
+
+    def _categories(self, state: ImageState, group: Sequence[Category]) -> Pass:
+        logits = self._ask(state, generic_turn([category.phrase for category in group]))
+        stuff = tuple(i for i, category in enumerate(group) if not category.is_thing)
+        return Pass(*logits, tuple(category.label for category in group), stuff)
+
+    def _like_regions(self, state: ImageState, prompt: Prompt) -> Pass:
         masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
         framed = frame_regions(masks, self.processor.seg_size)
-        class_logits, mask_logits = self._ask(state, vgd_turn(len(masks)), framed)
-        found = postprocess.instances(class_logits, mask_logits, state.frame, threshold=threshold)
-        found = postprocess.without_duplicates(found, mask_logits)
         labels: list[str | None] = [category.label for category in prompt.categories]
-        instances = _named(found, labels if len(labels) == len(masks) else [prompt.label] * len(masks))
-        return Answer(instances, reason="" if len(instances) else f"nothing scored {threshold:.2f} or more")
+        logits = self._ask(state, vgd_turn(len(masks)), framed)
+        return Pass(*logits, tuple(labels if len(labels) == len(masks) else [prompt.label] * len(masks)))
 
     def _phrase(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         turn = (referring_turn if prompt.task is Task.REFERRING else reasoning_turn)(prompt.phrase)
@@ -270,7 +279,7 @@ class Predictor:
                 Instances.empty(state.size_hw),
                 reason=f"{prompt.phrase!r}: best score {score:.2f}, {threshold:.2f} needed",
             )
-        return Answer(_named(found, [prompt.label]))
+        return Answer(named(found, [prompt.label]))
 
     def _written(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """Captions with masks, and conversation: the words are generated."""
@@ -297,7 +306,7 @@ class Predictor:
         projected = self.model.project(written.states[:, len(merged.embeddings) :])
         class_logits, mask_logits = self._segment(state, projected, cond_ids, seg_ids)
         found = postprocess.phrase_masks(class_logits, mask_logits, state.frame)
-        instances = _named(found, [text[start:end] for start, end in spans])
+        instances = named(found, [text[start:end] for start, end in spans])
         # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
         said = np.isin(np.arange(len(instances)), cond_ids)
         kept = np.flatnonzero(said & instances.masks.any((1, 2)) & (instances.scores >= threshold))
@@ -354,15 +363,6 @@ class Predictor:
             max_length=self.model.config.max_text_tokens if bounded else None,
             overlong="refuse",
         )
-
-
-def _named(found: Detections, labels: Sequence[str | None]) -> Instances:
-    """Detections as instances in RAM, with the label of their condition."""
-    return Instances(
-        found.masks.cpu().numpy(),
-        found.scores.float().clamp(0, 1).cpu().numpy(),
-        tuple(labels[int(index)] for index in found.class_indices),
-    )
 
 
 def _outlines(regions: Sequence[Region]) -> bool:

@@ -1,0 +1,122 @@
+"""What the decoder proposes for one question, and the forms in which it is wanted.
+
+Annotators get ``answered``. Benchmarks count the reference's own forms of the same pass: ``instances`` for average
+precision, ``segments`` for panoptic quality, ``semantic`` for IoU per class, ``closest`` for interactive masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xsam_backend.instances import Instances
+from xsam_backend.model import postprocess
+from xsam_backend.model.postprocess import Detections, PictureFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One pass of the decoder.
+
+    Attributes:
+        class_logits: (Q, C + 1), background last.
+        mask_logits: (Q, h, w) over the padded frame.
+        labels: C, what the conditions' instances are called.
+        stuff: indices of the conditions that are stuff.
+        region: bool (P, P) in the padded frame, what an interactive question points at; None for others.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+    labels: tuple[str | None, ...]
+    stuff: tuple[int, ...] = ()
+    region: Tensor | None = None
+
+
+class Candidates:
+    """All proposals for a list of conditions, in one pass or, where the list is too long for that, in several."""
+
+    def __init__(self, passes: Sequence[Pass], frame: PictureFrame) -> None:
+        self._passes = tuple(passes)
+        self._frame = frame
+
+    @torch.inference_mode()
+    def answered(self, threshold: float) -> Instances:
+        """What annotators get, best first: each region once, stuff as disjoint areas, nothing below the threshold."""
+        return self._together([self._answered(one, threshold) for one in self._passes])
+
+    @torch.inference_mode()
+    def instances(self) -> Instances:
+        """The best (query, condition) pairs, as many as there are queries. Masks may overlap, and repeat."""
+        parts = []
+        for one in self._passes:
+            found = postprocess.instances(one.class_logits, one.mask_logits, self._frame, threshold=0.0)
+            parts.append(named(found, one.labels))
+        return self._together(parts)
+
+    @torch.inference_mode()
+    def segments(self) -> Instances:
+        """A panoptic result, best first: no pixel in two of them, one for each class of stuff."""
+        parts = []
+        for one in self._passes:
+            found = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff)
+            parts.append(named(found.detections(), one.labels))
+        return self._together(parts)
+
+    @torch.inference_mode()
+    def semantic(self) -> Instances:
+        """Each pixel's one class: a mask with the score 1 for each class that any pixel has."""
+        scores = [postprocess.semantic_scores(one.class_logits, one.mask_logits, self._frame) for one in self._passes]
+        classes = torch.cat(scores).argmax(0)
+        present = torch.unique(classes)
+        labels = [label for one in self._passes for label in one.labels]
+        return Instances(
+            torch.stack([classes == index for index in present]).cpu().numpy(),
+            np.ones(len(present), np.float32),
+            tuple(labels[int(index)] for index in present),
+        )
+
+    @torch.inference_mode()
+    def closest(self) -> Instances:
+        """The one object that the reference chooses for an interactive question: the box that fits the region's best.
+
+        Raises:
+            ValueError: the question wasn't interactive.
+        """
+        (only,) = self._passes
+        if only.region is None:
+            raise ValueError("expected an interactive question, got one without a region")
+        region = only.region.to(only.mask_logits.device)
+        return named(postprocess.interactive(only.class_logits, only.mask_logits, self._frame, region), only.labels)
+
+    def _answered(self, one: Pass, threshold: float) -> Instances:
+        found = postprocess.instances(one.class_logits, one.mask_logits, self._frame, threshold=threshold)
+        found = postprocess.without_duplicates(found, one.mask_logits)
+        if not one.stuff:
+            return named(found, one.labels)
+        stuff = torch.tensor(one.stuff, device=found.class_indices.device)
+        spread = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff).detections()
+        flat = torch.isin(spread.class_indices, stuff) & (spread.scores >= threshold)
+        things = found[~torch.isin(found.class_indices, stuff)]
+        return Instances.concatenate(
+            [named(spread[flat], one.labels), named(things, one.labels)], self._frame.size_hw
+        )
+
+    def _together(self, parts: Sequence[Instances]) -> Instances:
+        instances = Instances.concatenate(parts, self._frame.size_hw)
+        return instances.select(np.argsort(-instances.scores, kind="stable"))
+
+
+def named(found: Detections, labels: Sequence[str | None]) -> Instances:
+    """Detections as instances in RAM, with the label of their condition."""
+    masks: NDArray[np.bool_] = found.masks.cpu().numpy()
+    return Instances(
+        masks,
+        found.scores.float().clamp(0, 1).cpu().numpy(),
+        tuple(labels[int(index)] for index in found.class_indices),
+    )
