@@ -22,7 +22,7 @@ from xsam_backend.model.turns import (
 )
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
-from xsam_backend.training.batch import PLACE_WORDS, SEGMENT_STRIDE, AskedPicture, Stage, batch_losses, prepare
+from xsam_backend.training.batch import PLACE_WORDS, SEGMENT_STRIDE, AskedPicture, batch_losses, prepare
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import RandomPoints
 from xsam_backend.training.questions import Question
@@ -248,9 +248,9 @@ def test_each_stage_adds_its_terms(names: tuple[str, ...]) -> None:
     grounding = Grounding(config.segmentor.hidden_dim, config.segmentor.feature_size, LEVELS, [[5], [6, 7], [8]])
     points = RandomPoints(torch.device("cpu"), torch.Generator().manual_seed(0))
     whole = batch_losses(model, [picture(*names)], points, grounding)
-    aligned = batch_losses(model, [picture(*names)], points, grounding, stage=Stage.ALIGNMENT)
+    aligned = batch_losses(model, [picture(*names)], points, grounding, kind="alignment")
     assert set(aligned) == {"loss_llm", "loss_boxes", "loss_looks", "loss_words"} < set(whole)
-    told = batch_losses(model, [picture(*names)], points, grounding, stage=Stage.WORDS)
+    told = batch_losses(model, [picture(*names)], points, grounding, kind="words")
     assert set(told) == {"loss_words"}
     for name, term in [*told.items(), *aligned.items()]:
         if name != "loss_words":

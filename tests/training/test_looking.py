@@ -13,9 +13,8 @@ from xsam_backend.prompts import Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
 from xsam_backend.scenes.vocabulary import STUFF_NAMES
 from xsam_backend.training.batch import AskedPicture, prepare
-from xsam_backend.training.looking import begin_looking
+from xsam_backend.training.looking import begin_looking, looking_words
 from xsam_backend.training.questions import Question
-from xsam_backend.training.tiny import looking_words
 
 TINY = SHIPPED / "tiny"
 LAYERS = "language.model.model.layers."

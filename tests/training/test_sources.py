@@ -8,13 +8,14 @@ import pytest
 import torch
 from small_models import SIDE, small_config, tokenizer
 
+from xsam_backend.errors import DatasetError
 from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.prompts import Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED
 from xsam_backend.training import sources
 from xsam_backend.training.batch import AskedPicture
-from xsam_backend.training.sources import Part, Photos, QuestionSet, Scenes
+from xsam_backend.training.sources import Part, Photos, QuestionSet, Scenes, told_words
 
 INTERACTIVE = {Task.INTERACTIVE: 2, Task.REFERRING: 1}
 
@@ -43,8 +44,9 @@ class Plain:
         )
 
 
-def stream(*parts: Part, seed: int = 0, length: int = 50, **config) -> QuestionSet:
-    return QuestionSet(parts, small_config(**config), tokenizer(), seed, length, least_px=10)
+def stream(*parts: Part, seed: int = 0, together: int | None = None, **config) -> QuestionSet:
+    words = told_words(part.source for part in parts)
+    return QuestionSet(parts, small_config(**config), tokenizer(), seed, 10, words, together)
 
 
 def assert_same(ours: AskedPicture, theirs: AskedPicture) -> None:
@@ -89,6 +91,48 @@ def test_pictures_that_answer_nothing_are_drawn_again() -> None:
     mixed = stream(Part(barren, 1.0, only_instances), Part(fertile, 1.0, only_instances))
     assert all(mixed[index].tasks == (Task.INTERACTIVE,) for index in range(10))
     assert barren.drawn > 0
+
+
+def test_pictures_that_never_answer_are_told() -> None:
+    """Instead of drawing for ever: none of these has a caption."""
+    barren = Plain(10)
+    with pytest.raises(DatasetError, match="300 pictures in a row had no answer to any question of gcgseg, reaseg"):
+        stream(Part(barren, 1.0, {Task.GCG: 1, Task.REASONING: 1}))[0]
+    assert barren.drawn == 300
+
+
+MIX = {Task.INTERACTIVE: 3.0, Task.REFERRING: 1.0, Task.GENERIC: 0.5}
+
+
+def test_pictures_of_a_step_share_part_and_task() -> None:
+    """As the paper trains: whole steps of one data set and one of its tasks."""
+    dark, bright = Plain(10), Plain(200)
+    mixed = stream(Part(dark, 1.0, MIX), Part(bright, 2.0, {Task.VGD: 1.0}), together=2)
+    asked: Counter[Task] = Counter()
+    for step in range(60):
+        before = dark.drawn, bright.drawn
+        pictures = [mixed[index] for index in range(2 * step, 2 * step + 2)]
+        tasks = {task for picture in pictures for task in picture.tasks}
+        assert len(tasks) == 1
+        (task,) = tasks
+        assert (dark.drawn, bright.drawn)[task is Task.VGD] == before[task is Task.VGD] + 2
+        assert {len(picture.tasks) for picture in pictures} == {3 if task is Task.INTERACTIVE else 1}
+        asked[task] += 1
+    assert set(asked) == {*MIX, Task.VGD}
+    assert 30 < asked[Task.VGD] < 50, "by the parts' shares: two in three"
+    assert asked[Task.INTERACTIVE] > asked[Task.GENERIC], "and by the part's own mix"
+
+
+def test_a_step_of_one_task_is_the_same_whenever_it_is_asked_for() -> None:
+    first, again = (stream(Part(Plain(80), 1.0, MIX), together=2) for _ in range(2))
+    for index in (5, 0, 5):
+        assert_same(first[index], again[index])
+
+
+def test_words_are_those_of_all_parts() -> None:
+    words = told_words([Plain(1), Scenes(("ball",), 64)])
+    assert {"ball", "circle", "square", "red", "left"} < set(words)
+    assert sorted(words.values()) == list(range(len(words)))
 
 
 def test_questions_that_are_longer_than_the_model_reads_are_left_out() -> None:

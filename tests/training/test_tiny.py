@@ -3,23 +3,16 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from small_models import tokenizer
 
-from xsam_backend.evaluation.datasets.coco_folder import CocoFolder
+from xsam_backend.evaluation.datasets.coco_folder import CocoFolder, CocoRecord
 from xsam_backend.model.checkpoint import SHIPPED, expected_shapes, load_config
-from xsam_backend.model.predictor import load_predictor
 from xsam_backend.prompts import Task
+from xsam_backend.training.config import PhotoData, TrainConfig
+from xsam_backend.training.config_file import config_path, load_train_config
+from xsam_backend.training.data import open_data
 from xsam_backend.training.sources import Photos, Scenes
-from xsam_backend.training.tiny import (
-    PHOTO_QUESTIONS,
-    SCENE_QUESTIONS,
-    SPARSE_QUESTIONS,
-    TUNING_EVERY,
-    main,
-    parts,
-    tiny_config,
-)
+from xsam_backend.training.tiny import SIDE, TUNING_EVERY, tiny_config
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 MEGABYTES = 30
@@ -62,15 +55,35 @@ def test_shipped_sizes_are_the_recipes() -> None:
     assert expected_shapes(shipped) == expected_shapes(tiny_config(len(tokenizer())))
 
 
+def recipe() -> TrainConfig:
+    return load_train_config(config_path("tiny"), data_folder=DATA)
+
+
+def trained_photos(config: TrainConfig) -> list[CocoRecord]:
+    sources = [opened.source for opened in open_data(config, SIDE).values()]
+    records = [record for source in sources if isinstance(source, Photos) for record in source.records]
+    return [record for record in records if isinstance(record, CocoRecord)]
+
+
 def test_every_task_is_trained() -> None:
-    asked = set(PHOTO_QUESTIONS) | set(SPARSE_QUESTIONS) | set(SCENE_QUESTIONS)
+    asked = {task for part in recipe().data for task in part.questions.by_task}
     assert asked == set(Task) - {Task.OPEN_VOCABULARY}, "open vocabulary has the words of generic"
+
+
+def test_every_part_is_trained_in_the_end() -> None:
+    assert set(recipe().stages[-1].trained_parts) | {"background"} == {
+        name.split(".")[0] for name in expected_shapes(tiny_config(len(tokenizer())))
+    }
+
+
+def test_tuning_photos_are_those_that_the_benchmark_takes() -> None:
+    photos = [part for part in recipe().data if isinstance(part, PhotoData) and part.folder == Path("photos")]
+    assert [part.leave_out_every for part in photos] == [TUNING_EVERY]
 
 
 @with_photos
 def test_tuning_and_val_photos_are_never_trained_on() -> None:
-    sources = [part.source for part in parts(DATA, commercial_only=False)]
-    trained = {record.path for source in sources if isinstance(source, Photos) for record in source.records}
+    trained = {record.path for record in trained_photos(recipe())}
     photos = CocoFolder(DATA / "photos")
     assert not trained & {record.path for record in photos.records("val")}
     tuning = [record.path for i, record in enumerate(photos.records("train")) if i % TUNING_EVERY == 0]
@@ -78,33 +91,13 @@ def test_tuning_and_val_photos_are_never_trained_on() -> None:
     assert not trained & set(tuning)
     folders = {path.relative_to(DATA).parts[0] for path in trained}
     assert folders == {"photos", "photos_more"}, "nuclei and facades stay unseen"
-
-
-@with_photos
-def test_photos_without_commercial_licence_can_be_left_out() -> None:
-    def records(commercial_only: bool) -> list:
-        sources = [part.source for part in parts(DATA, commercial_only)]
-        return [record for source in sources if isinstance(source, Photos) for record in source.records]
-
-    assert any(record.noncommercial_only for record in records(False))
-    kept = records(True)
-    assert kept
-    assert not any(record.noncommercial_only for record in kept)
+    more = {record.path for record in CocoFolder(DATA / "photos_more").records("train")}
+    assert more <= trained, "mushrooms and the others are all of it"
 
 
 @with_photos
 def test_shares_add_up_and_scenes_are_among_them() -> None:
-    recipe = parts(DATA, commercial_only=False)
-    assert sum(part.share for part in recipe) == pytest.approx(1)
-    assert any(isinstance(part.source, Scenes) for part in recipe)
-    assert all(part.source.names for part in recipe)
-
-
-@with_photos
-def test_an_export_is_a_whole_model(tmp_path: Path) -> None:
-    """Config, weights and tokenizer: it can be served as it is."""
-    shipped = str(SHIPPED / "tiny")
-    given = ["--data", str(DATA), "--run", str(tmp_path / "run"), "--start-from", shipped]
-    done = CliRunner().invoke(main, [*given, "--steps", "0", "--export", str(tmp_path / "out")])
-    assert done.exit_code == 0, done.output
-    assert load_predictor(str(tmp_path / "out")).model_version
+    opened = open_data(recipe(), SIDE).values()
+    assert sum(one.share for one in opened) == pytest.approx(1)
+    assert any(isinstance(one.source, Scenes) for one in opened)
+    assert all(one.source.names for one in opened)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from xsam_backend.model.conversation import IGNORE_LABEL, NO_ID, TokenizedConver
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_masks, frame_regions, process_image
 from xsam_backend.model.language import pad_rows
 from xsam_backend.model.regions import region_points
-from xsam_backend.model.xsam import XSam, pool_by_id
+from xsam_backend.model.xsam import Merged, XSam, pool_by_id
 from xsam_backend.prompts import Task
+from xsam_backend.training.config import Kind
 from xsam_backend.training.grounding import BOX_WEIGHT, CELL_WEIGHT, WORD_WEIGHT, Grounding
 from xsam_backend.training.losses import PointSource, Target, language_loss, segmentation_losses
 from xsam_backend.training.questions import Question
@@ -29,18 +29,6 @@ SEGMENT_STRIDE = 8
 PLACE_WORDS = ("left", "right", "top", "bottom", "middle")
 OUTER_SHARE = 0.38
 """What is nearer to an edge than this share of the picture's side lies there; between is the middle."""
-
-
-class Stage(Enum):
-    """What is learned, each stage all of the one before: it is cheaper to learn first what the rest builds on.
-
-    ``WORDS``: the picture's tokens tell names, looks and places of segments. ``ALIGNMENT``: the language model tells
-    where phrases and regions lie, and what to say. ``ALL``: also the pixel decoder, masks and class scores.
-    """
-
-    WORDS = "words"
-    ALIGNMENT = "alignment"
-    ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -131,91 +119,140 @@ def _place_words(mask: NDArray[np.bool_]) -> Iterator[str]:
             yield high
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the language model makes of P questions about the pictures.
+
+    Attributes:
+        merged: the tokens after the picture, region embeddings among them.
+        states: float (P, L, W).
+        attention: (P, heads, L, K) per layer; empty if it wasn't wanted.
+        picture_tokens: which of the K are the segmentor's tokens.
+        owner: int64 (P,), whose picture it is.
+        tasks, targets: of each question.
+    """
+
+    merged: list[Merged]
+    states: Tensor
+    attention: tuple[Tensor, ...]
+    picture_tokens: slice
+    owner: Tensor
+    tasks: list[Task]
+    targets: list[Target]
+
+
 def batch_losses(
     model: XSam,
     pictures: Sequence[AskedPicture],
     points: PointSource,
     grounding: Grounding | None = None,
     *,
-    stage: Stage = Stage.ALL,
+    kind: Kind = "mixed",
 ) -> dict[str, Tensor]:
-    """All loss terms of one forward pass; their sum is what is minimised.
+    """All loss terms of one forward pass; their sum is what is minimised. None where no question has one.
 
     Pictures are encoded once and their tokens read once; every question continues its own picture's prefix. With
-    ``grounding``, there are its terms too; the earlier stages have few others.
+    ``grounding``, there are its terms too. What a stage of another ``kind`` doesn't learn isn't computed:
+
+    - words: the picture's tokens tell names, looks and places of segments (grounding's term, nothing else).
+    - alignment: the language model tells what to say and, with grounding, where phrases and regions lie.
+    - segmentor: masks and class scores; the language model is read without gradient.
     """
     device = model.device
+    hears = kind != "segmentor"
     maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
-    tokens, token_map = model.picture_tokens(torch.stack([p.vision_pixels for p in pictures]).to(device), maps)
-    losses: dict[str, Tensor] = {}
     cells = [picture.segment_cells.to(device) for picture in pictures]
     told = [picture.segment_words.to(device) for picture in pictures]
+    losses: dict[str, Tensor] = {}
+    with torch.set_grad_enabled(torch.is_grad_enabled() and hears):
+        tokens, token_map = model.picture_tokens(torch.stack([p.vision_pixels for p in pictures]).to(device), maps)
+        if grounding is not None and hears:
+            losses["loss_words"] = WORD_WEIGHT * grounding.token_word_loss(
+                token_map, cells, told, model.language.embed
+            )
+        if kind == "words":
+            return losses
+        read = _read(model, pictures, tokens, token_map, with_attention=grounding is not None and hears)
+        if hears:
+            losses |= _language_losses(model, read, token_map.shape[-1], grounding)
+        segmented = [i for i, task in enumerate(read.tasks) if task is not Task.CONVERSATION]
+        if not segmented:
+            return losses
+        entries = torch.tensor(segmented, device=device)
+        projected = model.project(read.states[entries])
+        conditions, valid = pool_by_id(projected, pad_rows([read.merged[i].cond_ids for i in segmented], NO_ID))
+        seg, _ = pool_by_id(projected, pad_rows([read.merged[i].seg_ids for i in segmented], NO_ID))
+        asked = [read.targets[i] for i in segmented]
+        if grounding is not None and hears:
+            losses["loss_boxes"] = BOX_WEIGHT * grounding.box_loss(conditions, seg[:, 0], asked)
+        if kind == "alignment":
+            return losses
+    pixels = model.segmentor.features(model.connector(maps.pyramid))
+    about = read.owner[entries]
     if grounding is not None:
-        losses["loss_words"] = WORD_WEIGHT * grounding.token_word_loss(token_map, cells, told, model.language.embed)
-    if stage is Stage.WORDS:
-        return losses
+        levels = pixels.level_features
+        of_levels = WORD_WEIGHT * grounding.level_word_loss(levels, cells, told)
+        losses["loss_words"] = losses["loss_words"] + of_levels if hears else of_levels
+        cell_loss = grounding.cell_loss(conditions, valid, seg[:, 0], asked, levels[-1], about)
+        losses["loss_cells"] = CELL_WEIGHT * cell_loss
+    laid_out = model.with_background(conditions, valid)
+    predictions = model.segmentor(pixels, about, seg[:, 0], laid_out.embeddings, laid_out.valid)
+    weight = model.config.losses.segmentation_weight
+    for name, term in segmentation_losses(predictions, asked, model.config.losses, points).items():
+        losses[name] = weight * term
+    return losses
+
+
+def _read(
+    model: XSam, pictures: Sequence[AskedPicture], tokens: Tensor, token_map: Tensor, *, with_attention: bool
+) -> _Read:
+    """All questions, each continuing its picture's tokens (B, T, W); regions are sampled from (B, W, h, w)."""
+    device = model.device
     texts = [conversation.after_image() for picture in pictures for conversation in picture.conversations]
     # One look-up for all: each would cost a gradient of the whole table.
     ids = torch.from_numpy(np.concatenate([text.input_ids for text in texts])).to(device)
     words = iter(model.language.embed(ids.clamp(min=0)).split([len(text) for text in texts]))
-    prefixes, rests, owners, tasks, targets = [], [], [], [], []
+    prefixes, merged, owners, tasks, targets = [], [], [], [], []
     for index, picture in enumerate(pictures):
+        prefixes.append(model.merge_tokens(picture.conversations[0].through_image(), tokens[index]))
         for number, conversation in enumerate(picture.conversations):
-            if number == 0:
-                prefixes.append(model.merge_tokens(conversation.through_image(), tokens[index]))
             where = picture.points[number].to(device)
             regions = None
             if len(where):
                 own_map = token_map[index : index + 1].expand(len(where), -1, -1, -1)
                 regions = model.region_embeddings(own_map, where)
-            rests.append(model.merge_tokens(conversation.after_image(), regions=regions, words=next(words)))
+            merged.append(model.merge_tokens(conversation.after_image(), regions=regions, words=next(words)))
             owners.append(index)
             tasks.append(picture.tasks[number])
             target = picture.targets[number]
             targets.append(Target(target.masks.to(device).float(), target.classes.to(device)))
     owner = torch.tensor(owners, device=device)
     prefix = model.image_prefix(prefixes)
-    if grounding is None:
-        states = model.text_states(rests, prefix, owner)
-    else:
+    attention: tuple[Tensor, ...] = ()
+    if with_attention:
         cache = model.language.new_cache(prefix.select(owner))
-        states, attention = model.language.states_and_attention(pad_rows([m.embeddings for m in rests]), cache)
-        side = token_map.shape[-1]
+        states, attention = model.language.states_and_attention(pad_rows([m.embeddings for m in merged]), cache)
+    else:
+        states = model.text_states(merged, prefix, owner)
+    side = token_map.shape[-1]
+    picture_tokens = slice(prefix.length - side**2, prefix.length)
+    return _Read(merged, states, attention, picture_tokens, owner, tasks, targets)
+
+
+def _language_losses(model: XSam, read: _Read, side: int, grounding: Grounding | None) -> dict[str, Tensor]:
+    """What should have been said, and where it should have been looked: the picture's tokens are side x side."""
+    losses: dict[str, Tensor] = {}
+    if grounding is not None:
         losses["loss_looks"] = grounding.look_loss(
-            attention,
-            slice(prefix.length - side**2, prefix.length),
+            read.attention,
+            read.picture_tokens,
             side,
-            pad_rows([m.cond_ids for m in rests], NO_ID),
-            pad_rows([m.seg_ids for m in rests], NO_ID),
-            targets,
+            pad_rows([m.cond_ids for m in read.merged], NO_ID),
+            pad_rows([m.seg_ids for m in read.merged], NO_ID),
+            read.targets,
         )
-    labels = pad_rows([m.labels for m in rests], IGNORE_LABEL)
+    labels = pad_rows([m.labels for m in read.merged], IGNORE_LABEL)
     answered = labels[:, 1:] != IGNORE_LABEL
-    said = language_loss(model.language.logits(states[:, :-1][answered]), labels[:, 1:][answered])
+    said = language_loss(model.language.logits(read.states[:, :-1][answered]), labels[:, 1:][answered])
     losses["loss_llm"] = model.config.losses.language_weight * said
-    segmented = [i for i, task in enumerate(tasks) if task is not Task.CONVERSATION]
-    if segmented:
-        entries = torch.tensor(segmented, device=device)
-        projected = model.project(states[entries])
-        cond_ids = pad_rows([rests[i].cond_ids for i in segmented], NO_ID)
-        seg_ids = pad_rows([rests[i].seg_ids for i in segmented], NO_ID)
-        conditions, valid = pool_by_id(projected, cond_ids)
-        seg, _ = pool_by_id(projected, seg_ids)
-        asked = [targets[i] for i in segmented]
-        if grounding is not None:
-            losses["loss_boxes"] = BOX_WEIGHT * grounding.box_loss(conditions, seg[:, 0], asked)
-        if stage is Stage.ALIGNMENT:
-            return losses
-        pixels = model.segmentor.features(model.connector(maps.pyramid))
-        about = owner[entries]
-        if grounding is not None:
-            levels = pixels.level_features
-            losses["loss_words"] = losses["loss_words"] + WORD_WEIGHT * grounding.level_word_loss(levels, cells, told)
-            cell_loss = grounding.cell_loss(conditions, valid, seg[:, 0], asked, levels[-1], about)
-            losses["loss_cells"] = CELL_WEIGHT * cell_loss
-        laid_out = model.with_background(conditions, valid)
-        predictions = model.segmentor(pixels, about, seg[:, 0], laid_out.embeddings, laid_out.valid)
-        weight = model.config.losses.segmentation_weight
-        for name, term in segmentation_losses(predictions, asked, model.config.losses, points).items():
-            losses[name] = weight * term
     return losses

@@ -1,6 +1,6 @@
 """How the language layers of tiny start: with attention that looks at what is alike.
 
-A picture's tokens lie near the embeddings of the words for what is there (``Stage.WORDS``), so a query and a key that
+A picture's tokens lie near the embeddings of the words for what is there (kind ``words``), so a query and a key that
 are the same projection find in the picture what a word means. Layers that start at random don't come to that in the
 few steps that tiny is trained for, and layers trained without it may hide the words under their own outputs.
 
@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from xsam_backend.model.conversation import NO_ID
 from xsam_backend.model.xsam import XSam
-from xsam_backend.training.batch import AskedPicture
+from xsam_backend.scenes.vocabulary import COLOURS, PATTERN_WORDS, STUFF_NAMES, THING_NAMES
+from xsam_backend.training.batch import PLACE_WORDS, AskedPicture
 from xsam_backend.training.grounding import LOOKING_HEADS
 
 SPREAD = 0.02
@@ -35,6 +36,9 @@ PICTURE_LOGIT = 16.0
 NEAR_PAIR = 7
 NEAR_LOGIT = 8.0
 """This pair turns by 0.13 a token: the gathering head looks that much rather at the last words than 12 words back."""
+
+LOOKED_AT = 12
+"""So many pictures are enough to tell pictures' tokens from text."""
 
 TEXT_LOGIT = 10.0
 END_LOGIT = 12.0
@@ -59,6 +63,13 @@ class _Inputs:
     ends: Tensor
     segs: Tensor
     size: float
+
+
+def looking_words(tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
+    """Names and looks of scenes as token ids: what the new layers' attention starts from."""
+    words = ((*THING_NAMES, *STUFF_NAMES), (*COLOURS, *PATTERN_WORDS, *PLACE_WORDS))
+    names, looks = ([list(tokenizer(w, add_special_tokens=False)["input_ids"]) for w in one] for one in words)
+    return names, looks
 
 
 @torch.no_grad()

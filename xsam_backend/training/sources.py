@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from xsam_backend.errors import PromptError
-from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
+from xsam_backend.errors import DatasetError, PromptError
+from xsam_backend.evaluation.datasets.records import Record
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES
 from xsam_backend.model.config import XSamConfig
@@ -23,6 +23,9 @@ from xsam_backend.scenes.vocabulary import COLOURS, PATTERN_WORDS
 from xsam_backend.training.augmentation import augment
 from xsam_backend.training.batch import PLACE_WORDS, AskedPicture, prepare
 from xsam_backend.training.questions import Question, ask
+
+PATIENCE = 300
+"""So many pictures without any answer mean that there won't be one."""
 
 
 class Source(Protocol):
@@ -38,9 +41,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Photos:
-    """Pictures of labelled folders, each as often as another."""
+    """Labelled pictures, each as often as another."""
 
-    records: Sequence[CocoRecord]
+    records: Sequence[Record]
     names: Sequence[str]
 
     def draw(self, rng: np.random.Generator) -> GroundTruth:
@@ -71,47 +74,86 @@ class Part:
     questions: Mapping[Task, float]
 
 
+def told_words(sources: Iterable[Source]) -> dict[str, int]:
+    """What segments can be told by: names of all sources, looks and places, each with its number."""
+    names = {name for source in sources for name in source.names}
+    return {word: i for i, word in enumerate(sorted(names.union(COLOURS, PATTERN_WORDS, PLACE_WORDS)))}
+
+
 class QuestionSet(Dataset[AskedPicture]):
-    """Picture number ``index`` of an endless, reproducible stream."""
+    """Picture number ``index`` of an endless, reproducible stream.
+
+    Args:
+        parts: where pictures come from.
+        config, tokenizer: of the model that will read them.
+        seed: decides everything that is drawn.
+        least_px: instances with fewer visible pixels are not asked for one by one.
+        words: the words that segments are told by.
+        together: so many successive pictures have one part and one task, as a whole step of the paper's training has.
+            Without it, each picture is of any part and has all of its questions.
+    """
 
     def __init__(
-        self, parts: Sequence[Part], config: XSamConfig, tokenizer: Any, seed: int, length: int, least_px: int
+        self,
+        parts: Sequence[Part],
+        config: XSamConfig,
+        tokenizer: Any,
+        seed: int,
+        least_px: int,
+        words: Mapping[str, int],
+        together: int | None = None,
     ) -> None:
         self.parts = parts
         self.config = config
         self.tokenizer = tokenizer
         self.seed = seed
-        self.length = length
         self.least_px = least_px
+        self.words = words
+        self.together = together
         # Training looks at the stretched picture, as the released recipe does.
         self.processor = ImageProcessorConfig.of_model(config, pad_to_square=False)
-        names = {name for part in parts for name in part.source.names}
-        self.words = {word: i for i, word in enumerate(sorted(names.union(COLOURS, PATTERN_WORDS, PLACE_WORDS)))}
 
     def word_ids(self) -> list[list[int]]:
         """Token ids of the words that segments are told by, in the order of their numbers."""
         return [list(self.tokenizer(word, add_special_tokens=False)["input_ids"]) for word in self.words]
 
-    def __len__(self) -> int:
-        return self.length
-
     def __getitem__(self, index: int) -> AskedPicture:
-        """Deterministic by (seed, index): a resumed training goes on with the pictures it would have had."""
+        """Deterministic by (seed, index): a resumed training goes on with the pictures it would have had.
+
+        Raises:
+            DatasetError: picture after picture had no answer to what is asked about it.
+        """
         rng = np.random.default_rng([self.seed, index])
-        shares = np.array([part.share for part in self.parts])
         side = self.config.segmentor_encoder.image_size
-        while True:
-            part = self.parts[rng.choice(len(self.parts), p=shares / shares.sum())]
+        for _ in range(PATIENCE):
+            part, mix = self._any_part(rng) if self.together is None else self._common_part(index // self.together)
             truth = augment(part.source.draw(rng), rng, side)
-            questions, conversations = self._readable(
-                ask(truth, part.questions, rng, part.source.names, self.least_px)
-            )
+            questions, conversations = self._readable(ask(truth, mix, rng, part.source.names, self.least_px))
             if questions:
                 break
+        else:
+            raise DatasetError(
+                f"{PATIENCE} pictures in a row had no answer to any question of {', '.join(map(str, mix))}: ask what "
+                "the data hold (scenes hold everything), or lower least_px"
+            )
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         return prepare(
             truth, questions, conversations, self.processor, self.config.region_points, generator, self.words
         )
+
+    def _any_part(self, rng: np.random.Generator) -> tuple[Part, Mapping[Task, float]]:
+        """A part by its share, with all of its questions."""
+        shares = np.array([part.share for part in self.parts])
+        part = self.parts[rng.choice(len(self.parts), p=shares / shares.sum())]
+        return part, part.questions
+
+    def _common_part(self, group: int) -> tuple[Part, Mapping[Task, float]]:
+        """The part of a group of pictures, and the one task: as many questions as the part says, at least one."""
+        rng = np.random.default_rng([self.seed, group, len(self.parts)])
+        part, mix = self._any_part(rng)
+        counts = np.array(list(mix.values()))
+        task = list(mix)[rng.choice(len(mix), p=counts / counts.sum())]
+        return part, {task: max(mix[task], 1)}
 
     def _readable(self, questions: Sequence[Question]) -> tuple[list[Question], list[TokenizedConversation]]:
         """Questions and their tokens, without those that are longer than the model reads: cut, they would lose their

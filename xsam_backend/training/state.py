@@ -51,7 +51,7 @@ def write_state(folder: Path, state: State) -> None:
         partial.unlink(missing_ok=True)
         before = "the state before it is intact" if path.exists() else "there is none before it"
         raise CheckpointError(
-            f"{path}: can't be saved ({error}); {before}. Free some space ({_size(tensors)} a state, and there are two "
+            f"{path}: can't be saved ({error}); {before}. Free some space ({_size(tensors)} a state, there are two "
             "while it saves) and give the same command again"
         ) from error
 

@@ -1,0 +1,157 @@
+"""From a config's data to pictures: which files, how often, and what each stage asks."""
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from small_models import SIDE, small_config, tokenizer
+from trainings import training
+
+from xsam_backend.errors import DatasetError
+from xsam_backend.prompts import Task
+from xsam_backend.training.config import TrainConfig
+from xsam_backend.training.data import balanced_shares, open_data, streams
+from xsam_backend.training.sources import Photos
+
+QUESTIONS = {"interactive": 1.0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve pictures of a cat or a dog each; the last two are of another split, every third isn't commercial."""
+    (tmp_path / "pets" / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(12):
+        name = f"images/{'cat' if number % 2 else 'dog'}{number:02}.png"
+        Image.fromarray(np.full((20, 30, 3), number * 10, np.uint8)).save(tmp_path / "pets" / name)
+        image = {
+            "id": number,
+            "file_name": name,
+            "height": 20,
+            "width": 30,
+            "split": "train" if number < 10 else "val",
+        }
+        images.append(image | {"noncommercial_only": number % 3 == 0})
+        corners = [[5, 5, 25, 5, 25, 15, 5, 15]]
+        annotations.append({"id": number, "image_id": number, "category_id": number % 2, "segmentation": corners})
+    categories = [{"id": 0, "name": "dog"}, {"id": 1, "name": "cat"}, {"id": 2, "name": "cow"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "pets" / "instances.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def config_of(folder: Path, **photos: Any) -> TrainConfig:
+    part = {"name": "pets", "kind": "photos", "folder": "pets", "share": 1.0, "questions": QUESTIONS, **photos}
+    return training(folder / "run", data=[part], data_folder=folder)
+
+
+def files(config: TrainConfig) -> list[str]:
+    source = open_data(config, SIDE)["pets"].source
+    assert isinstance(source, Photos)
+    return [record.source for record in source.records]
+
+
+@pytest.mark.parametrize(
+    ("photos", "numbers"),
+    [
+        pytest.param({}, range(10), id="the train split"),
+        pytest.param({"split": "val"}, [10, 11], id="another split"),
+        pytest.param({"files": "cat*"}, [1, 3, 5, 7, 9], id="by name"),
+        pytest.param({"except_files": "cat*"}, [0, 2, 4, 6, 8], id="by other names"),
+        pytest.param({"files": "cat*", "except_files": "*05*"}, [1, 3, 7, 9], id="both"),
+        pytest.param({"leave_out_every": 4}, [1, 2, 3, 5, 6, 7, 9], id="tuning set aside"),
+        pytest.param({"commercial_only": True}, [1, 2, 4, 5, 7, 8], id="licences"),
+        pytest.param(
+            {"leave_out_every": 4, "commercial_only": True},
+            [1, 2, 5, 7],
+            id="4 and 8 are for tuning, whatever the licences of those before them",
+        ),
+    ],
+)
+def test_photos_that_are_kept(folder: Path, photos: Mapping[str, Any], numbers: Any) -> None:
+    assert [int(name[3:5]) for name in files(config_of(folder, **photos))] == list(numbers)
+
+
+def test_names_are_the_splits_whatever_is_kept(folder: Path) -> None:
+    """What isn't in the pictures that are left may still be asked for: as absent."""
+    opened = open_data(config_of(folder, files="cat*"), SIDE)
+    assert list(opened["pets"].source.names) == ["cat", "cow", "dog"]
+
+
+def test_nothing_left(folder: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"data 'pets': .* has 10 pictures of split 'train', of which files, .* none"
+    ):
+        files(config_of(folder, files="cow*"))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"instances\.json"):
+        files(config_of(tmp_path))
+
+
+def test_data_sets_in_other_formats(folder: Path) -> None:
+    part = {"name": "pets", "kind": "dataset", "path": "pets", "format": "coco", "split": "val", "share": 1.0}
+    config = training(folder / "run", data=[{**part, "questions": QUESTIONS}], data_folder=folder)
+    assert files(config) == ["dog10.png", "cat11.png"]
+    (stream,) = streams(config, open_data(config, SIDE), small_config(), tokenizer())
+    assert stream[0].tasks == (Task.INTERACTIVE,)
+    assert list(open_data(config, SIDE)["pets"].source.names) == ["dog", "cat", "cow"]
+
+
+def test_shares_come_from_sizes_where_it_says_oversample(folder: Path) -> None:
+    parts = [
+        {"name": "pets", "kind": "photos", "folder": "pets", "questions": QUESTIONS},
+        {"name": "scenes", "kind": "scenes", "pictures": 990, "questions": QUESTIONS},
+    ]
+    config = training(folder / "run", data=parts, data_folder=folder, oversample=0.04)
+    opened = open_data(config, SIDE)
+    # One in a hundred, drawn sqrt(0.04 / 0.01) = 2 times as often: 20 to 990.
+    assert opened["pets"].share == pytest.approx(20 / 1010)
+    assert opened["scenes"].share == pytest.approx(990 / 1010)
+
+
+@given(
+    counts=st.lists(st.integers(1, 10**7), min_size=1, max_size=8), oversample=st.floats(1e-6, 10, allow_nan=False)
+)
+def test_balancing_helps_the_small_and_keeps_the_order(counts: list[int], oversample: float) -> None:
+    shares = balanced_shares(counts, oversample)
+    assert sum(shares) == pytest.approx(1)
+    by_size = sorted(zip(counts, shares, strict=True))
+    assert all(a[1] <= b[1] * (1 + 1e-9) for a, b in pairwise(by_size))
+    assert by_size[0][1] >= by_size[0][0] / sum(counts) * (1 - 1e-9), "the smallest never loses"
+
+
+def test_a_stage_chooses_its_data_and_its_questions(folder: Path) -> None:
+    parts = [
+        {"name": "pets", "kind": "photos", "folder": "pets", "share": 1.0, "questions": QUESTIONS},
+        {"name": "scenes", "kind": "scenes", "share": 3.0, "questions": {"referring": 2.0, "gcg": 0.5}},
+    ]
+    stages = (
+        {"name": "all"},
+        {
+            "name": "words",
+            "data": ["scenes"],
+            "questions": {"conversation": 1.0},
+            "pictures": 6,
+            "batches": "one task",
+        },
+    )
+    config = training(folder / "run", *stages, data=parts, data_folder=folder, seed=7)
+    first, second = streams(config, open_data(config, SIDE), small_config(), tokenizer())
+    assert [(part.share, part.questions) for part in first.parts] == [
+        (1.0, {Task.INTERACTIVE: 1.0}),
+        (3.0, {Task.REFERRING: 2.0, Task.GCG: 0.5}),
+    ]
+    assert [(part.share, part.questions) for part in second.parts] == [(3.0, {Task.CONVERSATION: 1.0})]
+    assert (first.together, second.together) == (None, 6)
+    assert (first.seed, second.seed) == (7, 8)
+    assert first.words == second.words, "heads that read words stay the same from stage to stage"
+    assert "cow" in second.words

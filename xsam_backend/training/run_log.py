@@ -1,0 +1,139 @@
+"""What a run says while it trains: ``log.jsonl`` for machines, TensorBoard, a line and a bar for people.
+
+Each line has the means over a number of steps. A run that goes on continues the log of its state: what a killed one
+had logged after that state is taken away, and the means begun then are completed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from xsam_backend.errors import SettingsError
+
+logger = logging.getLogger(__name__)
+
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class RunLog:
+    """The log of one run; to be used as a context manager.
+
+    Args:
+        folder: of the run.
+        every: steps of which a line has the means.
+        step: the step that the run goes on with, counted over all stages.
+        steps: how many there are.
+        begun: ``unfinished`` of the state, for the line that was under way.
+        tensorboard: whether to write event files, too.
+
+    Raises:
+        SettingsError: TensorBoard was asked for and its writer isn't installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every: int,
+        step: int,
+        steps: int,
+        begun: Mapping[str, Any] | None = None,
+        tensorboard: bool = False,
+    ) -> None:
+        self._file = folder / LOG
+        self._every = every
+        self._step = step
+        self._steps = steps
+        self._totals: dict[str, list[float]] = dict(begun["totals"]) if begun else {}
+        self._summed: int = begun["steps"] if begun else 0
+        self._events = _event_writer(folder / TENSORBOARD, step) if tensorboard else None
+        self._started, self._seen = time.monotonic(), 0
+        _forget_after(self._file, step)
+
+    def __enter__(self) -> RunLog:
+        self._redirected = logging_redirect_tqdm()
+        self._redirected.__enter__()
+        self._bar = tqdm(total=self._steps, initial=self._step, unit="step", disable=None, dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._redirected.__exit__(None, None, None)
+        if self._events is not None:
+            self._events.close()
+
+    @property
+    def unfinished(self) -> dict[str, Any]:
+        """What the next line's means are made of, sum and number of each term, as JSON can hold it."""
+        return {"totals": self._totals, "steps": self._summed}
+
+    def add(self, stage: str, terms: Mapping[str, float], rate: float, pictures: int, last: bool = False) -> None:
+        """Count one step: its losses by name, its learning rate, and how many pictures it saw.
+
+        The ``last`` step of a stage has a line in any case: means are never those of two stages.
+        """
+        self._step += 1
+        self._seen += pictures
+        self._summed += 1
+        for name, term in terms.items():
+            total, count = self._totals.get(name, (0.0, 0))
+            self._totals[name] = [total + term, count + 1]
+        self._bar.set_description(stage, refresh=False)
+        self._bar.update()
+        if self._summed < self._every and not last:
+            return
+        means = {name: total / count for name, (total, count) in self._totals.items()}
+        self._totals, self._summed = {}, 0
+        line = {"step": self._step, "stage": stage, **means}
+        line |= {"learning_rate": rate, "seconds_per_picture": (time.monotonic() - self._started) / self._seen}
+        with self._file.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        if self._events is not None:
+            for name, mean in [*means.items(), ("learning_rate", rate)]:
+                self._events.add_scalar(f"train/{name}", mean, self._step)
+        left = (self._steps - self._step) * (time.monotonic() - self._started) * pictures / self._seen
+        logger.info(
+            "step %d of %d, %s: %s; %s left",
+            self._step,
+            self._steps,
+            stage,
+            ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()),
+            tqdm.format_interval(left),
+        )
+
+
+def _event_writer(folder: Path, step: int) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise SettingsError(
+            "tensorboard = true needs tensorboardX, which isn't installed: pip install -r requirements-train.txt, "
+            "or set it to false"
+        ) from error
+    # What was logged after the state that the run goes on from is taken out of the curves.
+    # Files are named by the second: without the step, a run that goes on at once would write over the one before.
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None, filename_suffix=f".{step}")
+
+
+def _forget_after(file: Path, step: int) -> None:
+    """Keep the lines of steps up to this one; a line that a kill cut off goes as well."""
+    if not file.exists():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            continue
+    rest = file.with_name(LOG + ".partial")
+    rest.write_text("".join(kept), encoding="utf-8")
+    rest.replace(file)

@@ -1,0 +1,123 @@
+"""A training from its config to the model folder at its end."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from xsam_backend.errors import CheckpointError
+from xsam_backend.model.checkpoint import (
+    SHIPPED,
+    WEIGHTS,
+    load_model,
+    load_tokenizer,
+    model_folder,
+    model_version,
+    save_model,
+)
+from xsam_backend.model.precision import DTYPES, main_dtype, stored_layout
+from xsam_backend.model.xsam import XSam
+from xsam_backend.training import processes, tiny
+from xsam_backend.training.config import TrainConfig
+from xsam_backend.training.data import OpenedData, open_data, streams
+from xsam_backend.training.loop import train
+from xsam_backend.training.trained import MODEL, trained_names
+
+logger = logging.getLogger(__name__)
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with: the model on its device, its tokenizer and the folder of that, a name for it, and the
+    number format that the result is stored in."""
+
+    model: XSam
+    tokenizer: Any
+    folder: Path
+    version: str
+    dtype: torch.dtype
+
+
+def run_training(config: TrainConfig, device: str, models: Path) -> None:
+    """Train, or go on with it, and export.
+
+    Args:
+        config: what to do.
+        device: "auto", "cpu", "cuda" or "cuda:1"; several processes on GPUs take one each.
+        models: where pulled models lie by their names.
+
+    Raises:
+        XSamBackendError: something that the config names can't be used, or a state can't be saved.
+    """
+    with processes.joined(device) as own:
+        begun = _begin(config, own, models)
+        opened = open_data(config, begun.model.config.segmentor_encoder.image_size)
+        if processes.number() == 0:
+            for line in _lines(config, begun, opened):
+                logger.info("%s", line)
+        questions = streams(config, opened, begun.model.config, begun.tokenizer)
+        model = train(begun.model, config, questions, begun.version)
+        if config.export is not None and processes.number() == 0:
+            _export(model, begun, config.export)
+
+
+def plan(config: TrainConfig, device: str, models: Path) -> list[str]:
+    """What would be done, in lines for people: stages, what each trains, memory, and where pictures come from.
+
+    Raises:
+        XSamBackendError: as ``run_training``, before it starts.
+    """
+    with processes.joined(device) as own:
+        begun = _begin(config, own, models)
+        return list(_lines(config, begun, open_data(config, begun.model.config.segmentor_encoder.image_size)))
+
+
+def _begin(config: TrainConfig, device: torch.device, models: Path) -> Start:
+    if config.start == "nothing":
+        folder = SHIPPED / "tiny"
+        tokenizer = load_tokenizer(folder)
+        version = f"nothing, seed {config.seed}"
+        return Start(tiny.start(tokenizer, config.seed).to(device), tokenizer, folder, version, torch.float16)
+    folder = model_folder(config.start, models)
+    model = load_model(folder, torch.float32, device)
+    dtype = DTYPES.get(main_dtype(stored_layout(folder / WEIGHTS)), torch.float32)
+    return Start(model, load_tokenizer(folder), folder, model_version(folder), dtype)
+
+
+def _export(model: XSam, begun: Start, folder: Path) -> None:
+    try:
+        save_model(model, folder, begun.dtype)
+        for name in TOKENIZER_FILES:
+            shutil.copy(begun.folder / name, folder / name)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: can't be written ({error}); the run's state has everything: mend that and give the same "
+            "command again"
+        ) from error
+    logger.info("%s is version %s: use it with --model %s", folder, model_version(folder), folder)
+
+
+def _lines(config: TrainConfig, begun: Start, opened: Mapping[str, OpenedData]) -> Iterator[str]:
+    total = sum(one.share for one in opened.values())
+    shares = ", ".join(f"{name} {one.share / total:.0%}" for name, one in opened.items())
+    yield f"begins with {begun.version}, in {config.run}; pictures: {shares}"
+    both = torch.nn.ModuleDict({MODEL: begun.model})
+    sizes = {name: parameter.numel() for name, parameter in both.named_parameters()}
+    for stage in config.stages:
+        trained = sum(sizes.get(name, 0) for name in trained_names(both, begun.model.config, stage))
+        # float32: weights; of what is trained also gradient, two moments and the average
+        nbytes = 4 * (sum(sizes.values()) + trained * (4 if stage.ema else 3))
+        yield (
+            f"{stage.name} ({stage.kind}): {stage.steps} steps of {stage.pictures} pictures, trains "
+            f"{trained / 1e6:.1f} million numbers of {', '.join(stage.trained_parts)}; "
+            f"{nbytes / 1e9:.1f} GB and what the passes need"
+        )
