@@ -42,3 +42,22 @@ def test_an_empty_mask_and_a_one_pixel_picture_do_no_harm() -> None:
     image = np.zeros((1, 1, 3), np.uint8)
     assert draw_overlay(image, instances(np.zeros((1, 1), bool))).shape == (1, 1, 3)
     assert draw_overlay(image, instances(np.ones((1, 1), bool), labels=("é" * 50,))).shape == (1, 1, 3)
+
+
+def test_the_same_labels_have_the_same_colours_on_two_pictures() -> None:
+    image = np.full((100, 300, 3), 100, np.uint8)
+    cat, dog = disc((100, 300), 50, 60, 25), disc((100, 300), 150, 60, 25)
+    first = draw_overlay(image, instances(cat, dog, labels=("cat", "dog")), first_labels=("cat", "dog"))
+    second = draw_overlay(image, instances(dog, labels=("dog",)), first_labels=("cat", "dog"))
+    assert (first[75, 150] == second[75, 150]).all()
+
+
+def test_writing_can_be_less_or_nothing() -> None:
+    image = np.full((100, 300, 3), 100, np.uint8)
+    one = instances(disc((100, 300), 150, 60, 25), labels=("cat",))
+    nothing, label, both = (
+        draw_overlay(image, one, writing=what) for what in ("nothing", "label", "label and score")
+    )
+    ink = [(picture[:34] != 100).any(2).sum() for picture in (nothing, label, both)]
+    assert ink[0] == 0
+    assert ink[0] < ink[1] < ink[2]

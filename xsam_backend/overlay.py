@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,15 +16,28 @@ _OPACITY = 0.45
 _GOLDEN = 0.618034  # hues this far apart stay distinct however many there are
 
 
-def draw_overlay(image: NDArray[np.uint8], instances: Instances) -> NDArray[np.uint8]:
+Writing = Literal["label and score", "label", "nothing"]
+
+
+def draw_overlay(
+    image: NDArray[np.uint8],
+    instances: Instances,
+    *,
+    writing: Writing = "label and score",
+    first_labels: Sequence[str] = (),
+) -> NDArray[np.uint8]:
     """A copy of ``image`` (uint8 (H, W, 3) RGB) with ``instances`` on it, the surest on top.
 
     Every label has its own colour; instances without a label have one each. Text and lines grow with the picture.
+
+    Args:
+        writing: what stands at each instance.
+        first_labels: these have the first colours, in this order: the same ones on several pictures.
     """
     drawn = image.copy()
     height, width = image.shape[:2]
     thick = max(1, round(min(height, width) / 300))
-    names: dict[str, int] = {}
+    names = {name: index for index, name in enumerate(dict.fromkeys(first_labels))}
     for index in np.argsort(instances.scores, kind="stable"):
         label = instances.labels[index]
         key = label if label is not None else f"#{index}"
@@ -32,12 +47,19 @@ def draw_overlay(image: NDArray[np.uint8], instances: Instances) -> NDArray[np.u
         rings, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(drawn, rings, -1, color, thick, cv2.LINE_AA)
     for index in np.argsort(instances.scores, kind="stable"):  # after all masks, so that no mask hides a text
-        if instances.masks[index].any():
-            label = instances.labels[index]
-            text = f"{label} {instances.scores[index]:.2f}" if label else f"{instances.scores[index]:.2f}"
+        text = _text(instances.labels[index], float(instances.scores[index]), writing)
+        if text and instances.masks[index].any():
             x0, y0 = (int(value) for value in instances.boxes_xyxy[index][:2])
             _write(drawn, text, (x0, y0), thick)
     return drawn
+
+
+def _text(label: str | None, score: float, writing: Writing) -> str:
+    if writing == "nothing":
+        return ""
+    if writing == "label":
+        return label or ""
+    return f"{label} {score:.2f}" if label else f"{score:.2f}"
 
 
 def _color(number: int) -> tuple[int, int, int]:

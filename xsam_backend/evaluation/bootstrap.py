@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Item = TypeVar("Item")
 
+CONFIDENCE = 0.95
+"""Of the intervals: so often they hold what other pictures of the same kind would give."""
+
 Statistic = Callable[[NDArray[np.intp]], float]
 """From indices of pictures, repeats count again, to a number; nan where those pictures have none."""
 
@@ -33,15 +36,36 @@ def pooled(groups: Sequence[Sequence[Item]], measure: Callable[[list[Item]], flo
 
 
 def bootstrap(
-    statistic: Statistic, pictures: int, *, seed: int = 0, rounds: int = 1000, confidence: float = 0.95
+    statistic: Statistic, pictures: int, *, seed: int = 0, rounds: int = 1000, confidence: float = CONFIDENCE
 ) -> Estimate:
     """The statistic of all ``pictures`` and its percentile interval over ``rounds`` draws.
 
     Draws for which the statistic is undefined are left out. Of a single picture there is no interval.
     """
+    (estimate,) = bootstraps(
+        lambda drawn: (statistic(drawn),), pictures, 1, seed=seed, rounds=rounds, confidence=confidence
+    )
+    return estimate
+
+
+def bootstraps(
+    statistics: Callable[[NDArray[np.intp]], Sequence[float]],
+    pictures: int,
+    count: int,
+    *,
+    seed: int = 0,
+    rounds: int = 1000,
+    confidence: float = CONFIDENCE,
+) -> list[Estimate]:
+    """``bootstrap`` of ``count`` statistics that are cheaper together; the same seed draws the same pictures."""
     rng = np.random.default_rng(seed)
-    value = float(statistic(np.arange(pictures))) if pictures else float("nan")
-    drawn = np.array([statistic(rng.integers(pictures, size=pictures)) for _ in range(rounds if pictures > 1 else 0)])
+    values = statistics(np.arange(pictures)) if pictures else (float("nan"),) * count
+    draws = rounds if pictures > 1 else 0
+    drawn = np.array([statistics(rng.integers(pictures, size=pictures)) for _ in range(draws)], np.float64)
+    return [_estimate(float(values[i]), drawn.reshape(draws, count)[:, i], confidence) for i in range(count)]
+
+
+def _estimate(value: float, drawn: NDArray[np.float64], confidence: float) -> Estimate:
     defined = drawn[np.isfinite(drawn)]
     if not len(defined):
         return Estimate(value, float("nan"), float("nan"))

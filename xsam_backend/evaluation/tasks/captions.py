@@ -1,0 +1,105 @@
+"""Grounded conversation: a caption is written, and its phrases are segmented."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xsam_backend.evaluation.asking import AskedPicture
+from xsam_backend.evaluation.average_precision import MAX_DETECTIONS
+from xsam_backend.evaluation.bootstrap import bootstrap
+from xsam_backend.evaluation.case_pictures import drawn_case
+from xsam_backend.evaluation.gallery import Gallery
+from xsam_backend.evaluation.grounded_conversation import GroundedCaptions
+from xsam_backend.evaluation.results import Column, Row, Table, TaskResult
+from xsam_backend.evaluation.segments import best_first_pairs, pairwise_ious
+from xsam_backend.evaluation.tasks.run import Setting
+from xsam_backend.ground_truth import Caption
+from xsam_backend.instances import Instances
+from xsam_backend.prompts import Prompt, Task
+
+COLUMNS = (
+    Column("ap50", "AP50"),
+    Column("miou", "mIoU"),
+    Column("recall", "recall"),
+    Column("cider", "CIDEr", "number"),
+)
+
+
+class CaptionsRun:
+    """The first caption of a picture that has grounded phrases says what is to be found; all are references."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._measure = GroundedCaptions()
+        self._gallery = Gallery(setting.options.cases, setting.options.seed)
+        self._phrases = 0
+
+    def ask(self, picture: AskedPicture) -> None:
+        """One caption."""
+        truth = picture.truth
+        grounded = next((caption for caption in truth.captions if caption.spans), None)
+        if grounded is None:
+            return
+        true = _phrases(grounded)
+        true_masks = np.stack([truth.union(segments) for _, segments in true])
+        answer = picture.answer(Prompt(Task.GCG))
+        said = [answer.text[start:end] for start, end in answer.phrase_spans]
+        found = Instances(answer.instances.masks, answer.instances.scores, tuple(said))
+        self._measure.add(
+            answer.text,
+            found.masks,
+            said,
+            [caption.text for caption in truth.captions],
+            true_masks,
+            [phrase for phrase, _ in true],
+        )
+        self._phrases += len(true)
+        there = Instances(true_masks, np.ones(len(true), np.float32), tuple(phrase for phrase, _ in true))
+        score = _share_covered(found, there)
+        self._gallery.offer(
+            score,
+            lambda: drawn_case(
+                truth.image,
+                there,
+                found,
+                title=f"{truth.source}: “{grounded.text}” – answered: “{answer.text}”",
+                measure="mean IoU of the true phrases' masks",
+                score=score,
+            ),
+        )
+
+    def result(self) -> TaskResult:
+        """GLaMM's measures."""
+        measure, options = self._measure, self._setting.options
+        statistics = {
+            "ap50": measure.ap50,
+            "miou": measure.mean_iou,
+            "recall": measure.recall,
+            "cider": measure.cider,
+        }
+        values = {
+            key: bootstrap(statistic, len(measure), seed=options.seed, rounds=options.rounds)
+            for key, statistic in statistics.items()
+        }
+        row = Row("all", f"{len(measure)} captions", self._phrases, values)
+        return TaskResult(
+            title="Grounded conversation",
+            pictures=len(measure),
+            conditions={
+                "queries of the model": self._setting.queries,
+                "maxDets": MAX_DETECTIONS,
+                "phrases alike": "more than half of their words in common",
+            },
+            tables=(Table("captions", "Captions and their masks", "true phrases", COLUMNS, (row,)),),
+            cases=self._gallery.cases(),
+        )
+
+
+def _phrases(caption: Caption) -> list[tuple[str, tuple[int, ...]]]:
+    return [(caption.text[start:end], segments) for start, end, segments in caption.spans]
+
+
+def _share_covered(found: Instances, true: Instances) -> float:
+    """The IoU that each true mask has with its partner, mean over all; 0 for those without one."""
+    ious = pairwise_ious(found.masks, true.masks)
+    return sum(float(ious[pair]) for pair in best_first_pairs(ious, ious > 0)) / len(true)
