@@ -15,6 +15,7 @@ VERBS = {
     "serve": "Answer Label Studio.",
     "demo": "See it once: a Label Studio with pictures, labelled beforehand, connected to us.",
     "predict": "Ask about one picture, without Label Studio.",
+    "evaluate": "Measure how good a model is, on labelled pictures.",
     "train": "Teach a model from labelled pictures, stage by stage, as a config file says.",
     "models": "List, fetch, convert and look into weights.",
     "doctor": "Check everything that a running service needs, and say what to change.",
