@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from shapes import TRICKY, from_text, masks
 
 from xsam_backend.geometry.masks import (
@@ -13,6 +15,7 @@ from xsam_backend.geometry.masks import (
     mask_iou,
     mask_to_box_xyxy,
     parts_touching,
+    without_crumbs,
 )
 
 
@@ -119,3 +122,35 @@ def test_iou() -> None:
 )
 def test_parts_touching(mask: tuple[str, ...], hints: tuple[str, ...], kept: tuple[str, ...], reason: str) -> None:
     assert np.array_equal(parts_touching(from_text(*mask), from_text(*hints)), from_text(*kept)), reason
+
+
+@pytest.mark.parametrize(
+    ("mask", "kept", "found", "reason"),
+    [
+        (("####.#", "####.."), ("......", "......"), ("####..", "####.."), "1 of 8 pixels is less than a quarter"),
+        (("####.#", "####.#"), ("......", "......"), ("####.#", "####.#"), "2 of 8 are a quarter"),
+        (("####.#", "####.."), (".....#", "......"), ("####.#", "####.."), "what somebody clicked on is no crumb"),
+        (("####..", "#####."), ("......", "......"), ("####..", "#####."), "one part"),
+        (("####..", "####.#"), ("....#.", "......"), ("####..", "####.."), "a click beside it keeps nothing"),
+        (("###...", "...#.."), ("......", "......"), ("###...", "...#.."), "a corner joins"),
+        (("#.#.#.", "......"), ("......", "......"), ("#.#.#.", "......"), "none is larger than the others"),
+        (("......", "......"), ("#.....", "......"), ("......", "......"), "nothing at all"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_without_crumbs(mask: tuple[str, ...], kept: tuple[str, ...], found: tuple[str, ...], reason: str) -> None:
+    ours = without_crumbs(from_text(*mask), from_text(*kept), 0.25)
+    assert np.array_equal(ours, from_text(*found)), reason
+
+
+@given(masks(), st.floats(0, 1), st.data())
+def test_crumbs_are_whole_parts_and_never_the_largest(mask: Mask, share: float, data: st.DataObject) -> None:
+    kept = data.draw(arrays(np.bool_, mask.shape))
+    ours = without_crumbs(mask, kept, share)
+    parts = connected_parts(mask)
+    for part in parts:
+        inside = ours[part]
+        assert inside.all() or not inside.any()
+        assert inside.all() == (part.sum() >= share * parts[0].sum() or (part & kept).any())
+    assert not (ours & ~mask).any()
+    assert np.array_equal(without_crumbs(ours, kept, share), ours)

@@ -19,7 +19,7 @@ from xsam_backend.instances import Answer
 from xsam_backend.model import predictor as predictor_module
 from xsam_backend.model.checkpoint import SHIPPED, save_model
 from xsam_backend.model.generation import generate
-from xsam_backend.model.predictor import ImageState, Predictor, load_predictor
+from xsam_backend.model.predictor import CRUMB_SHARE, ImageState, Predictor, load_predictor
 from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
 
@@ -182,6 +182,53 @@ def test_a_negative_click_removes_what_it_hits(seed: int) -> None:
         for point in regions[1:]:
             assert isinstance(point, Point)
             assert not mask[int(point.y_px), int(point.x_px)]
+
+
+def cut_by_a_bar(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is the object; "not this" is a bar that cuts off a left part of 2 columns and a right one of 50."""
+    bar = np.zeros(SIZE, bool)
+    bar[:, 2:14] = True
+
+    def object_(_state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region] = ()) -> object:
+        return (bar if keep_clear_of else np.ones(SIZE, bool)), 0.9
+
+    monkeypatch.setattr(predictor, "_object", object_)
+
+
+@pytest.mark.parametrize(
+    ("hints", "columns", "reason"),
+    [
+        ([Point(30, 20)], (14, 64), "2 of 50 columns are less than the share of a crumb"),
+        ([Point(30, 20), Point(1, 20)], (0, 64), "somebody clicked on it"),
+        ([MaskRegion(region_mask(Box(0, 10, 30, 4), SIZE))], (0, 64), "a stroke goes over it"),
+        ([Box(0, 0, 64, 48)], (14, 64), "a box says how far the object goes, not what is part of it"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_negative_click_leaves_no_crumbs(
+    hints: list[Region], columns: tuple[int, int], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 2 / 50 < CRUMB_SHARE < 10 / 50
+    predictor = small_predictor()
+    state = predictor.encode(PICTURE)
+    cut_by_a_bar(predictor, monkeypatch)
+    mask = click_answer(predictor, state, [*hints, Point(7, 20, positive=False)])
+    expected = np.zeros(SIZE, bool)
+    expected[:, slice(*columns)] = True
+    expected[:, 2:14] = False
+    assert np.array_equal(mask, expected), reason
+
+
+def test_without_a_negative_click_nothing_is_a_crumb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box may hold several parts, whatever their size."""
+    predictor = small_predictor()
+    state = predictor.encode(PICTURE)
+    parts = np.ones(SIZE, bool)
+    parts[:, 2:14] = False
+    monkeypatch.setattr(predictor, "_object", lambda *_: (parts.copy(), 0.9))
+    assert np.array_equal(click_answer(predictor, state, [Box(0, 0, 64, 48)]), parts)
+    beside = Point(7, 20, positive=False)  # takes nothing away
+    assert np.array_equal(click_answer(predictor, state, [Box(0, 0, 64, 48), beside]), parts)
 
 
 def test_a_negative_click_elsewhere_takes_nothing_away(predictor: Predictor, state: ImageState) -> None:

@@ -76,6 +76,20 @@ def parts_touching(mask: Mask, hints: Mask) -> Mask:
     return kept
 
 
+def without_crumbs(mask: Mask, kept: Mask, share: float) -> Mask:
+    """The mask without its separate parts that are smaller than ``share`` of the largest one.
+
+    Parts that hold a pixel of ``kept`` stay. Pixels that touch at a corner belong together.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    areas[0] = 0  # what is outside of the mask
+    stays = (areas > 0) & (areas >= share * areas.max())
+    stays[labels[mask & kept]] = True
+    found: Mask = stays[labels]
+    return found
+
+
 def mask_iou(first: Mask, second: Mask) -> float:
     """Intersection over union of two masks of one size; two empty masks are equal, 1.0."""
     union = np.count_nonzero(first | second)

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from xsam_backend.errors import CheckpointError, PromptError
-from xsam_backend.geometry.masks import parts_touching
+from xsam_backend.geometry.masks import parts_touching, without_crumbs
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint, postprocess
 from xsam_backend.model.candidates import Candidates, Pass, named
@@ -61,6 +61,9 @@ DEFAULT_THRESHOLDS = {
     Task.REASONING: 0.3,
 }
 """Instances with a lower score are left out, unless the prompt says otherwise. Tasks not listed have no threshold."""
+
+CRUMB_SHARE = 0.05
+"""What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +180,8 @@ class Predictor:
         """One object from clicks, boxes and strokes together.
 
         Negative clicks first have their say in the queries' vote; what they still hit is answered as an object
-        of its own and taken away, and in any case the spot that was clicked.
+        of its own and taken away, and in any case the spot that was clicked. Of what is left, crumbs go, unless a
+        positive click or a stroke is on them.
         """
         mask, score = self._object(state, prompt.regions)
         if not mask.any():
@@ -187,7 +191,8 @@ class Predictor:
                 continue
             spot = Point(point.x_px, point.y_px)
             unwanted, _ = self._object(state, [spot], keep_clear_of=prompt.regions)
-            mask &= ~unwanted & ~region_mask(spot, state.size_hw)
+            left = mask & ~unwanted & ~region_mask(spot, state.size_hw)
+            mask = without_crumbs(left, _named_pixels(prompt.regions, state.size_hw), CRUMB_SHARE)
         if not mask.any():
             return Answer(Instances.empty(state.size_hw), reason="nothing is left after the negative clicks")
         if score < threshold:
@@ -377,7 +382,24 @@ def _clicks(regions: Sequence[Region], *, positive: bool) -> NDArray[np.float64]
     return np.array(points, np.float64).reshape(-1, 2)
 
 
+def _named_pixels(regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool (H, W): what hints name as the object's own, a positive click its pixel, a stroke all that it is on."""
+    named = np.zeros(size_hw, np.bool_)
+    for region in regions:
+        if isinstance(region, Point) and region.positive and (pixel := _pixel(region, size_hw)) is not None:
+            named[pixel] = True
+        elif isinstance(region, MaskRegion) and not region.is_outline:
+            named |= region.mask
+    return named
+
+
 def _covers(mask: NDArray[np.bool_], point: Point) -> bool:
+    height, width = mask.shape
+    pixel = _pixel(point, (height, width))
+    return pixel is not None and bool(mask[pixel])
+
+
+def _pixel(point: Point, size_hw: tuple[int, int]) -> tuple[int, int] | None:
+    """(row, column) that a click is on; None where it is outside of the picture."""
     row, column = int(point.y_px), int(point.x_px)
-    inside = 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]
-    return inside and bool(mask[row, column])
+    return (row, column) if 0 <= row < size_hw[0] and 0 <= column < size_hw[1] else None
