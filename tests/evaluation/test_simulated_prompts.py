@@ -1,5 +1,6 @@
 """Simulated annotators: where they click, box and scribble, and that they do the same again."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,6 +66,30 @@ def test_random_clicks_spread_but_keep_off_the_rim() -> None:
     clicks = [random_click(mask, np.random.default_rng(seed)) for seed in range(50)]
     assert len({(click.x_px, click.y_px) for click in clicks}) > 40
     assert all(25 <= click.x_px <= 46 and 15 <= click.y_px <= 36 for click in clicks)
+
+
+@pytest.mark.parametrize("towards", [0.0, np.inf], ids=["less", "more"])
+def test_random_clicks_do_not_depend_on_the_last_bits_of_a_distance(
+    monkeypatch: pytest.MonkeyPatch, towards: float
+) -> None:
+    """OpenCV's differ from call to call. Eight pixels lie at exactly a third of the depth, sqrt(5) of sqrt(45)."""
+    mask = np.ones((15, 20), np.bool_)
+    mask[9, 12] = False
+    rows, columns = np.indices(mask.shape)
+    outside = [(9, 12), *((y, x) for y in range(-1, 16) for x in range(-1, 21) if y in (-1, 15) or x in (-1, 20))]
+    squared = np.min([(rows - y) ** 2 + (columns - x) ** 2 for y, x in outside], axis=0)
+    assert (9 * squared == squared.max()).sum() == 8
+    real = cv2.distanceTransform
+
+    def nearly(*arguments: object) -> np.ndarray:
+        depth = np.asarray(real(*arguments))  # type: ignore[call-overload]
+        return np.where(depth < depth.max(), np.nextafter(depth, np.float32(towards)), depth)
+
+    monkeypatch.setattr(cv2, "distanceTransform", nearly)
+    clicks = [random_click(mask, np.random.default_rng(seed)) for seed in range(2000)]
+    assert {(click.x_px, click.y_px) for click in clicks} == {
+        (x + 0.5, y + 0.5) for y, x in np.argwhere(9 * squared >= squared.max())
+    }
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,10 @@ def _deep_points(mask: Mask, count: int, rng: np.random.Generator) -> NDArray[np
     """float (count, 2) xy of random pixels' centres at ``CLICK_DEPTH`` or deeper."""
     x0, y0, x1, y1 = _box_xyxy(mask)
     framed = np.pad(mask[y0:y1, x0:x1].astype(np.uint8), 1)
-    depth = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))[1:-1, 1:-1]
-    inner = np.argwhere(depth >= CLICK_DEPTH * depth.max())
+    depth = np.asarray(cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float64)[1:-1, 1:-1]
+    # OpenCV's distances differ in the last bits from call to call; their squares are whole numbers.
+    squared = np.rint(depth**2)
+    inner = np.argwhere(squared >= CLICK_DEPTH**2 * squared.max() - 1e-6)
     chosen = inner[rng.integers(len(inner), size=count)]
     points: NDArray[np.float64] = chosen[:, ::-1] + np.array([x0 + 0.5, y0 + 0.5])
     return points
