@@ -282,3 +282,14 @@ def test_replies_are_plain_json(make_app: Any) -> None:
         raise AssertionError(constant)
 
     json.loads(answer.text, parse_constant=refuse)
+
+
+def test_a_setups_hostname_forges_no_line_of_the_log(make_app: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody can send one; a password in it is nobody's business either."""
+    app = make_app()
+    with caplog.at_level(logging.WARNING):
+        app.test_client().post("/setup", json={**SETUP, "hostname": "http://me:s3cret@ls\nERROR all is lost"})
+    (problem,) = [one for one in services_of(app).monitor.last_problems if one.kind.startswith("LabelStudioUrl")]
+    assert "http://…@ls?ERROR all is lost" in problem.message
+    assert "\nERROR" not in caplog.text + problem.message
+    assert "s3cret" not in caplog.text + problem.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xsam_backend.errors import LabelConfigError, StoreError
+from xsam_backend.labelstudio.egress import redacted
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.server.protocol import SetupRequest
 from xsam_backend.server.services import Services
@@ -40,7 +41,7 @@ def set_up(parts: Services, asked: SetupRequest, own_host: str) -> str:
 
 def _compare_addresses(parts: Services, hostname: str) -> None:
     """Tell the operator where Label Studio says it is. It is only told, never used: anyone can send a setup."""
-    said = hostname.rstrip("/")[:200]
+    said = redacted(hostname.rstrip("/"))
     configured = parts.settings.label_studio_url
     if said and configured is None:
         parts.monitor.note(
