@@ -20,8 +20,14 @@ def status_of(url: str) -> int:
         return error.code
 
 
+def port() -> int:
+    """The service's, by the rule of its settings."""
+    said = os.environ.get("XSAM_BACKEND_PORT") or "9090"
+    return 9090 if said.startswith("tcp://") else int(said)  # Kubernetes's word about a service of our name
+
+
 if __name__ == "__main__":
-    address = f"http://127.0.0.1:{os.environ.get('XSAM_BACKEND_PORT') or 9090}/health"
+    address = f"http://127.0.0.1:{port()}/health"
     try:
         status = status_of(address)
     except OSError as error:

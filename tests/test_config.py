@@ -36,6 +36,13 @@ def test_a_misspelt_variable_is_refused_and_a_strangers_is_not(monkeypatch: pyte
     assert "secret-token" not in str(error.value)
 
 
+def test_what_kubernetes_says_of_a_service_of_our_name_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pod beside a service called xsam-backend gets it."""
+    monkeypatch.setenv(ENV_PREFIX + "PORT", "tcp://10.0.0.1:9090")
+    assert load_settings().port == 9090
+    assert load_settings(port=1234).port == 1234
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -6,6 +6,7 @@ That the Dockerfile's steps work is proven by ``tests/run_dockerfile.py``, which
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import stat
 import subprocess
@@ -225,6 +226,16 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
     server = Answering(request.param)
     yield server.port
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "port"),
+    [("", 9090), ("1234", 1234), ("tcp://10.0.0.1:9191", 9090)],
+    ids=["unset", "set", "Kubernetes's"],
+)
+def test_the_health_check_asks_at_the_settings_port(value: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XSAM_BACKEND_PORT", value)
+    assert runpy.run_path(str(ROOT / "docker" / "healthcheck.py"))["port"]() == load_settings().port == port
 
 
 def health(port: int) -> subprocess.CompletedProcess[str]:

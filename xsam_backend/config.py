@@ -108,6 +108,12 @@ class Settings(BaseSettings):
             raise ValueError("expected an address like http://localhost:8080, without user name or query")
         return value.rstrip("/")
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _of_ours(cls, value: Any) -> Any:
+        """Kubernetes tells pods beside a service called xsam-backend its address by our own variable."""
+        return cls.model_fields["port"].default if str(value).startswith("tcp://") else value
+
     @field_validator("allow_private_hosts", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
