@@ -209,6 +209,15 @@ def test_a_data_folder_that_cannot_be_written(run: Any, tmp_path: Path) -> None:
     assert "FAIL  data folder" in out
 
 
+def test_a_data_folder_that_nothing_needs(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both what is kept in it otherwise is elsewhere, so nobody has made it."""
+    monkeypatch.setenv("XSAM_BACKEND_DATABASE_URL", f"sqlite:///{tmp_path}/shared.sqlite3")
+    monkeypatch.setenv("XSAM_BACKEND_WEBHOOK_SECRET", ROOT_SECRET)
+    status, out, _ = run("doctor", "--skip-model", "--port", "1", "--data-dir", tmp_path / "nowhere")
+    assert status == 0
+    assert f"ok    data folder: {tmp_path}/nowhere is not there, and not needed: the databases are elsewhere" in out
+
+
 @pytest.mark.usefixtures("fake_model")
 def test_the_model_is_loaded_and_asked(run: Any) -> None:
     out = run("doctor", "--port", "1")[1]

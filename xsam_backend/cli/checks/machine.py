@@ -47,6 +47,11 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
             "Mend that (move a damaged file away, or restore it), or give another folder with --data-dir",
         )
         return
+    if not settings.data_dir.is_dir():
+        yield Finding(
+            "ok", "data folder", f"{settings.data_dir} is not there, and not needed: the databases are elsewhere"
+        )
+        return
     free_gb = shutil.disk_usage(settings.data_dir).free / 1e9
     room = f"{settings.data_dir} can be written, {free_gb:.1f} GB free"
     if free_gb < FREE_DISK_GB:
