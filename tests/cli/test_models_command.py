@@ -91,6 +91,16 @@ def test_info_counts_parameters_and_memory(run: Any, pulled: Path, source: Path)
     assert "528 entries; <SEG> 525, <p> 526, </p> 527" in out
 
 
+def test_info_about_a_format_that_nobody_runs_in(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(torch_bytes(released_state(torch.float64)))
+    (tmp_path / "sizes.json").write_text(released_config().to_json())
+    sizes = ["--variant", tmp_path / "sizes.json", "--tokenizer", TOKENIZER]
+    assert run("models", "convert", tmp_path / "model.bin", tmp_path / "model", *sizes)[0] == 0
+    status, out, err = run("models", "info", tmp_path / "model")
+    assert status == 0, err
+    assert "stored             float64, " in out
+
+
 def test_info_verify_tells_other_weights(run: Any, pulled: Path) -> None:
     status, out, _ = run("models", "info", "me/small", "--verify")
     assert status == 0

@@ -28,8 +28,8 @@ class ModelFacts:
         parameters: numbers by part of the model.
         dtype: what most of them are stored in.
         weights_bytes: size of the weights file.
-        prefix_bytes: the language model's keys and values of one picture, in ``dtype``; the rest of what is kept of
-            a picture is small beside it.
+        prefix_bytes: the language model's keys and values of one picture, in ``dtype`` if it can run in that, else
+            in float32; the rest of what is kept of a picture is small beside it.
         vocabulary: the tokenizer's entries.
         special: ids of X-SAM's tokens.
         source: where the weights came from; empty where that wasn't noted.
@@ -89,7 +89,7 @@ def model_facts(folder: Path) -> ModelFacts:
         _by_part({name: shape for name, (shape, _) in layout.items()}),
         dtype,
         weights.stat().st_size,
-        _prefix_bytes(config, dtype),
+        _prefix_bytes(config, dtype if dtype in DTYPES else "float32"),
         len(tokenizer),
         {token: int(tokenizer.convert_tokens_to_ids(token)) for token in ADDED_TOKENS},  # type: ignore[arg-type]
         record.source if record else "",

@@ -18,8 +18,8 @@ from xsam_backend.errors import CheckpointError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Formats by the names that settings, options and files give them."""
 
-STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-"""safetensors' names of those formats."""
+STORED = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""safetensors' names of floating point formats, and torch's."""
 
 
 def choose_dtype(setting: str, stored: str, device: str) -> torch.dtype:
@@ -40,8 +40,8 @@ def choose_dtype(setting: str, stored: str, device: str) -> torch.dtype:
 
 
 def stored_layout(weights: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and format (named as in ``DTYPES``, or as safetensors does) of each tensor of a file; its header alone
-    is read.
+    """Shape and format (named as in ``STORED``, others as safetensors does) of each tensor of a file; its header
+    alone is read.
 
     Raises:
         CheckpointError: not a safetensors file.
