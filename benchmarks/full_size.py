@@ -189,6 +189,8 @@ def main(
         return
     path = Path(variant)
     config = XSamConfig.from_json(path.read_text("utf-8")) if path.is_file() else XSamConfig.variant(variant)
+    if folder.exists():  # in the end it's removed
+        raise click.ClickException(f"{folder} is there already: name a new one")
     folder.mkdir(parents=True)
     needed, free = needed_bytes(config), shutil.disk_usage(folder).free
     if needed * 1.05 > free:

@@ -58,3 +58,12 @@ def test_too_small_a_disk_is_told_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert done.exit_code == 1
     assert "18.5 GB needed, 1.0 GB free" in done.output
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    """What it makes it removes again: that must be its own."""
+    (tmp_path / "mine").write_text("mine")
+    done = CliRunner().invoke(main, ["--folder", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "is there already: name a new one" in done.output
+    assert (tmp_path / "mine").read_text() == "mine"
