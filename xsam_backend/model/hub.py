@@ -52,7 +52,6 @@ class Hub:
     Attributes:
         endpoint: address of a mirror; None: the client's own (HF_ENDPOINT).
         offline: look into the cache only; set, too, by HF_HUB_OFFLINE.
-        cache_dir: None: the client's own (HF_HOME, HF_HUB_CACHE).
         say: told in words what takes long.
 
     Raises:
@@ -61,7 +60,6 @@ class Hub:
 
     endpoint: str | None = None
     offline: bool = False
-    cache_dir: Path | None = None
     say: Callable[[str], None] = logger.info
 
     def __post_init__(self) -> None:
@@ -87,8 +85,8 @@ class Hub:
 
     @property
     def cache(self) -> Path:
-        """The folder where files are kept."""
-        return (self.cache_dir or Path(constants.HF_HUB_CACHE)).expanduser()
+        """The folder where files are kept, the client's own (HF_HOME, HF_HUB_CACHE)."""
+        return Path(constants.HF_HUB_CACHE).expanduser()
 
     def listing(self, repository: str, revision: str = "main") -> Listing:
         """The files of a branch, tag or commit; offline, those of them that are in the cache.
