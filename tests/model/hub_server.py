@@ -37,6 +37,7 @@ class HubServer:
         gated: names whose conditions nobody has accepted.
         cuts: path to the number of bytes after which each connection for it breaks off; 0 is at once.
         damaged: paths whose bytes come wrong.
+        knows_ranges: whether it sends the rest of a file where that is asked for; some caches send the whole.
         pages: files per page of a listing.
         lies: path to what its entry in the listing says otherwise.
         commit_lie: what it says of the commit's name.
@@ -50,6 +51,7 @@ class HubServer:
     gated: set[str] = field(default_factory=set)
     cuts: dict[str, list[int]] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
+    knows_ranges: bool = True
     pages: int = 1000
     lies: dict[str, dict[str, Any]] = field(default_factory=dict)
     commit_lie: str | None = None
@@ -145,7 +147,7 @@ def hub_server() -> Iterator[HubServer]:
                 content = damage(content)
             status, headers, start = 200, {"Accept-Ranges": "bytes"}, 0
             wanted = self.headers.get("Range")
-            if wanted:
+            if wanted and hub.knows_ranges:
                 start = int(wanted.removeprefix("bytes=").partition("-")[0])
                 status = 206
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"

@@ -193,6 +193,20 @@ def test_what_an_interrupted_command_has_is_not_downloaded_again(
     assert not list((tmp_path / "cache").rglob(f"*{PARTIAL}"))
 
 
+def test_a_server_that_sends_the_whole_again_is_taken_at_its_word(
+    server: HubServer, tmp_path: Path, checkpoint: bytes
+) -> None:
+    server.cuts[WEIGHTS_PATH] = [len(checkpoint) // 2, *[0] * 20]
+    with pytest.raises(CheckpointError, match="broke off"):
+        a_pull(server, tmp_path / "model")
+    assert list((tmp_path / "cache").rglob(f"*{PARTIAL}"))
+    server.cuts.clear()
+    server.knows_ranges = False
+    a_pull(server, tmp_path / "model")
+    (cached,) = (tmp_path / "cache").rglob("pytorch_model.bin")
+    assert cached.read_bytes() == checkpoint
+
+
 def test_a_damaged_large_file_is_refused_and_removed(server: HubServer, tmp_path: Path) -> None:
     server.damaged.add(WEIGHTS_PATH)
     with pytest.raises(
