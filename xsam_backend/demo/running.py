@@ -158,8 +158,8 @@ class _Servers:
             # Ours knows its user before it listens. It goes to another port where its own was taken meanwhile.
             raise DemoError(
                 f"another Label Studio answers at {self.client.url}, one that doesn't know the demo's user: stop it, "
-                "or choose another port with --label-studio-port (or, if login.json of this demo was lost, start with "
-                "--fresh)"
+                "or choose another port with --label-studio-port (or start with --fresh, if "
+                "login.json of this demo was lost)"
             ) from None
         except LabelStudioError:
             return None  # not up yet
