@@ -59,8 +59,15 @@ def _task(task: TaskResult) -> RenderableType:
 
 
 def _table(table: Table) -> RenderableType:
-    drawn = ScreenTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="italic")
-    drawn.add_column("", overflow="fold", min_width=16)
+    drawn = ScreenTable(
+        box=box.SIMPLE_HEAD,
+        title=table.title,
+        title_justify="left",
+        title_style="italic",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    drawn.add_column("", overflow="fold", min_width=8)
     drawn.add_column(table.items, justify="right", no_wrap=True)
     for column in table.columns:
         drawn.add_column(column.title, justify="right")

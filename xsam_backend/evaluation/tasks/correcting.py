@@ -18,7 +18,7 @@ from xsam_backend.geometry.masks import Mask
 from xsam_backend.prompts import Point, Prompt, Task
 
 NAME = "correction"
-USUAL_OBJECTS = 3
+USUAL_OBJECTS = 2
 """Of a picture, where nobody says how many: each takes up to twenty answers."""
 
 SHOWN_CLICKS = (1, 3, 5)

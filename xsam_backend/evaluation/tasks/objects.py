@@ -29,7 +29,7 @@ from xsam_backend.instances import Instances
 from xsam_backend.prompts import Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
 
-USUAL_OBJECTS = 10
+USUAL_OBJECTS = 6
 """Of a picture, where nobody says how many and prompts are simulated."""
 
 FIDELITY = 0.97
@@ -43,6 +43,7 @@ COLUMNS = (
 )
 
 _FIT = ("iou", "c_iou", "boundary")
+_PROMPT_ITSELF = "prompt itself"
 
 _GUESSES: dict[str, tuple[str, Callable[[Mask], Mask]]] = {
     "ellipse": ("guess: ellipse in the exact box", inscribed_ellipse),
@@ -92,6 +93,8 @@ class ObjectsRun:
                 prompt = Prompt(Task.INTERACTIVE, (region,), score_threshold=0.0)
                 mask, score = picture.best_mask(prompt)
                 asked.append(_Asked(kind, mask, target))
+                if kind == "mask":
+                    asked.append(_Asked(_PROMPT_ITSELF, region_mask(region, truth.size_hw), target))
                 shown.append((segment, kind, region, mask, score))
                 if self._setting.own_prompts:
                     asked.append(_Asked(f"{kind} closest", picture.candidates(prompt).closest().masks[0], target))
@@ -115,6 +118,7 @@ class ObjectsRun:
             title = f"control: {kind} on another picture"
             rows.append(self._row(f"{kind} elsewhere", title, _FIT, is_control=True))
         rows += [self._row(key, title, _FIT, is_control=True) for key, (title, _) in _GUESSES.items()]
+        rows.append(self._row(_PROMPT_ITSELF, "guess: the mask that is the prompt", _FIT, is_control=True))
         rows.append(self._row("truth", "the truth itself, as polygons", ("vertices",), is_control=True))
         return TaskResult(
             title="Interactive segmentation",

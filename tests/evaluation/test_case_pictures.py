@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from measured_pictures import CAT, DOG, SIZE_HW
+from PIL import Image
+
+from xsam_backend.evaluation.case_pictures import LONGEST_PX, drawn_case, in_words
+from xsam_backend.instances import Instances
+from xsam_backend.prompts import Box, MaskRegion, Point, Region
+
+GREY = np.full((*SIZE_HW, 3), 128, np.uint8)
+
+
+def instances(*labelled: tuple[np.ndarray, str]) -> Instances:
+    masks = np.stack([mask for mask, _ in labelled]) if labelled else np.zeros((0, *SIZE_HW), np.bool_)
+    return Instances(masks, np.full(len(masks), 0.9, np.float32), tuple(label for _, label in labelled))
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
+
+
+def draw(true: Instances, found: Instances, image: np.ndarray = GREY, regions: tuple[Region, ...] = ()):
+    return drawn_case(image, true, found, title="a", measure="IoU", score=0.5, regions=regions)
+
+
+def test_truth_and_answer_are_drawn_in_the_same_colours() -> None:
+    case = draw(instances((DOG, "dog"), (CAT, "cat")), instances((CAT, "cat")))
+    truth, answer = pixels(case.truth_jpeg), pixels(case.answer_jpeg)
+    assert truth.shape == answer.shape == (*SIZE_HW, 3)
+    assert np.abs(truth[25, 45] - answer[25, 45]).max() < 30, "the cat"
+    assert np.abs(truth[25, 10] - 128).max() > 30, "a dog is there"
+    assert np.abs(answer[25, 10] - 128).max() < 30, "none was answered"
+    assert (case.truth_words, case.answer_words) == ("1 dog, 1 cat", "1 cat")
+
+
+def test_large_pictures_are_made_small() -> None:
+    size_hw = (LONGEST_PX * 3, LONGEST_PX * 2)
+    mask = np.zeros(size_hw, np.bool_)
+    mask[:600] = True
+    found = Instances(mask[None], np.ones(1, np.float32), ("x",))
+    case = draw(found, Instances.empty(size_hw), np.full((*size_hw, 3), 128, np.uint8))
+    assert pixels(case.truth_jpeg).shape[:2] == (LONGEST_PX, round(LONGEST_PX * 2 / 3))
+    assert np.abs(pixels(case.truth_jpeg)[150, 100] - 128).max() > 30
+    assert case.answer_words == "nothing"
+
+
+@pytest.mark.parametrize(
+    "region",
+    [Point(30.0, 20.0), Box(25.0, 15.0, 10.0, 10.0), MaskRegion(DOG), MaskRegion(np.zeros(SIZE_HW, np.bool_))],
+    ids=["click", "box", "area", "empty area"],
+)
+def test_prompts_are_drawn_on_both(region: Region) -> None:
+    case = draw(instances(), instances(), regions=(region,))
+    is_drawn = not (isinstance(region, MaskRegion) and not region.mask.any())
+    for jpeg in (case.truth_jpeg, case.answer_jpeg):
+        assert bool(np.abs(pixels(jpeg) - 128).max() > 80) is is_drawn
+
+
+def test_words_count_labels() -> None:
+    assert in_words(instances((DOG, "dog"), (CAT, "cat"), (CAT, "cat"))) == "2 cat, 1 dog"
+    assert in_words(Instances(DOG[None], np.ones(1, np.float32), (None,))) == "1 object"
+    assert in_words(instances()) == "nothing"
