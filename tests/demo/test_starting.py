@@ -68,6 +68,15 @@ def test_a_model_is_found_from_the_backends_folder(monkeypatch: pytest.MonkeyPat
         assert environment["XSAM_BACKEND_MODEL"] == str(tmp_path / expected)
 
 
+def test_a_folder_called_as_the_shipped_model_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    environment = backend.environment(load_settings(data_dir=tmp_path / "data"), tmp_path / "b", 1, "http://x", "t")
+    assert environment["XSAM_BACKEND_MODEL"] == "tiny"
+
+
 def test_no_backend_no_version() -> None:
     assert backend.model_version("http://127.0.0.1:1") is None
 

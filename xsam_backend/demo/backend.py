@@ -34,6 +34,8 @@ def environment(settings: Settings, data_dir: Path, port: int, label_studio_url:
 
 def _model(settings: Settings) -> str:
     """The model as the backend finds it, whose data folder and working folder are others than ours."""
+    if settings.model == "tiny":  # the shipped one, whatever folders there are
+        return settings.model
     for folder in (settings.models_dir / settings.model, Path(settings.model)):
         if folder.is_dir():
             return str(folder.resolve())
