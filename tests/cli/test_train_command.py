@@ -1,0 +1,228 @@
+"""``train`` as a process: killed with SIGKILL at random it goes on exactly; several processes; what it exports."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_models import small_model
+
+from xsam_backend.config import ENV_PREFIX
+from xsam_backend.model.checkpoint import SHIPPED, load_model, save_model
+from xsam_backend.model.predictor import load_predictor
+
+Run = Callable[..., tuple[int, str, str]]
+
+CONFIG = """
+run = "RUN"
+start = "START"
+log_every = 1
+save_every = 3
+least_px = 20
+
+[[data]]
+name = "scenes"
+kind = "scenes"
+share = 1.0
+questions = { interactive = 1, referring = 1, conversation = 0.2 }
+
+[[stages]]
+name = "alignment"
+kind = "alignment"
+trains = ["seg_projector", "language"]
+grounding = true
+steps = 8
+pictures = 2
+learning_rate = 1e-3
+
+[[stages]]
+name = "mixed"
+kind = "mixed"
+steps = 12
+pictures = 2
+accumulate = 2
+learning_rate = 1e-3
+warmup_steps = 5
+precision = "bf16"
+"""
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model as a folder."""
+    folder = tmp_path_factory.mktemp("start")
+    save_model(small_model(), folder, torch.float32)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / "tiny" / name, folder / name)
+    return folder
+
+
+def write_config(folder: Path, start: Path, content: str = CONFIG) -> Path:
+    """A config whose run is beside it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "training.toml"
+    path.write_text(content.replace("RUN", str(folder / "run")).replace("START", str(start)))
+    return path
+
+
+def begin(*command: object) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", ENV_PREFIX + "DEVICE": "cpu"}
+    words = [str(word) for word in command]
+    return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+
+
+def run_to_its_end(*command: object) -> str:
+    """Its stderr."""
+    with begin(*command) as process:
+        _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    return said
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """The log, without what depends on the clock."""
+    path = folder / "run" / "log.jsonl"
+    read = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [{name: value for name, value in line.items() if name != "seconds_per_picture"} for line in read]
+
+
+def kill_at_random(config: Path, folder: Path, chance: random.Random, least: int, most: int) -> int:
+    """Start the training, kill it somewhere after a random step; the last one it had logged."""
+    wanted = chance.randint(least, most)
+    with begin(sys.executable, "-m", "xsam_backend", "train", config) as process:
+        deadline = time.monotonic() + 300
+        try:
+            while count_of_lines(folder) < wanted:
+                assert time.monotonic() < deadline
+                assert process.poll() is None, process.communicate()[1]
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.05))
+        finally:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it had come to its end before the kill"
+    return count_of_lines(folder)
+
+
+def count_of_lines(folder: Path) -> int:
+    path = folder / "run" / "log.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def test_killed_at_random_it_resumes_to_the_same_losses(tmp_path: Path, start: Path) -> None:
+    """Twice, once in each stage; then every number of its log is that of a run that was left in peace."""
+    weights = (start / "model.safetensors").read_bytes()
+    peaceful, killed = (write_config(tmp_path / name, start) for name in ("peaceful", "killed"))
+    seed = random.SystemRandom().randrange(10**6)
+    chance = random.Random(seed)
+    steps = [
+        kill_at_random(killed, tmp_path / "killed", chance, 1, 6),
+        kill_at_random(killed, tmp_path / "killed", chance, 9, 17),
+    ]
+    run_to_its_end(sys.executable, "-m", "xsam_backend", "train", killed)
+    run_to_its_end(sys.executable, "-m", "xsam_backend", "train", peaceful)
+    of_killed, of_peaceful = lines(tmp_path / "killed"), lines(tmp_path / "peaceful")
+    assert [line["step"] for line in of_peaceful] == list(range(1, STEPS + 1))
+    assert of_killed == of_peaceful, f"killed near the steps {steps}, seed {seed}"
+    states = [load_file(tmp_path / name / "run" / "state.safetensors") for name in ("killed", "peaceful")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    assert (start / "model.safetensors").read_bytes() == weights, "what it started from is as it was"
+
+
+def test_two_processes_train_one_model(tmp_path: Path, start: Path) -> None:
+    short = CONFIG.replace("steps = 8", "steps = 1").replace("steps = 12", "steps = 1")
+    config = write_config(tmp_path, start, short.replace("pictures = 2", "pictures = 4"))
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    said = run_to_its_end(*torchrun, "-m", "--", "xsam_backend", "train", config, "--export", tmp_path / "out")
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2], "logged once, by the first"
+    assert said.count("alignment (alignment): 1 steps of 4 pictures, trains") == 1
+    assert load_predictor(str(tmp_path / "out")).model_version
+
+
+SHORT = CONFIG.replace("steps = 8", "steps = 0").replace("steps = 12", "steps = 1")
+
+
+def test_an_export_is_a_whole_model(tmp_path: Path, start: Path, run: Run) -> None:
+    """Config, weights in the format that they came in, tokenizer: it can be served as it is."""
+    config = write_config(tmp_path, start, SHORT)
+    status, _, err = run("train", config, "--export", tmp_path / "out", "--device", "cpu")
+    assert status == 0, err
+    assert load_predictor(str(tmp_path / "out")).model_version
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "out", start))
+    assert {name: (t.shape, t.dtype) for name, t in ours.items()} == {
+        n: (t.shape, t.dtype) for n, t in theirs.items()
+    }
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    exported = dict(load_model(tmp_path / "out").named_parameters())
+    assert any(name.startswith("average.") for name in state)
+    for name, tensor in state.items():
+        if name.startswith("average."):
+            assert torch.equal(tensor, exported[name.removeprefix("average.")])
+
+
+def test_a_plan_is_not_carried_out(tmp_path: Path, start: Path, run: Run) -> None:
+    config = write_config(tmp_path, start)
+    status, out, _ = run("train", config, "--plan", "--device", "cpu")
+    assert status == 0
+    first, alignment, mixed = out.splitlines()
+    assert first.startswith("begins with small-")
+    assert first.endswith("pictures: scenes 100%")
+    assert (
+        "alignment (alignment): 8 steps of 2 pictures, trains 0.3 million numbers of seg_projector, lang" in alignment
+    )
+    assert "mixed (mixed): 12 steps of 2 pictures, trains" in mixed
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_go_before_the_config(tmp_path: Path, start: Path, run: Run) -> None:
+    config = write_config(tmp_path, start, SHORT)
+    status, _, err = run("train", config, "--run", tmp_path / "elsewhere", "--device", "cpu")
+    assert status == 0, err
+    assert (tmp_path / "elsewhere" / "state.safetensors").is_file()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_shipped_config_can_be_begun_from(run: Run) -> None:
+    status, out, _ = run("train", "released", "--show")
+    assert status == 0
+    assert 'start = "hao9610/X-SAM"' in out
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("least_px", "leastpx", "leastpx: no such key; did you mean least_px?"),
+        ("START", "nobody/nothing", "models pull nobody/nothing"),
+        ('precision = "bf16"', 'precision = "fp16"', "stage 'mixed': fp16 is for GPUs, this is cpu"),
+        ("pictures = 2\naccumulate = 2", "pictures = 3\naccumulate = 2", "3 pictures can't be shared evenly among 2"),
+    ],
+)
+def test_mistakes_are_one_message(tmp_path: Path, start: Path, run: Run, right: str, wrong: str, told: str) -> None:
+    config = write_config(tmp_path, start, CONFIG.replace(right, wrong))
+    status, _, err = run("train", config, "--device", "cpu")
+    assert status == 1
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path, start: Path, run: Run) -> None:
+    config = write_config(tmp_path, start, SHORT)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"half a file")
+    status, _, err = run("train", config, "--device", "cpu")
+    assert status == 1
+    assert "put a copy of it back, or delete it to begin anew" in err
