@@ -313,3 +313,15 @@ def test_a_benchmark_with_its_own_prompts_is_a_data_set_for_each_kind(
     assert "scribble" not in out
     asked = [prompt.regions[0].mask.sum() for prompt in knowing[0].asked]
     assert asked == [16, 16], "the benchmark's own areas"
+
+
+def test_the_readmes_command(run: Any, knowing: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"^\.venv/bin/xsam-backend (evaluate .*)$", readme, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    # Two scenes instead of five: the predictor that knows them is quick, drawing isn't.
+    status, out, err = run(*line.replace("--limit 5", "--limit 2").split())
+    assert status == 0, err
+    assert "Grounded conversation (2 pictures)" in out
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert (tmp_path / "report" / "results.json").is_file()
