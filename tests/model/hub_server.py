@@ -36,6 +36,7 @@ class HubServer:
     Attributes:
         gated: names whose conditions nobody has accepted.
         cuts: path to the number of bytes after which each connection for it breaks off; 0 is at once.
+        stalls: path to the number of bytes after which nothing more comes, as long as the server runs.
         damaged: paths whose bytes come wrong.
         knows_ranges: whether it sends the rest of a file where that is asked for; some caches send the whole.
         pages: files per page of a listing.
@@ -50,6 +51,7 @@ class HubServer:
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     cuts: dict[str, list[int]] = field(default_factory=dict)
+    stalls: dict[str, int] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
     knows_ranges: bool = True
     pages: int = 1000
@@ -89,6 +91,7 @@ def tree_entry(path: str, content: bytes) -> dict[str, Any]:
 def hub_server() -> Iterator[HubServer]:
     """A running server on a free port of this machine."""
     hub: HubServer
+    ended = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -152,7 +155,9 @@ def hub_server() -> Iterator[HubServer]:
                 status = 206
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             cuts = hub.cuts.get(name)
-            self._send(status, headers, content[start:], cuts.pop(0) if cuts else None)
+            self._send(status, headers, content[start:], cuts.pop(0) if cuts else hub.stalls.get(name))
+            if name in hub.stalls:
+                ended.wait()
 
         def _json(self, value: Any, headers: Mapping[str, str] | None = None) -> None:
             self._send(200, {"Content-Type": "application/json", **(headers or {})}, json.dumps(value).encode())
@@ -193,6 +198,7 @@ def hub_server() -> Iterator[HubServer]:
         try:
             yield hub
         finally:
+            ended.set()
             listening.shutdown()
             thread.join()
 

@@ -8,6 +8,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -441,22 +443,67 @@ def test_a_tokenizer_of_another_model_is_refused(server: HubServer, tmp_path: Pa
     assert not (tmp_path / "model").exists()
 
 
+class Command:
+    """`models pull` in a process of its own, since the client reads HF_ENDPOINT and HF_HOME when it's imported."""
+
+    def __init__(self, server: HubServer, folder: Path) -> None:
+        (folder / "config.json").write_text(released_config().to_json())
+        self.words = ["models", "pull", NAME, "--variant", str(folder / "config.json")]
+        self.models = folder / "data" / "models"
+        self.cache = folder / "hub"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XSAM_"))},
+            "HF_ENDPOINT": server.url,
+            "HF_HOME": str(self.cache),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TQDM_POSITION": "-1",  # a progress bar even where nobody looks
+            "XSAM_BACKEND_DATA_DIR": str(folder / "data"),
+        }
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """To its end."""
+        command = [sys.executable, "-m", "xsam_backend", *self.words]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """With the client writing small pieces, as this small model wants."""
+        program = f"from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = {CHUNK}\n"
+        program += "from xsam_backend.cli import main; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *self.words], env=self.environment, stderr=subprocess.DEVNULL
+        )
+
+
 def test_the_command_fetches_from_the_mirror_of_the_environment(server: HubServer, tmp_path: Path) -> None:
-    """A process of its own, since the client reads HF_ENDPOINT and HF_HOME when it's imported."""
-    config = tmp_path / "config.json"
-    config.write_text(released_config().to_json())
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XSAM_"))},
-        "HF_ENDPOINT": server.url,
-        "HF_HOME": str(tmp_path / "hub"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TQDM_POSITION": "-1",  # a progress bar even where nobody looks
-        "XSAM_BACKEND_DATA_DIR": str(tmp_path / "data"),
-    }
-    command = [sys.executable, "-m", "xsam_backend", "models", "pull", NAME, "--variant", str(config)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = Command(server, tmp_path)
+    done = command.run()
     assert done.returncode == 0, done.stderr
     assert f"{NAME} is version small-released-" in done.stdout
     assert "pytorch_model.bin" in done.stderr
     assert "100%" in done.stderr  # the progress bar
-    assert (tmp_path / "data" / "models" / NAME / WEIGHTS).is_file()
+    assert (command.models / NAME / WEIGHTS).is_file()
+
+
+def test_a_command_that_is_killed_goes_on_at_the_next_start(
+    server: HubServer, tmp_path: Path, checkpoint: bytes
+) -> None:
+    command = Command(server, tmp_path)
+    server.stalls[WEIGHTS_PATH] = len(checkpoint) // 2
+    process = command.start()
+    try:
+        end, pause = time.monotonic() + 120, threading.Event()  # time.sleep is the client's, and does nothing here
+        while not (kept := [path for path in command.cache.rglob(f"*{PARTIAL}") if path.stat().st_size > 10 * CHUNK]):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            pause.wait(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    size = kept[0].stat().st_size
+    assert not command.models.exists()
+    server.stalls.clear()
+    server.asked.clear()
+    done = command.run()
+    assert done.returncode == 0, done.stderr
+    assert server.downloads("pytorch_model.bin") == [f"bytes={size}-"]
+    assert (command.models / NAME / WEIGHTS).is_file()
