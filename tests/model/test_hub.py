@@ -491,7 +491,7 @@ def test_a_command_that_is_killed_goes_on_at_the_next_start(
     server.stalls[WEIGHTS_PATH] = len(checkpoint) // 2
     process = command.start()
     try:
-        end, pause = time.monotonic() + 120, threading.Event()  # time.sleep is the client's, and does nothing here
+        end, pause = time.monotonic() + 300, threading.Event()  # time.sleep is the client's, and does nothing here
         while not (kept := [path for path in command.cache.rglob(f"*{PARTIAL}") if path.stat().st_size > 10 * CHUNK]):
             assert time.monotonic() < end
             assert process.poll() is None
