@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pytest
 
 from xsam_backend.errors import SettingsError
 from xsam_backend.training.run_log import LOG, RunLog
+
+ROOT = Path(__file__).parents[2]
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -81,7 +84,6 @@ def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
 
 
 def test_event_files_for_tensorboard(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboardX", reason="requirements-train.txt is not installed")
     with RunLog(tmp_path, 1, 0, 3, tensorboard=True) as log:
         log.add("words", {"loss": 2.0}, 1e-3, 4)
     with RunLog(tmp_path, 1, 1, 3, tensorboard=True) as log:
@@ -92,6 +94,15 @@ def test_event_files_for_tensorboard(tmp_path: Path) -> None:
         ("train/loss", 2, 1.0),
         ("train/learning_rate", 2, pytest.approx(5e-4)),
     ]
+
+
+def test_its_writer_is_pinned_alike_everywhere() -> None:
+    pins = {
+        name: re.findall(r"tensorboardX==[\w.]+", (ROOT / name).read_text())
+        for name in ("pyproject.toml", "requirements-train.txt", "requirements-dev.txt")
+    }
+    assert len({tuple(found) for found in pins.values()}) == 1, pins
+    assert pins["pyproject.toml"]
 
 
 def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
