@@ -229,7 +229,7 @@ def test_ctrl_c_prints_what_there_is_and_twice_leaves(
         return
     assert "stopping with what there is" in err
     assert out.rstrip().endswith("PARTIAL: stopped before all pictures were measured")
-    assert "Generic segmentation (1 pictures)" in out
+    assert "Generic segmentation (1 picture)" in out
     assert "drawn scenes" not in out
     assert json.loads((tmp_path / "n.json").read_text())["partial"] is True
 

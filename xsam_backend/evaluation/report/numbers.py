@@ -32,9 +32,14 @@ def condition_text(value: Condition) -> str:
     return str(value)
 
 
+def counted(number: int, word: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def pictures_text(dataset: DatasetResult) -> str:
     """How many pictures there are, and how many of them count."""
-    words = f"{dataset.pictures} picture{'s' if dataset.pictures != 1 else ''}"
+    words = counted(dataset.pictures, "picture")
     if dataset.reached < dataset.pictures:
         words += f", stopped after {dataset.reached}"
     if dataset.unreadable:

@@ -11,7 +11,13 @@ from rich.table import Table as ScreenTable
 from rich.text import Text
 
 from xsam_backend.evaluation.confusion import NOTHING, Confusion
-from xsam_backend.evaluation.report.numbers import condition_text, interval_text, pictures_text, value_text
+from xsam_backend.evaluation.report.numbers import (
+    condition_text,
+    counted,
+    interval_text,
+    pictures_text,
+    value_text,
+)
 from xsam_backend.evaluation.results import DatasetResult, Evaluation, Table, TaskResult
 
 MOST_MISTAKES = 8
@@ -47,7 +53,7 @@ def _dataset(dataset: DatasetResult) -> RenderableType:
 def _task(task: TaskResult) -> RenderableType:
     conditions = "; ".join(f"{condition}: {condition_text(value)}" for condition, value in task.conditions.items())
     parts: list[RenderableType] = [
-        Text(f"\n{task.title} ({task.pictures} pictures)", style="bold underline"),
+        Text(f"\n{task.title} ({counted(task.pictures, 'picture')})", style="bold underline"),
         Text(conditions, style="dim"),
     ]
     for table in task.tables:

@@ -155,7 +155,9 @@ class _Objects:
         self._ratios.add(_fates(here))
 
     def tables(self) -> list[Table]:
-        """Average precision; what annotators would see at the threshold."""
+        """Average precision; what annotators would see at the threshold. None without a picture."""
+        if not len(self.precision):
+            return []
         options, count = self._options, len(self.precision)
         columns = (Column("ap", "AP"), Column("ap50", "AP50"), Column("ap75", "AP75"))
         estimates = bootstraps(self.precision.summary, count, len(columns), seed=options.seed, rounds=options.rounds)
@@ -227,20 +229,23 @@ def _fates(here: Confusion) -> Sums:
 def _panoptic_table(measure: PanopticQuality, seed: int, rounds: int) -> Table:
     columns = (Column("pq", "PQ"), Column("sq", "SQ"), Column("rq", "RQ"))
     parts: dict[str, Callable[..., Quality]] = {"all": measure.all, "things": measure.things, "stuff": measure.stuff}
-    rows = []
-    for key, part in parts.items():
-        estimates = bootstraps(_numbers_of(part), len(measure), len(columns), seed=seed, rounds=rounds)
-        values = {column.key: estimate for column, estimate in zip(columns, estimates, strict=True)}
-        rows.append(Row(key, f"{key} ({part().labels} labels)", len(measure), values))
+
+    def numbers(pictures: NDArray[np.intp]) -> list[float]:
+        qualities = [part(pictures) for part in parts.values()]
+        return [number for one in qualities for number in (one.pq, one.sq, one.rq)]
+
+    count = len(parts) * len(columns)
+    estimates = iter(bootstraps(numbers, len(measure), count, seed=seed, rounds=rounds))
+    rows = [
+        Row(
+            key,
+            f"{key} ({part().labels} labels)",
+            len(measure),
+            {column.key: next(estimates) for column in columns},
+        )
+        for key, part in parts.items()
+    ]
     return Table("panoptic", "Panoptic quality", "pictures", columns, tuple(rows))
-
-
-def _numbers_of(part: Callable[..., Quality]) -> Callable[[NDArray[np.intp]], tuple[float, float, float]]:
-    def numbers(pictures: NDArray[np.intp]) -> tuple[float, float, float]:
-        quality = part(pictures)
-        return quality.pq, quality.sq, quality.rq
-
-    return numbers
 
 
 def _semantic_table(measure: SemanticIoU, seed: int, rounds: int) -> Table:
