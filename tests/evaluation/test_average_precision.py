@@ -218,5 +218,6 @@ def test_ap_agrees_with_pycocotools(max_detections: int) -> None:
     assert ours.mean() == pytest.approx(precision.mean())
     assert ours.at(0.5) == pytest.approx(precision[0].mean())
     assert ours.at(0.75) == pytest.approx(precision[5].mean())
+    assert ours.summary() == (ours.mean(), ours.at(0.5), ours.at(0.75))
     assert ours.recall() == pytest.approx(recall.mean())
     assert ours.per_label(0.75) == {str(k + 1): pytest.approx(precision[5, :, k].mean()) for k in range(3)}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from xsam_backend.evaluation.average_precision import AveragePrecision
-from xsam_backend.evaluation.bootstrap import Statistic, bootstrap, pooled
+from xsam_backend.evaluation.bootstrap import Statistic, bootstrap, bootstraps, pooled
 from xsam_backend.instances import Instances
 
 
@@ -96,3 +96,21 @@ def test_takes_average_precision_as_it_is() -> None:
     estimate = bootstrap(lambda pictures: measure.at(0.5, pictures), len(measure), rounds=200)
     assert estimate.value == pytest.approx(67 / 101), "two of three: recalls up to 0.66"
     assert (estimate.low, estimate.high) == (0.0, pytest.approx(1.0))
+
+
+def test_several_statistics_are_what_each_is_alone() -> None:
+    first, second = np.array([0.1, 0.9, 0.4, 0.7]), np.array([3.0, 1.0, float("nan"), 2.0])
+    alone = [bootstrap(mean_of(values), 4, seed=3, rounds=200) for values in (first, second)]
+    together = bootstraps(
+        lambda pictures: [values[pictures].mean() for values in (first, second)], 4, 2, seed=3, rounds=200
+    )
+    assert [(one.low, one.high) for one in together] == [(one.low, one.high) for one in alone]
+    assert together[0].value == alone[0].value
+    assert math.isnan(together[1].value)
+
+
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_several_statistics_of_nothing_have_no_interval(pictures: int) -> None:
+    estimates = bootstraps(lambda drawn: (0.5, 0.6), pictures, 2)
+    assert len(estimates) == 2
+    assert all(math.isnan(one.low) and math.isnan(one.high) for one in estimates)
