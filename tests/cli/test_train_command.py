@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from small_models import small_model
 from xsam_backend.config import ENV_PREFIX
 from xsam_backend.model.checkpoint import SHIPPED, load_model, save_model
 from xsam_backend.model.predictor import load_predictor
+from xsam_backend.training import running
+from xsam_backend.training.config_file import load_train_config
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -174,6 +177,25 @@ def test_an_export_is_a_whole_model(tmp_path: Path, start: Path, run: Run) -> No
             assert torch.equal(tensor, exported[name.removeprefix("average.")])
 
 
+def test_what_is_never_trained_stays_as_it_was_stored(tmp_path: Path, run: Run) -> None:
+    """Of a model in bfloat16, trained in half precision: half the memory, and the same bytes again."""
+    stored = tmp_path / "stored"
+    save_model(small_model(), stored, torch.bfloat16)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / "tiny" / name, stored / name)
+    only = SHORT.replace("accumulate = 2", 'trains = ["connector", "segmentor"]')
+    config = write_config(tmp_path, stored, only)
+    model = running._begin(load_train_config(config), torch.device("cpu"), tmp_path).model
+    small = {name.split(".")[0] for name, p in model.named_parameters() if p.dtype is torch.bfloat16}
+    assert small == {"segmentor_encoder", "visual_projector", "seg_projector", "language", "llm_projector"}
+    status, _, err = run("train", config, "--export", tmp_path / "out", "--device", "cpu")
+    assert status == 0, err
+    before, after = (load_file(folder / "model.safetensors") for folder in (stored, tmp_path / "out"))
+    assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
+    changed = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"connector", "segmentor", "background"}
+
+
 def test_a_plan_is_not_carried_out(tmp_path: Path, start: Path, run: Run) -> None:
     config = write_config(tmp_path, start)
     status, out, _ = run("train", config, "--plan", "--device", "cpu")
@@ -217,6 +239,23 @@ def test_mistakes_are_one_message(tmp_path: Path, start: Path, run: Run, right: 
     assert status == 1
     assert told in err
     assert "Traceback" not in err
+
+
+def test_a_full_disk_leaves_the_state_before(tmp_path: Path, start: Path, run: Run) -> None:
+    config = write_config(tmp_path, start, SHORT)
+    assert run("train", config, "--device", "cpu")[0] == 0
+    state = (tmp_path / "run" / "state.safetensors").read_bytes()
+    longer = write_config(tmp_path, start, SHORT.replace("steps = 1\n", "steps = 2\n"))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(state) // 2, hard))  # writing fails in the middle
+    try:
+        status, _, err = run("train", longer, "--device", "cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert status == 1
+    assert "the state before it is intact. Free some space" in err
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == state
+    assert run("train", longer, "--device", "cpu")[0] == 0
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path, start: Path, run: Run) -> None:

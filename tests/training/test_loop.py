@@ -336,6 +336,12 @@ def test_a_released_shape_trains_its_encoders_at_their_own_rate(tmp_path: Path) 
     assert max(by for name, by in moved.items() if "connector" in name) == pytest.approx(1e-3, rel=0.02)
 
 
+def test_processes_that_prepare_pictures_change_nothing(tmp_path: Path) -> None:
+    train(small_model(), training(tmp_path / "none"), [Stream()])
+    train(small_model(), training(tmp_path / "two", workers=2), [Stream()])
+    assert lines(tmp_path / "two") == lines(tmp_path / "none")
+
+
 def test_half_precision_passes_leave_float32_weights(tmp_path: Path) -> None:
     exact = train(small_model(), training(tmp_path / "exact", STEADY), [Stream()])
     model = train(small_model(), training(tmp_path / "half", {**STEADY, "precision": "bf16"}), [Stream()])

@@ -176,7 +176,8 @@ class Segmentor(nn.Module):
 
         In float32 whatever the weights are in: bfloat16 has steps of 0.004 near 1, and the scale multiplies them.
         """
-        cosine = F.normalize(state.float(), dim=-1) @ F.normalize(conditions.float(), dim=-1).transpose(1, 2)
+        with torch.autocast(state.device.type, enabled=False):
+            cosine = F.normalize(state.float(), dim=-1) @ F.normalize(conditions.float(), dim=-1).transpose(1, 2)
         logits = (cosine * self.logit_scale.float().exp()).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return logits if valid is None else logits.masked_fill(~valid[:, None], MASKED_LOGIT)
 

@@ -198,8 +198,9 @@ def batch_losses(
     laid_out = model.with_background(conditions, valid)
     predictions = model.segmentor(pixels, about, seg[:, 0], laid_out.embeddings, laid_out.valid)
     weight = model.config.losses.segmentation_weight
-    for name, term in segmentation_losses(predictions, asked, model.config.losses, points).items():
-        losses[name] = weight * term
+    with torch.autocast(device.type, enabled=False):  # sums over thousands of points don't fit into half precision
+        for name, term in segmentation_losses(predictions, asked, model.config.losses, points).items():
+            losses[name] = weight * term
     return losses
 
 

@@ -120,7 +120,8 @@ class Grounding(nn.Module):
         logits = torch.empty_like(truth)
         for index in owner.unique().tolist():
             mine = (owner == index).nonzero().flatten()
-            logits = logits.index_copy(0, mine, asked[mine].float() @ cells[index] / CELL_WIDTH**0.5 + self.cell_bias)
+            alike = asked[mine].float() @ cells[index] / CELL_WIDTH**0.5 + self.cell_bias
+            logits = logits.index_copy(0, mine, alike.float())
         entropy = F.binary_cross_entropy_with_logits(logits, truth)
         inside = logits.sigmoid()
         dice = 1 - (2 * (inside * truth).sum(1) + 1) / (inside.sum(1) + truth.sum(1) + 1)

@@ -90,7 +90,18 @@ def _begin(config: TrainConfig, device: torch.device, models: Path) -> Start:
     folder = model_folder(config.start, models)
     model = load_model(folder, torch.float32, device)
     dtype = DTYPES.get(main_dtype(stored_layout(folder / WEIGHTS)), torch.float32)
+    if dtype is torch.bfloat16 and all(stage.precision != "float32" for stage in config.stages if stage.steps):
+        _keep_as_stored(model, config)
     return Start(model, load_tokenizer(folder), folder, model_version(folder), dtype)
+
+
+def _keep_as_stored(model: XSam, config: TrainConfig) -> None:
+    """What no stage trains goes back to bfloat16, in place: nothing is lost by it, and it takes half the memory."""
+    both = torch.nn.ModuleDict({MODEL: model})
+    trained = {name for stage in config.stages if stage.steps for name in trained_names(both, model.config, stage)}
+    for name, parameter in both.named_parameters():
+        if name not in trained:
+            parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _export(model: XSam, begun: Start, folder: Path) -> None:
@@ -112,10 +123,11 @@ def _lines(config: TrainConfig, begun: Start, opened: Mapping[str, OpenedData]) 
     yield f"begins with {begun.version}, in {config.run}; pictures: {shares}"
     both = torch.nn.ModuleDict({MODEL: begun.model})
     sizes = {name: parameter.numel() for name, parameter in both.named_parameters()}
+    weights = sum(parameter.nbytes for parameter in both.parameters())
     for stage in config.stages:
         trained = sum(sizes.get(name, 0) for name in trained_names(both, begun.model.config, stage))
-        # float32: weights; of what is trained also gradient, two moments and the average
-        nbytes = 4 * (sum(sizes.values()) + trained * (4 if stage.ema else 3))
+        # Of what is trained also gradient, two moments and the average, in float32.
+        nbytes = weights + 4 * trained * (4 if stage.ema else 3)
         yield (
             f"{stage.name} ({stage.kind}): {stage.steps} steps of {stage.pictures} pictures, trains "
             f"{trained / 1e6:.1f} million numbers of {', '.join(stage.trained_parts)}; "
