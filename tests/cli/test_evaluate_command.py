@@ -325,3 +325,23 @@ def test_the_readmes_command(run: Any, knowing: list[Any], tmp_path: Path, monke
     assert "Grounded conversation (2 pictures)" in out
     assert (tmp_path / "report" / "report.html").is_file()
     assert (tmp_path / "report" / "results.json").is_file()
+
+
+def test_a_project_of_label_studio_is_read_through_its_api(
+    run: Any, knowing: list[Any], coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def open_project(client: Any, source: Any, number: int) -> Any:
+        asked.append((client.url, number))
+        assert source.policy.token == "secret-token"
+        return open_dataset(coco, split="val")
+
+    monkeypatch.setattr("xsam_backend.cli.evaluation_data.open_project", open_project)
+    monkeypatch.setenv("XSAM_BACKEND_LABEL_STUDIO_TOKEN", "secret-token")
+    address = ("--label-studio-url", "http://127.0.0.1:8080")
+    status, out, err = run("evaluate", "project:21,limit=1,tasks=generic", *address, *FEW)
+    assert status == 0, err
+    assert asked == [("http://127.0.0.1:8080", 21)]
+    assert "1 of 3 pictures, evenly spaced" in out
+    assert "secret-token" not in out + err

@@ -30,10 +30,10 @@ def draw(true: Instances, found: Instances, image: np.ndarray = GREY, regions: t
 def test_truth_and_answer_are_drawn_in_the_same_colours() -> None:
     case = draw(instances((DOG, "dog"), (CAT, "cat")), instances((CAT, "cat")))
     truth, answer = pixels(case.truth_jpeg), pixels(case.answer_jpeg)
-    assert truth.shape == answer.shape == (*SIZE_HW, 3)
-    assert np.abs(truth[25, 45] - answer[25, 45]).max() < 30, "the cat"
-    assert np.abs(truth[25, 10] - 128).max() > 30, "a dog is there"
-    assert np.abs(answer[25, 10] - 128).max() < 30, "none was answered"
+    assert truth.shape == answer.shape == (267, LONGEST_PX, 3), "small pictures are shown larger"
+    assert np.abs(truth[170, 300] - answer[170, 300]).max() < 30, "the cat"
+    assert np.abs(truth[170, 70] - 128).max() > 30, "a dog is there"
+    assert np.abs(answer[170, 70] - 128).max() < 30, "none was answered"
     assert (case.truth_words, case.answer_words) == ("1 dog, 1 cat", "1 cat")
 
 
@@ -64,3 +64,27 @@ def test_words_count_labels() -> None:
     assert in_words(instances((DOG, "dog"), (CAT, "cat"), (CAT, "cat"))) == "2 cat, 1 dog"
     assert in_words(Instances(DOG[None], np.ones(1, np.float32), (None,))) == "1 object"
     assert in_words(instances()) == "nothing"
+
+
+def test_of_a_small_object_the_surroundings_are_shown() -> None:
+    size_hw = (400, 600)
+    small, image = np.zeros(size_hw, np.bool_), np.zeros((*size_hw, 3), np.uint8)
+    small[100:110, 200:210] = True
+    image[small] = 200
+    one = Instances(small[None], np.ones(1, np.float32), ("x",))
+    click = Point(205.0, 105.0)
+    far, near = (
+        drawn_case(image, one, one.select([]), title="", measure="", score=0.0, regions=(click,), is_close=is_close)
+        for is_close in (False, True)
+    )
+    shares = [(pixels(case.answer_jpeg) > 100).any(2).mean() for case in (far, near)]
+    assert shares[1] > 10 * shares[0], "the object is seen"
+    middle = pixels(near.answer_jpeg)
+    assert (middle[middle.shape[0] // 2, middle.shape[1] // 2] > 150).all(), "the click is still on it"
+    large = np.ones(size_hw, np.bool_)
+    whole = Instances(large[None], np.ones(1, np.float32), ("x",))
+    same = [
+        drawn_case(image, whole, whole, title="", measure="", score=0.0, is_close=is_close).truth_jpeg
+        for is_close in (False, True)
+    ]
+    assert same[0] == same[1]

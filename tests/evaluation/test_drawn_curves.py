@@ -15,8 +15,11 @@ def curve(*points: tuple[float, float], x_range: tuple[float, float] = (0.0, 1.0
 def test_the_corners_are_where_the_axes_end() -> None:
     plan = drawn(curve((0.0, 0.0), (1.0, 1.0)))
     (line,) = plan.lines
-    assert line.dots == ((LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, TOP)), "y grows upwards"
-    assert line.paths == (f"M{LEFT}.0 {HEIGHT - BOTTOM}.0 L{WIDTH - RIGHT}.0 {TOP}.0",)
+    assert line.paths == (f"M{LEFT}.0 {HEIGHT - BOTTOM}.0 L{WIDTH - RIGHT}.0 {TOP}.0",), "y grows upwards"
+    assert line.dots == (), "a straight line needs none"
+    (line,) = drawn(curve((0.0, 0.0), (0.0, 1.0), (1.0, 1.0))).lines
+    assert line.dots == ((LEFT, HEIGHT - BOTTOM), (LEFT, TOP), (WIDTH - RIGHT, TOP))
+    assert len(drawn(curve((0.5, 0.5))).lines[0].dots) == 1, "a single point is seen by its dot"
     assert [tick.text for tick in plan.y_ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert [tick.text for tick in plan.x_ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
 

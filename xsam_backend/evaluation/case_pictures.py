@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,14 +13,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xsam_backend.evaluation.results import Case
+from xsam_backend.geometry.masks import mask_to_box_xyxy
 from xsam_backend.instances import Instances
 from xsam_backend.overlay import Writing, draw_overlay
-from xsam_backend.prompts import Box, Point, Region
+from xsam_backend.prompts import Box, MaskRegion, Point, Region
 
 LONGEST_PX = 400
 JPEG_QUALITY = 80
 MOST_WRITTEN = 12
 """Of more instances than these, labels would hide the masks."""
+
+SURROUNDINGS = 1.5
+"""Of a single small object so much is shown on each side, in its own size."""
+LEAST_SHOWN_PX = 48
+SMALL_SHARE = 0.6
+"""A picture is cut only if no more than this share of its width and height is left."""
 
 
 def drawn_case(
@@ -31,6 +39,7 @@ def drawn_case(
     measure: str,
     score: float,
     regions: Sequence[Region] = (),
+    is_close: bool = False,
 ) -> Case:
     """A case whose kind isn't known yet.
 
@@ -42,10 +51,18 @@ def drawn_case(
         measure: what ``score`` is.
         score: 0..1.
         regions: what the prompt pointed at; drawn on both.
+        is_close: whether to show only the surroundings of what is there, where that is small.
     """
-    scale = min(1.0, LONGEST_PX / max(image.shape[:2]))
+    if is_close:
+        rows, columns = _surroundings(true, image.shape[:2])
+        image = np.ascontiguousarray(image[rows, columns])
+        true, found = (_cut(instances, rows, columns) for instances in (true, found))
+        regions = [_moved(region, rows, columns) for region in regions]
+    scale = LONGEST_PX / max(image.shape[:2])
     width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
-    small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    small = np.asarray(
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8
+    )
     labels = list(dict.fromkeys(label for label in (*true.labels, *found.labels) if label is not None))
     pictures = []
     for instances, writing in ((true, "label"), (found, "label and score")):
@@ -61,6 +78,32 @@ def in_words(instances: Instances) -> str:
     """ "2 dog, 1 cat", the most frequent first; "nothing" for none."""
     counts = Counter(label or "object" for label in instances.labels)
     return ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"
+
+
+def _surroundings(true: Instances, size_hw: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns around all that is there; the whole picture where that is much of it, or nothing."""
+    whole = slice(0, size_hw[0]), slice(0, size_hw[1])
+    box = mask_to_box_xyxy(np.any(true.masks, axis=0)) if len(true) else None
+    if box is None:
+        return whole
+    x0, y0, x1, y1 = box
+    margin = max(SURROUNDINGS * max(x1 - x0, y1 - y0), LEAST_SHOWN_PX)
+    rows = slice(max(0, int(y0 - margin)), min(size_hw[0], int(y1 + margin)))
+    columns = slice(max(0, int(x0 - margin)), min(size_hw[1], int(x1 + margin)))
+    is_small = rows.stop - rows.start <= SMALL_SHARE * size_hw[0]
+    is_narrow = columns.stop - columns.start <= SMALL_SHARE * size_hw[1]
+    return (rows, columns) if is_small and is_narrow else whole
+
+
+def _cut(instances: Instances, rows: slice, columns: slice) -> Instances:
+    return Instances(instances.masks[:, rows, columns], instances.scores, instances.labels)
+
+
+def _moved(region: Region, rows: slice, columns: slice) -> Region:
+    """The region in a part of the picture."""
+    if isinstance(region, MaskRegion):
+        return replace(region, mask=region.mask[rows, columns])
+    return replace(region, x_px=region.x_px - columns.start, y_px=region.y_px - rows.start)
 
 
 def _scaled(instances: Instances, size_hw: tuple[int, int]) -> Instances:

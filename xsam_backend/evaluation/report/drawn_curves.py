@@ -23,7 +23,10 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """One series: ``paths`` are SVG paths, one for each stretch without gaps; ``dots`` are its points, if few."""
+    """One series: ``paths`` are SVG paths, one for each stretch without gaps; ``dots`` are its points.
+
+    Many points have no dots, nor has a straight line between two.
+    """
 
     title: str
     number: int
@@ -69,7 +72,7 @@ def _line(curve: Curve, number: int) -> Line:
     stretches = list(_stretches([(_x(x, curve), _y(y)) for x, y in series.points]))
     paths = tuple("M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in stretch) for stretch in stretches)
     dots = tuple(point for stretch in stretches for point in stretch)
-    return Line(series.title, number, paths, dots if len(dots) <= MOST_DOTS else ())
+    return Line(series.title, number, paths, dots if 2 < len(dots) <= MOST_DOTS or len(series.points) == 1 else ())
 
 
 def _stretches(points: list[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:

@@ -165,6 +165,7 @@ class ObjectsRun:
                 measure="IoU",
                 score=iou,
                 regions=(region,),
+                is_close=True,
             ),
         )
 
