@@ -25,6 +25,7 @@ PREDICT = next((block for block in BLOCKS if "xsam-backend predict" in block), "
 ELSEWHERE = {
     "docker compose": "tests/test_containers.py",
     "xsam-backend evaluate": "tests/cli/test_evaluate_command.py",
+    "xsam-backend train": "tests/cli/test_train_command.py",
     "models pull": "tests/model/test_hub.py",
     "models convert": "tests/cli/test_models_command.py",
     "label-studio-ml start": "tests/server/test_label_studio_ml.py",
