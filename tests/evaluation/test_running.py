@@ -237,6 +237,18 @@ def test_ignored_pixels_count_neither_way() -> None:
     assert value(task, "fit", "answer", "g_iou") == 1.0
 
 
+def test_captions_with_masks_of_their_own_are_counted_whole() -> None:
+    """Also masks whose phrase isn't found in the caption: "object" beyond the labels, as GLaMM has them."""
+    truth = labelled(0, names=("a dog", "object", "a cat", "the sky"))
+    for labelling, phrases in (("phrases", 4), ("panoptic", 2)):
+        dataset = dataset_of([Given(truth)], labelling, (Task.GCG,))  # type: ignore[arg-type]
+        table = rows(only(run(dataset)).tasks["gcg"], "captions")["all"]
+        assert table.items == phrases
+        # The answer has the masks of the caption's two phrases.
+        assert table.values["recall"].value == pytest.approx(2 / phrases)
+        assert table.values["miou"].value == 1.0
+
+
 def test_a_data_sets_own_prompts_are_asked_and_the_references_choice_is_shown() -> None:
     boxes = tuple(Box(1.0 + index, 2.0, 20.0, 10.0) for index in range(4))
     truth = labelled(0)

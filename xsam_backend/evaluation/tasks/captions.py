@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from xsam_backend.evaluation.asking import AskedPicture
@@ -26,7 +28,9 @@ COLUMNS = (
 
 
 class CaptionsRun:
-    """The first caption of a picture that has grounded phrases says what is to be found; all are references."""
+    """What is to be found: where data are made for this task, each segment under its name, which is a phrase; else
+    the grounded phrases of the first caption that has some. All captions are references.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -37,10 +41,14 @@ class CaptionsRun:
     def ask(self, picture: AskedPicture) -> None:
         """One caption."""
         truth = picture.truth
-        grounded = next((caption for caption in truth.captions if caption.spans), None)
-        if grounded is None:
+        true: list[tuple[str, tuple[int, ...]]]
+        if self._setting.dataset.labelling == "phrases":
+            # Phrases that aren't in the caption have masks, too, and published numbers count them.
+            true = [(name, (index,)) for index, name in enumerate(truth.names)]
+        else:
+            true = _grounded(truth.captions)
+        if not (true and truth.captions):
             return
-        true = _phrases(grounded)
         true_masks = np.stack([truth.union(segments) for _, segments in true])
         answer = picture.answer(Prompt(Task.GCG))
         said = [answer.text[start:end] for start, end in answer.phrase_spans]
@@ -62,7 +70,7 @@ class CaptionsRun:
                 truth.image,
                 there,
                 found,
-                title=f"{truth.source}: “{grounded.text}” – answered: “{answer.text}”",
+                title=f"{truth.source}: “{truth.captions[0].text}” – answered: “{answer.text}”",
                 measure="mean IoU of the true phrases' masks",
                 score=score,
             ),
@@ -95,8 +103,10 @@ class CaptionsRun:
         )
 
 
-def _phrases(caption: Caption) -> list[tuple[str, tuple[int, ...]]]:
-    return [(caption.text[start:end], segments) for start, end, segments in caption.spans]
+def _grounded(captions: Sequence[Caption]) -> list[tuple[str, tuple[int, ...]]]:
+    """Phrases and segments of the first caption that has some; none if no caption has."""
+    first = next((caption for caption in captions if caption.spans), Caption(""))
+    return [(first.text[start:end], segments) for start, end, segments in first.spans]
 
 
 def _share_covered(found: Instances, true: Instances) -> float:

@@ -95,6 +95,8 @@ class ClassesRun:
             "classes asked for": len(self._categories),
             "queries of the model": self._setting.queries,
         }
+        if self._panoptic is not None:
+            conditions["panoptic result"] = "the reference's: scores above 0.5, of whose pixels 80 % are left"
         if self._objects is not None:
             conditions["maxDets"] = options.max_detections
             conditions["score threshold"] = NAN if self._threshold is None else self._threshold
