@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsam_backend.ground_truth import Expression, GroundTruth
+from xsam_backend.ground_truth import Caption, Expression, GroundTruth
 from xsam_backend.training.augmentation import augment
 
 
@@ -71,14 +71,33 @@ def test_segments_keep_their_names_and_flags(seed: int) -> None:
     assert ours.source == "here"
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_picture_with_phrases_is_only_relit(seed: int) -> None:
+ON_THE_LEFT = Expression("the thing on the left", (0,))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"referring": (ON_THE_LEFT,)},
+        {"questions": (Expression("What is on the left?", (0,)),)},
+        {"captions": (Caption("A thing on the left.", ((2, 7, (0,)),)),)},
+    ],
+    ids=["phrases", "questions", "grounded captions"],
+)
+def test_a_picture_with_words_about_it_is_only_relit(words: dict) -> None:
     """ "The ball on the left" would be a lie in a mirror."""
-    truth = marked((40, 60), [(0, 0, 20, 20)], referring=(Expression("the thing on the left", (0,)),))
-    ours = augment(truth, np.random.default_rng(seed), 32)
-    assert ours.masks is truth.masks
-    assert ours.referring == truth.referring
-    assert ours.image.shape == truth.image.shape
+    truth = marked((40, 60), [(0, 0, 20, 20)], **words)
+    for seed in range(10):
+        ours = augment(truth, np.random.default_rng(seed), 32)
+        assert ours.masks is truth.masks
+        assert ours.image.shape == truth.image.shape
+        for name, value in words.items():
+            assert getattr(ours, name) == value
+
+
+def test_captions_of_the_whole_picture_keep_it_from_nothing() -> None:
+    """Photos have such; nothing is asked about them."""
+    truth = marked((40, 60), [(0, 0, 20, 20)], captions=(Caption("A thing."),))
+    assert len({augment(truth, np.random.default_rng(seed), 32).size_hw for seed in range(20)}) > 1
 
 
 def test_the_same_seed_gives_the_same_view() -> None:

@@ -24,10 +24,10 @@ LEAST_CLOSE_UP_PX = 200
 def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTruth:
     """A random view, at most ``side`` pixels on the longer side.
 
-    Phrases, questions and captions speak of places and of all that is there, so a picture that has phrases is only
-    recoloured; class names survive everything. Segments that leave the view are dropped.
+    Phrases, questions and grounded captions speak of places and of all that is there, so a picture that has some is
+    only recoloured; class names survive everything. Segments that leave the view are dropped.
     """
-    if truth.referring:
+    if truth.referring or truth.questions or any(caption.spans for caption in truth.captions):
         return dataclasses.replace(truth, image=_other_light(truth.image, rng))
     rows, columns = _window(truth, rng)
     crop_h, crop_w = rows.stop - rows.start, columns.stop - columns.start
