@@ -1,7 +1,7 @@
 """From a config's data to pictures: which files, how often, and what each stage asks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,84 @@ def test_data_sets_in_other_formats(folder: Path) -> None:
     (stream,) = streams(config, open_data(config, SIDE), small_config(), tokenizer())
     assert stream[0].tasks == (Task.INTERACTIVE,)
     assert list(open_data(config, SIDE)["pets"].source.names) == ["dog", "cat", "cow"]
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(path)
+
+
+CORNERS = [[5, 5], [25, 5], [25, 15], [5, 15]]
+FLAT = [[float(number) for corner in CORNERS for number in corner]]
+
+
+def write_reasonseg(folder: Path) -> dict[str, Any]:
+    picture(folder / "lisa" / "train" / "a.jpg")
+    shape = {"label": "target", "shape_type": "polygon", "points": CORNERS}
+    content = {"text": ["What could roll away?"], "is_sentence": True, "shapes": [shape]}
+    (folder / "lisa" / "train" / "a.json").write_text(json.dumps(content))
+    return {"format": "reasonseg", "path": "lisa", "split": "train"}
+
+
+def write_gcg(folder: Path) -> dict[str, Any]:
+    picture(folder / "images" / "b.jpg")
+    refs = [{"sentence": "a red chair", "segmentation": FLAT, "bbox": [5, 5, 20, 10]}]
+    content = [{"1": {"img_file_name": "b.jpg", "caption": "A man on a red chair.", "refs": refs}}]
+    (folder / "RefCOCOg_GCG_train.json").write_text(json.dumps(content))
+    return {"format": "gcg", "path": "RefCOCOg_GCG_train.json", "images": "images"}
+
+
+def write_refcoco(folder: Path) -> dict[str, Any]:
+    picture(folder / "images" / "c.jpg")
+    (folder / "refcoco").mkdir()
+    annotation = {"id": 8, "image_id": 1, "category_id": 1, "segmentation": FLAT, "iscrowd": 0}
+    image = {"id": 1, "file_name": "c.jpg", "height": 20, "width": 30}
+    content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "refcoco" / "instances.json").write_text(json.dumps(content))
+    sentence = {"tokens": ["small", "dog"], "raw": "small dog", "sent_id": 0, "sent": "small dog"}
+    ref = {"sent_ids": [0], "file_name": "c.jpg", "ann_id": 8, "ref_id": 0, "image_id": 1, "split": "train"}
+    refs = [{**ref, "sentences": [sentence], "category_id": 1}]
+    (folder / "refcoco" / "refs(unc).json").write_text(json.dumps(refs))
+    return {"format": "refcoco", "path": "refcoco", "images": "images", "split": "train"}
+
+
+def write_panoptic(folder: Path) -> dict[str, Any]:
+    picture(folder / "images" / "d.jpg")
+    (folder / "panoptic_train2017").mkdir()
+    Image.fromarray(np.full((20, 30, 3), (5, 0, 0), np.uint8)).save(folder / "panoptic_train2017" / "d.png")
+    segments = [{"id": 5, "category_id": 1, "iscrowd": 0, "area": 600, "bbox": [0, 0, 30, 20]}]
+    content = {
+        "images": [{"id": 7, "file_name": "d.jpg", "height": 20, "width": 30}],
+        "annotations": [{"image_id": 7, "file_name": "d.png", "segments_info": segments}],
+        "categories": [
+            {"id": 1, "name": "person", "isthing": 1},
+            {"id": 2, "name": "sky-other-merged", "isthing": 0},
+        ],
+    }
+    (folder / "panoptic_train2017.json").write_text(json.dumps(content))
+    return {"format": "panoptic", "path": "panoptic_train2017.json", "images": "images"}
+
+
+@pytest.mark.parametrize(
+    ("write", "question", "task"),
+    [
+        (write_reasonseg, "reasoning", Task.REASONING),
+        (write_gcg, "gcg", Task.GCG),
+        (write_refcoco, "referring", Task.REFERRING),
+        (write_panoptic, "generic", Task.GENERIC),
+        (write_panoptic, "interactive", Task.INTERACTIVE),
+    ],
+)
+def test_benchmarks_answer_the_questions_that_the_paper_trains_with(
+    tmp_path: Path, write: Callable[[Path], dict[str, Any]], question: str, task: Task
+) -> None:
+    part = {"name": "them", "kind": "dataset", "share": 1.0, "questions": {question: 1.0}, **write(tmp_path)}
+    config = training(tmp_path / "run", data=[part], data_folder=tmp_path)
+    (stream,) = streams(config, open_data(config, SIDE), small_config(), tokenizer())
+    for index in range(3):
+        asked = stream[index]
+        assert asked.tasks == (task,)
+        assert all(target.masks.any() for target in asked.targets)
 
 
 def test_shares_come_from_sizes_where_it_says_oversample(folder: Path) -> None:
