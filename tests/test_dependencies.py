@@ -31,8 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Above one or several siblings.
     "inference": CONTRACTS | {"geometry", "model"},
     # Evaluation reads what annotators accepted: exports, and projects through the API.
-    "evaluation": CONTRACTS
-    | {"geometry", "region_masks", "model", "scenes", "overlay", "inference", "labelstudio"},
+    "evaluation": CONTRACTS | {"geometry", "region_masks", "model", "scenes", "overlay", "inference", "labelstudio"},
     # Training simulates clicks and strokes as the evaluation does.
     "training": CONTRACTS | {"geometry", "region_masks", "model", "store", "scenes", "overlay", "evaluation"},
     # The top.

@@ -48,7 +48,11 @@ REPORT, RESULTS = "report.html", "results.json"
     type=click.Choice(["point", "scribble", "box", "mask"]),
     help="Only this way to point. Repeatable. [all four]",
 )
-@click.option("--objects", type=click.IntRange(0), help="Objects of a picture asked one by one; 0: all. [6; 2 of them to correct]")
+@click.option(
+    "--objects",
+    type=click.IntRange(0),
+    help="Objects of a picture asked one by one; 0: all. [6; 2 of them to correct]",
+)
 @click.option("--least-px", type=click.IntRange(0), help="Leave smaller objects out of that. [0]")
 @click.option("--max-detections", type=click.IntRange(1), help="Per picture and label, for AP; dense: 500. [100]")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score that counts. [the model's own]")
