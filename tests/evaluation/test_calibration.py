@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xsam_backend.evaluation.average_precision import COCO_IOU_THRESHOLDS, AveragePrecision
@@ -106,6 +106,7 @@ def test_without_any_truth_all_are_wrong() -> None:
 
 
 @given(st.integers(0, 10**6))
+@example(5471).via("equal overlaps go to the last instance")
 def test_as_many_are_right_as_average_recall_counts(seed: int) -> None:
     """Of one picture and label, AR is the share of targets hit, mean over the thresholds."""
     rng = np.random.default_rng(seed)

@@ -52,7 +52,8 @@ def right_detections(
     free = ~crowd
     counted, right = [], []
     for index in order:
-        target = int(np.argmax(np.where(free, ious[index], -1.0))) if len(masks) else -1
+        # COCO's evaluation gives equal overlaps to the last instance.
+        target = len(masks) - 1 - int(np.argmax(np.where(free, ious[index], -1.0)[::-1])) if len(masks) else -1
         hits = target >= 0 and bool(free[target]) and bool(ious[index, target] >= least_iou)
         if hits:
             free[target] = False
