@@ -163,6 +163,34 @@ def test_the_report_and_the_numbers_are_written(
         assert again == numbers
 
 
+def test_each_data_set_is_written_as_soon_as_it_is_done(
+    run: Any, knowing: list[Any], coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes later may fail: here it does, at the second data set."""
+    door = sys.modules["xsam_backend.model.predictor"]
+    load = door.load_predictor
+
+    def load_failing(*given: Any) -> KnowingPredictor:
+        predictor = load(*given)
+        encode = predictor.encode
+
+        def failing(image: Any) -> Any:
+            if image.shape[0] > 100:
+                raise MemoryError
+            return encode(image)
+
+        monkeypatch.setattr(predictor, "encode", failing)
+        return predictor
+
+    monkeypatch.setattr(door, "load_predictor", load_failing)
+    with pytest.raises(MemoryError):
+        run("evaluate", f"{coco},split=train", "scenes,limit=1", "--report", tmp_path / "r", *FEW)
+    numbers = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert numbers["partial"] is True
+    assert [dataset["name"] for dataset in numbers["datasets"]] == ["my, photos"]
+    assert "Partial:" in (tmp_path / "r" / "report.html").read_text()
+
+
 def test_numbers_of_the_same_seed_are_the_same(run: Any, knowing: list[Any], coco: Path, tmp_path: Path) -> None:
     made = []
     for name in ("a.json", "b.json"):
@@ -182,7 +210,9 @@ def test_options_reach_the_questions(run: Any, knowing: list[Any], coco: Path) -
     assert "–" not in out, "no draws, no intervals"
 
 
-def interrupting(predictor: KnowingPredictor, after: int, times: int = 1) -> Callable[..., Any]:
+def interrupting(
+    predictor: KnowingPredictor, after: int, times: int = 1, number: int = signal.SIGINT
+) -> Callable[..., Any]:
     """``predictor.answer`` that presses Ctrl-C at its ``after``-th question."""
     answer = predictor.answer
     count = 0
@@ -192,13 +222,17 @@ def interrupting(predictor: KnowingPredictor, after: int, times: int = 1) -> Cal
         count += 1
         if count == after:
             for _ in range(times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
         return answer(state, prompt)
 
     return pressed
 
 
-@pytest.mark.parametrize(("times", "status"), [(1, 130), (2, 130)], ids=["once", "twice"])
+@pytest.mark.parametrize(
+    ("times", "number"),
+    [(1, signal.SIGINT), (2, signal.SIGINT), (1, signal.SIGTERM)],
+    ids=["once", "twice", "a scheduler's signal"],
+)
 def test_ctrl_c_prints_what_there_is_and_twice_leaves(
     run: Any,
     knowing: list[Any],
@@ -206,14 +240,14 @@ def test_ctrl_c_prints_what_there_is_and_twice_leaves(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     times: int,
-    status: int,
+    number: int,
 ) -> None:
     door = sys.modules["xsam_backend.model.predictor"]
     load = door.load_predictor
 
     def load_interrupting(*given: Any) -> KnowingPredictor:
         predictor = load(*given)
-        monkeypatch.setattr(predictor, "answer", interrupting(predictor, 3, times))
+        monkeypatch.setattr(predictor, "answer", interrupting(predictor, 3, times, number))
         return predictor
 
     monkeypatch.setattr(door, "load_predictor", load_interrupting)
@@ -221,7 +255,7 @@ def test_ctrl_c_prints_what_there_is_and_twice_leaves(
     got, out, err = run("evaluate", coco, "scenes", "--split", "train", "--json", tmp_path / "n.json", *FEW)
     assert got == 1, "scenes have no split train: checked before anything is measured"
     got, out, err = run("evaluate", f"{coco},split=train", "scenes", "--json", tmp_path / "n.json", *FEW)
-    assert got == status
+    assert got == 130
     assert signal.getsignal(signal.SIGINT) is before
     if times == 2:
         assert out == ""

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 
 from results_made import evaluation
 from rich.console import Console
 
-from xsam_backend.evaluation.report.on_screen import LEAST_WIDTH, show
+from xsam_backend.evaluation.report.on_screen import LEAST_WIDTH, Screen
 
 
 def printed(**made: object) -> str:
     written = io.StringIO()
-    show(evaluation(**made), Console(file=written))  # type: ignore[arg-type]
+    screen = Screen(Console(file=written))
+    screen.show(evaluation(**made))  # type: ignore[arg-type]
+    screen.end(evaluation(**made))  # type: ignore[arg-type]
     return written.getvalue()
 
 
@@ -37,3 +40,16 @@ def test_names_are_no_markup() -> None:
 def test_a_stopped_run_says_so_at_the_end() -> None:
     assert printed(is_partial=True).rstrip().endswith("PARTIAL: stopped before all pictures were measured")
     assert "PARTIAL" not in printed()
+
+
+def test_data_sets_are_shown_once_as_they_come() -> None:
+    written = io.StringIO()
+    screen = Screen(Console(file=written))
+    first = evaluation(dataset="photos")
+    both = dataclasses.replace(first, datasets=(*first.datasets, *evaluation(dataset="nuclei").datasets))
+    screen.show(first)
+    assert "nuclei" not in written.getvalue()
+    screen.show(both)
+    text = written.getvalue()
+    assert text.count("tiny-1234: 40 queries") == 1
+    assert text.count("photos, split val") == text.count("nuclei, split val") == 1

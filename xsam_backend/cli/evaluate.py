@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from xsam_backend.cli.evaluation_data import DatasetSpec, Spec, opened
 from xsam_backend.cli.options import secrets_help, settings_options
-from xsam_backend.cli.stopping import stopping_on_interrupt
+from xsam_backend.cli.stopping import stopping_on_request
 from xsam_backend.config import Settings, load_settings
 from xsam_backend.errors import DatasetError, LabelConfigError, XSamBackendError
 from xsam_backend.evaluation.datasets.records import Dataset, Record
 from xsam_backend.evaluation.report.as_html import to_html
 from xsam_backend.evaluation.report.as_json import to_json
-from xsam_backend.evaluation.report.on_screen import show
+from xsam_backend.evaluation.report.on_screen import Screen
 from xsam_backend.evaluation.results import Evaluation, Failure
 from xsam_backend.evaluation.running import Watching, Wish, evaluate
 from xsam_backend.evaluation.tasks.choosing import chosen_tasks
@@ -104,7 +104,7 @@ def command(
     interactive, correction.
 
     Nothing is tuned: a threshold is given, or the model's own, never found on the pictures that are measured.
-    Ctrl-C stops and prints what there is so far.
+    Each data set is printed, and written, as soon as it is done. Ctrl-C stops and prints what there is so far.
     """
     settings = load_settings(**given)
     usual = {
@@ -128,12 +128,18 @@ def command(
     from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
 
     predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
-    with stopping_on_interrupt("stopping with what there is; Ctrl-C again to leave at once") as is_stopping:
-        watching = Watching(_progress, _tell, is_stopping)
-        evaluation = evaluate(predictor, settings.model, wishes, watching)
+    screen = Screen()
 
-    show(evaluation)
-    _write(evaluation, page, numbers)
+    def measured(evaluation: Evaluation) -> None:
+        """As soon as a data set is done: what comes later may fail, and takes hours."""
+        screen.show(evaluation)
+        _write(evaluation, page, numbers)
+
+    with stopping_on_request("stopping with what there is; Ctrl-C again to leave at once") as is_stopping:
+        evaluation = evaluate(predictor, settings.model, wishes, Watching(_progress, _tell, is_stopping, measured))
+    screen.end(evaluation)
+    for path in (*numbers, *([page] if page else [])):
+        click.echo(f"wrote {path}", err=True)
     empty = [one.name for one in evaluation.datasets if one.reached and one.unreadable == one.reached]
     if empty:
         raise DatasetError(f"none of the pictures could be read: {', '.join(empty)}")
@@ -200,7 +206,6 @@ def _write(evaluation: Evaluation, page: Path | None, numbers: Iterable[Path]) -
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise XSamBackendError(f"cannot write {path}: {error}") from None
-        click.echo(f"wrote {path}", err=True)
 
 
 def _progress(dataset: Dataset) -> Iterable[Record]:

@@ -1,4 +1,4 @@
-"""Ctrl-C for verbs that can end early with what they have: once to stop, twice to leave at once."""
+"""Ctrl-C, and SIGTERM, for verbs that can end early with what they have: once to stop, twice to leave at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import click
 
 
 @contextmanager
-def stopping_on_interrupt(words: str) -> Iterator[Callable[[], bool]]:
-    """Inside, a first Ctrl-C says ``words`` on stderr and makes the given function true; a second one interrupts."""
+def stopping_on_request(words: str) -> Iterator[Callable[[], bool]]:
+    """Inside, a first signal says ``words`` on stderr and makes the given function true; a second one interrupts."""
     is_stopping = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -22,8 +22,10 @@ def stopping_on_interrupt(words: str) -> Iterator[Callable[[], bool]]:
         is_stopping = True
         click.echo(f"\n{words}", err=True)
 
-    before = signal.signal(signal.SIGINT, stop)
+    # Whoever ends a job that takes hours, a scheduler or a person, wants what there is.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: is_stopping
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

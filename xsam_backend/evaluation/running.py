@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,11 +38,13 @@ class Watching:
         pictures: passes on a data set's records, for progress.
         failed: called with each picture that can't be measured.
         is_stopping: asked before each question; once it is true, the run ends with what it has.
+        measured: called after each data set with all results so far, as partial ones as long as more are to come.
     """
 
     pictures: Callable[[Dataset], Iterable[Record]] = lambda dataset: dataset.records
     failed: Callable[[Failure], None] = lambda _: None
     is_stopping: Callable[[], bool] = lambda: False
+    measured: Callable[[Evaluation], None] = lambda _: None
 
 
 def evaluate(
@@ -59,24 +62,27 @@ def evaluate(
         raise DatasetError("expected at least one data set to evaluate on, got none")
     for wish in wishes:
         chosen_tasks(wish.dataset, wish.tasks)
+    watching = watching or Watching()
     options = wishes[0].options
-    results: list[DatasetResult] = []
-    is_partial = False
-    for wish in wishes:
-        result, is_partial = _measured(predictor, wish, watching or Watching())
-        results.append(result)
-        if is_partial:
-            break
-    return Evaluation(
+    evaluation = Evaluation(
         model=model,
         model_version=predictor.model_version,
         queries=predictor.queries,
         seed=options.seed,
         rounds=options.rounds,
         confidence=CONFIDENCE,
-        is_partial=is_partial,
-        datasets=tuple(results),
+        is_partial=True,
+        datasets=(),
     )
+    for wish in wishes:
+        result, is_stopped = _measured(predictor, wish, watching)
+        measured = (*evaluation.datasets, result)
+        is_partial = is_stopped or len(measured) < len(wishes)
+        evaluation = dataclasses.replace(evaluation, datasets=measured, is_partial=is_partial)
+        watching.measured(evaluation)
+        if is_stopped:
+            break
+    return evaluation
 
 
 def _measured(predictor: Predictor, wish: Wish, watching: Watching) -> tuple[DatasetResult, bool]:

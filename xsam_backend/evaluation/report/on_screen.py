@@ -25,22 +25,32 @@ LEAST_WIDTH = 118
 """Characters: where output goes to a file or a pipe there is no terminal to fit in."""
 
 
-def show(evaluation: Evaluation, console: Console | None = None) -> None:
-    """Prints every table, with what stands beside it."""
-    console = console or Console()
-    if not console.is_terminal:
-        console = Console(file=console.file, width=LEAST_WIDTH)
-    console.print(
-        f"{evaluation.model_version}: {evaluation.queries} queries, seed {evaluation.seed}; intervals hold "
-        f"{evaluation.confidence:.0%} of {evaluation.rounds} bootstrap draws of pictures",
-        highlight=False,
-        markup=False,
-    )
-    for dataset in evaluation.datasets:
-        console.print()
-        console.print(_dataset(dataset))
-    if evaluation.is_partial:
-        console.print("\nPARTIAL: stopped before all pictures were measured", style="bold", markup=False)
+class Screen:
+    """Prints data sets as they are measured, under one line about the model."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console()
+        self._console = console if console.is_terminal else Console(file=console.file, width=LEAST_WIDTH)
+        self._shown = 0
+
+    def show(self, evaluation: Evaluation) -> None:
+        """Those data sets that weren't shown before."""
+        if not self._shown:
+            self._console.print(
+                f"{evaluation.model_version}: {evaluation.queries} queries, seed {evaluation.seed}; intervals hold "
+                f"{evaluation.confidence:.0%} of {evaluation.rounds} bootstrap draws of pictures",
+                highlight=False,
+                markup=False,
+            )
+        for dataset in evaluation.datasets[self._shown :]:
+            self._console.print()
+            self._console.print(_dataset(dataset))
+        self._shown = len(evaluation.datasets)
+
+    def end(self, evaluation: Evaluation) -> None:
+        """Says so if the run was stopped."""
+        if evaluation.is_partial:
+            self._console.print("\nPARTIAL: stopped before all pictures were measured", style="bold", markup=False)
 
 
 def _dataset(dataset: DatasetResult) -> RenderableType:
