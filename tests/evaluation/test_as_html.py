@@ -72,7 +72,7 @@ def test_everything_is_on_the_page() -> None:
 
 def test_a_stopped_run_says_so() -> None:
     words = Page(to_html(evaluation(is_partial=True))).words
-    assert "Partial: the run was stopped" in words
+    assert "Partial: not all pictures were measured" in words
     assert "stopped after 8" in words
 
 
