@@ -233,3 +233,26 @@ def test_a_stage_chooses_its_data_and_its_questions(folder: Path) -> None:
     assert (first.seed, second.seed) == (7, 8)
     assert first.words == second.words, "heads that read words stay the same from stage to stage"
     assert "cow" in second.words
+
+
+def test_photos_take_segments_of_the_named_parts(folder: Path) -> None:
+    """Only of what those parts keep; and what may come that way may be asked for."""
+    dogs = {"name": "dogs", "kind": "photos", "folder": "pets", "files": "dog*", "share": 1.0, "questions": QUESTIONS}
+    cats = dogs | {"name": "cats", "files": "cat*", "paste": 2.0}
+    config = training(folder / "run", data=[dogs, cats | {"paste_from": ["dogs"]}], data_folder=folder)
+    opened = open_data(config, SIDE)
+    plain, pasted = opened["dogs"].source, opened["cats"].source
+    assert isinstance(plain, Photos)
+    assert isinstance(pasted, Photos)
+    assert plain.cutouts is None
+    assert pasted.cutouts is not None
+    assert pasted.cutouts.names == ["dog"]
+    own = open_data(training(folder / "run", data=[cats], data_folder=folder), SIDE)["cats"].source
+    assert isinstance(own, Photos)
+    assert own.cutouts is not None
+    assert own.cutouts.names == ["cat"]
+
+
+def test_segments_are_taken_from_photo_parts_only(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"paste_from: expected names of photo parts \(pets\), got elsewhere"):
+        config_of(folder, paste=1.0, paste_from=["elsewhere"])

@@ -101,6 +101,13 @@ class PhotoData(_Pictures):
         0, description="Every so-manieth picture of the split, from the first on, is set aside for tuning; 0: none."
     )
     commercial_only: Flag = Field(False, description="No pictures whose licence allows no commercial use.")
+    paste: Number = Field(
+        0,
+        description="So many segments of other photos are pasted into each on average, each name as often.",
+    )
+    paste_from: tuple[Name, ...] = Field(
+        (), description="Names of the photo parts that those segments are cut from; empty: this one."
+    )
 
 
 class DatasetData(_Pictures):
@@ -247,7 +254,13 @@ class TrainConfig(Table):
                     f"stage '{stage.name}': data: expected names of [[data]] ({', '.join(known)}), "
                     f"got {', '.join(stage.data)}"
                 )
+        photos = [part.name for part in self.data if isinstance(part, PhotoData)]
         for part in self.data:
+            if isinstance(part, PhotoData) and not set(part.paste_from) <= set(photos):
+                raise ValueError(
+                    f"data '{part.name}': paste_from: expected names of photo parts ({', '.join(photos)}), "
+                    f"got {', '.join(part.paste_from)}"
+                )
             counts = not isinstance(part, SceneData) or part.pictures > 0
             if self.oversample is None and part.share is None:
                 raise ValueError(f"data '{part.name}': expected a share, or oversample for all parts; got neither")

@@ -9,11 +9,12 @@ from fnmatch import fnmatch
 from typing import Any
 
 from xsam_backend.errors import DatasetError
-from xsam_backend.evaluation.datasets.coco_folder import CocoFolder
+from xsam_backend.evaluation.datasets.coco_folder import CocoFolder, CocoRecord
 from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.scenes.vocabulary import STUFF_NAMES, THING_NAMES
 from xsam_backend.training.config import DatasetData, PhotoData, StageConfig, TrainConfig
+from xsam_backend.training.copy_paste import Cutouts
 from xsam_backend.training.sources import Part, Photos, QuestionSet, Scenes, Source, told_words
 
 
@@ -35,7 +36,7 @@ def open_data(config: TrainConfig, side: int) -> dict[str, OpenedData]:
     counts: dict[str, int] = {}
     for part in config.data:
         if isinstance(part, PhotoData | DatasetData):
-            photos = _photos(part, config) if isinstance(part, PhotoData) else _dataset(part, config)
+            photos = _pasted(part, config) if isinstance(part, PhotoData) else _dataset(part, config)
             sources[part.name], counts[part.name] = photos, len(photos.records)
         else:
             sources[part.name], counts[part.name] = Scenes((*THING_NAMES, *STUFF_NAMES), side), part.pictures
@@ -84,7 +85,18 @@ def _parts(config: TrainConfig, stage: StageConfig, opened: Mapping[str, OpenedD
     ]
 
 
-def _photos(part: PhotoData, config: TrainConfig) -> Photos:
+def _pasted(part: PhotoData, config: TrainConfig) -> Photos:
+    """A part's photos, with what is pasted into them; those names may be asked for as well."""
+    records, names = _photos(part, config)
+    if not part.paste:
+        return Photos(records, names)
+    donors = [other for other in config.data if other.name in (part.paste_from or (part.name,))]
+    found = [_photos(other, config) for other in donors if isinstance(other, PhotoData)]
+    cutouts = Cutouts([record for of_donor, _ in found for record in of_donor])
+    return Photos(records, sorted({*names, *(name for _, more in found for name in more)}), cutouts, part.paste)
+
+
+def _photos(part: PhotoData, config: TrainConfig) -> tuple[list[CocoRecord], list[str]]:
     """The records that the config leaves, and all class names of the split: also those that none of the rest has."""
     folder = config.data_folder / part.folder
     records = CocoFolder(folder).records(part.split)
@@ -102,7 +114,7 @@ def _photos(part: PhotoData, config: TrainConfig) -> Photos:
             f"data '{part.name}': {folder} has {len(records)} pictures of split '{part.split}', of which files, "
             "except_files, leave_out_every and commercial_only leave none: change those"
         )
-    return Photos(kept, names)
+    return kept, names
 
 
 def _dataset(part: DatasetData, config: TrainConfig) -> Photos:

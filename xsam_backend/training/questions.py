@@ -48,6 +48,10 @@ HINTS: tuple[tuple[float, Callable[[Mask, Rng], Region]], ...] = (
 """How often each kind of hint is simulated."""
 
 
+ABSENT_SHARE = 0.2
+"""Of the names asked for as phrases, so many are of nothing that is there, where that is known."""
+
+
 @dataclass(frozen=True)
 class Question:
     """One turn and its truth.
@@ -132,7 +136,7 @@ def _referring(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int
     else:
         usable = [name for name in set(truth.names) if name in truth.complete_for]
         absent = sorted((truth.complete_for & set(names)) - set(truth.names))
-        if absent and (not usable or rng.random() < 0.1):
+        if absent and (not usable or rng.random() < ABSENT_SHARE):
             phrase, segments = str(rng.choice(absent)), ()
         elif usable:
             phrase = str(rng.choice(sorted(usable)))

@@ -22,6 +22,7 @@ from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
 from xsam_backend.scenes.vocabulary import COLOURS, PATTERN_WORDS
 from xsam_backend.training.augmentation import augment
 from xsam_backend.training.batch import PLACE_WORDS, AskedPicture, prepare
+from xsam_backend.training.copy_paste import Cutouts, paste
 from xsam_backend.training.questions import Question, ask
 
 PATIENCE = 300
@@ -41,14 +42,21 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Photos:
-    """Labelled pictures, each as often as another."""
+    """Labelled pictures, each as often as another; into each, ``pasted`` segments of ``cutouts`` on average."""
 
     records: Sequence[Record]
     names: Sequence[str]
+    cutouts: Cutouts | None = None
+    pasted: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> GroundTruth:
         """See Source."""
-        return self.records[int(rng.integers(len(self.records)))].load()
+        truth = self.records[int(rng.integers(len(self.records)))].load()
+        if self.cutouts is not None:
+            for _ in range(rng.poisson(self.pasted)):
+                cutout = self.cutouts.draw(rng)
+                truth = truth if cutout is None else paste(truth, cutout, rng)
+        return truth
 
 
 @dataclass(frozen=True)
