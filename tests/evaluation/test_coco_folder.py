@@ -135,7 +135,7 @@ NAMES = ("person", "sky", "road", "balloon", "deer", "tiger", "car")
     [
         (None, ["person"], set(NAMES)),
         ("one person only; other objects unlabelled", ["person"], set()),
-        ("one animal species", ["deer"], {"tiger", "turtle", "otter"}),
+        ("one animal species", ["deer"], {"deer", "tiger", "turtle", "otter"}),
         ("balloons", ["balloon"], {"balloon"}),
         ("mushrooms", [], set()),
         ("connected regions of 10 semantic classes", ["sky", "car"], {"sky"}),
@@ -148,6 +148,25 @@ def test_what_is_complete(tmp_path: Path, labelled: str | None, present: list[st
     folder = write_folder(tmp_path, [image], [annotation(NAMES.index(name)) for name in present], NAMES)
     assert folder.records()[0].complete_for == complete
     assert folder.records()[0].load().complete_for == complete
+
+
+@pytest.mark.parametrize(
+    ("captions", "complete"),
+    [
+        (["A man rides a wave.", "A surfer on his board."], {"person"}),
+        (["A man rides a wave.", "Two men in the sea."], set()),
+        (["A man rides a wave."], set()),
+        ([], set()),
+    ],
+)
+def test_a_person_whom_captions_know_alone_is_everybody(
+    tmp_path: Path, captions: list[str], complete: set[str]
+) -> None:
+    image = {"id": 1, "labelled": "one person only; other objects unlabelled"}
+    write_folder(tmp_path, [image], [annotation(NAMES.index("person"))], NAMES)
+    said = [{"image_id": 1, "caption": text} for text in captions]
+    (tmp_path / "captions.json").write_text(json.dumps({"annotations": said}))
+    assert CocoFolder(tmp_path).records()[0].complete_for == complete
 
 
 def test_pictures_are_turned_upright_and_grey_becomes_rgb(tmp_path: Path) -> None:
