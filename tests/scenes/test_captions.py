@@ -15,7 +15,7 @@ NAME_OF = {0: "star", 1: "box", 2: "box", 3: "sand"}
 
 
 def drawn(facts: SceneFacts) -> list[Caption]:
-    return [caption for seed in range(300) for caption in captions(facts, np.random.default_rng(seed))]
+    return [caption for seed in range(1000) for caption in captions(facts, np.random.default_rng(seed))]
 
 
 def test_spans_hold_the_words_of_their_segments() -> None:
@@ -48,6 +48,18 @@ def test_untrue_relations_are_never_said() -> None:
 def test_things_of_one_name_are_counted_together() -> None:
     spans = {(c.text[a:b].lower(), s) for c in drawn(FACTS) for a, b, s in c.spans}
     assert ("two boxes", (1, 2)) in spans
+
+
+def test_the_first_caption_names_everything_largest_first() -> None:
+    red_box = Thing(4, "box", "red", "plain", 700, (0.8, 0.1), None)
+    things = (ORANGE_BOX, STAR, red_box)
+    for facts, expected in (
+        (SceneFacts((ORANGE_BOX, STAR), {"sand": 3}), [(0,), (1,), (3,)]),
+        (SceneFacts(things, {"sand": 3}), [(1, 4), (0,), (3,)]),
+    ):
+        for seed in range(20):
+            first = captions(facts, np.random.default_rng(seed))[0]
+            assert [segments for _, _, segments in first.spans] == expected
 
 
 def test_a_scene_without_things_still_has_a_caption() -> None:

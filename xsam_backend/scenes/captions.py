@@ -48,10 +48,10 @@ def captions(facts: SceneFacts, rng: np.random.Generator) -> tuple[Caption, ...]
 
 
 def _list_caption(facts: SceneFacts, rng: np.random.Generator) -> Caption:
-    """ "The picture shows two stars, a red ball and a key on the grass under the sky." """
+    """ "The picture shows two stars, a red ball and a key with grass and sky in the background." Large ones first."""
     writer = CaptionWriter()
     names = list(dict.fromkeys(thing.name for thing in facts.things))
-    groups = [facts.named(names[index]) for index in rng.permutation(len(names))]
+    groups = sorted(map(facts.named, names), key=lambda group: -sum(thing.area_px for thing in group))
     opening = OPENINGS[int(rng.integers(len(OPENINGS)))]
     if opening == "There is " and groups and len(groups[0]) > 1:
         opening = "There are "

@@ -23,7 +23,7 @@ BOX_WEIGHT = 50.0
 CELL_WEIGHT = 10.0
 """Of the cross entropy and of the dice term: twice that of a mask, of which there are eight, one per layer."""
 
-WORD_WEIGHT = 5.0
+WORD_WEIGHT = 2.0
 """Of the cross entropy of a segment's words, a mean over segments, summed over maps."""
 
 LOOK_WEIGHT = 1.0

@@ -51,6 +51,12 @@ HINTS: tuple[tuple[float, Callable[[Mask, Rng], Region]], ...] = (
 ABSENT_SHARE = 0.2
 """Of the names asked for as phrases, so many are of nothing that is there, where that is known."""
 
+LONG_LIST_SHARE = 0.5
+"""Of the lists of names, so many have all that are there among any number of others, as whole label sets do."""
+
+FIRST_CAPTION_SHARE = 0.6
+"""So often a picture's first caption is what should have been said, which in drawn scenes names everything."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -119,8 +125,10 @@ def _generic(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) 
     absent = sorted((truth.complete_for & set(names)) - set(truth.names))
     if not present:
         return None
-    chosen = list(rng.permutation(present)[: int(rng.integers(1, min(len(present), 8) + 1))])
-    if absent:
+    if rng.random() < LONG_LIST_SHARE:
+        chosen = present + list(rng.permutation(absent)[: int(rng.integers(0, len(absent) + 1))])
+    else:
+        chosen = list(rng.permutation(present)[: int(rng.integers(1, min(len(present), 8) + 1))])
         chosen += list(rng.permutation(absent)[: int(rng.integers(0, 4))])
     order = rng.permutation(len(chosen))
     asked = [str(chosen[i]) for i in order]
@@ -159,7 +167,7 @@ def _gcg(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Q
     grounded = [caption for caption in truth.captions if caption.spans]
     if not grounded:
         return None
-    caption = grounded[rng.integers(len(grounded))]
+    caption = grounded[0 if rng.random() < FIRST_CAPTION_SHARE else rng.integers(len(grounded))]
     spans = sorted(caption.spans)
     turn = gcg_turn(caption.text, [(start, end) for start, end, _ in spans], rng=rng)
     targets = [(truth.union(segments), i) for i, (_, _, segments) in enumerate(spans)]

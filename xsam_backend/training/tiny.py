@@ -75,7 +75,7 @@ def tiny_config(vocabulary: int) -> XSamConfig:
             decoder_layers=7,
             dim_feedforward=384,
         ),
-        losses=LossConfig(class_weight=4.0, num_points=512),
+        losses=LossConfig(class_weight=4.0, num_points=512, language_weight=10.0),
         chat_template="phi3_chat",
         max_text_tokens=512,
         close_up_share=0.5,
