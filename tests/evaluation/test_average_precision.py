@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -149,6 +150,48 @@ def test_labels_that_are_not_in_the_chosen_pictures_do_not_count() -> None:
     measure.add(found((A, 0.9, "x")), np.stack([A]), ["x"])
     assert len(measure) == 3, "adding goes on after reading"
     assert measure.at(0.5, np.array([2])) == pytest.approx(1.0)
+
+
+def some_picture(rng: np.random.Generator) -> tuple[Instances, np.ndarray, list[str], np.ndarray]:
+    """Detections with their truth: hits and misses of two labels, now and then a crowd; no two scores are equal."""
+    true = [strip(x, x + int(rng.integers(2, 6))) for x in rng.integers(0, 15, 3)]
+    labels = [str(label) for label in rng.choice(["x", "y"], 3)]
+    guesses = [
+        (np.roll(mask, int(rng.integers(-1, 2)), 1), float(rng.random()), label if rng.random() < 0.9 else "y")
+        for mask, label in zip(true, labels, strict=True)
+        for _ in range(int(rng.integers(0, 3)))
+    ]
+    return found(*guesses), np.stack(true), labels, rng.random(3) < 0.2
+
+
+@pytest.mark.parametrize("max_detections", [1, 100])
+def test_a_draw_is_what_its_pictures_give_when_they_are_added_as_often(max_detections: int) -> None:
+    rng = np.random.default_rng(4)
+    pictures = [some_picture(rng) for _ in range(8)]
+    whole = AveragePrecision(max_detections)
+    for picture in pictures:
+        whole.add(*picture)
+    for _ in range(20):
+        drawn = rng.integers(8, size=8)
+        anew = AveragePrecision(max_detections)
+        for index in drawn:
+            anew.add(*pictures[index])
+        assert whole.summary(drawn) == pytest.approx(anew.summary(), nan_ok=True)
+        assert whole.recall(drawn) == pytest.approx(anew.recall(), nan_ok=True)
+
+
+def test_little_is_kept_of_a_picture() -> None:
+    """50,000 pictures with 100 proposals each are to fit beside a model: some bytes for each proposal."""
+    rng = np.random.default_rng(0)
+    kept = []
+    for pictures in (5, 25):
+        measure = AveragePrecision()
+        for _ in range(pictures):
+            masks = rng.random((100, *SIZE_HW)) < 0.5
+            labels = [str(label) for label in rng.integers(0, 40, 100)]
+            measure.add(found(*zip(masks, rng.random(100), labels, strict=True)), masks[:5], labels[:5])
+        kept.append(len(pickle.dumps(measure)))
+    assert (kept[1] - kept[0]) / 20 < 20 * 100
 
 
 def test_only_thresholds_of_coco_are_counted() -> None:

@@ -1,19 +1,19 @@
-"""Average precision of instance lists, as COCO defines it: counted by faster-coco-eval.
+"""Average precision of instance lists, as COCO defines it: faster-coco-eval matches, what follows is counted here.
 
-The library is read at its arrays, not at its summary: COCO's own summary gives -1 for any other number of detections
-than 100.
+The library's own counting has no door to single pictures: a bootstrap would have to go through all of their matches
+for every draw, which is hours for a few thousand pictures. What it says of each detection is kept in twelve bytes.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
+from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
-from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
 from numpy.typing import NDArray
 
 from xsam_backend.evaluation.segments import check_truth
@@ -23,10 +23,11 @@ from xsam_backend.instances import Instances
 COCO_IOU_THRESHOLDS: tuple[float, ...] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 MAX_DETECTIONS = 100
 """Per picture and label the surest this many count, as in COCO's evaluation."""
-MAX_DETECTIONS_DENSE = 500
-"""The same where a picture holds hundreds of objects of one label: cells, windows of a facade."""
 
 _ANY_AREA_PX = [[0, 1e10]]
+_RECALLS = np.linspace(0, 1, 101)
+"""At these precision is read."""
+_BITS = 1 << np.arange(len(COCO_IOU_THRESHOLDS))
 
 _logger = logging.getLogger(__name__)
 
@@ -46,8 +47,7 @@ class AveragePrecision:
     def __init__(self, max_detections: int = MAX_DETECTIONS) -> None:
         self.max_detections = max_detections
         self._count = 0
-        self._params: Any = None
-        self._matches: dict[str | None, list[tuple[int, Any]]] = {}
+        self._labels: dict[str | None, _Judged] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -83,15 +83,14 @@ class AveragePrecision:
             for mask, label, score in zip(predicted.masks, predicted.labels, predicted.scores, strict=True)
         ]
         if names:
-            self._params, matches = self._matched(predicted.size_hw, len(names), truths, detections)
+            matches = self._matched(predicted.size_hw, len(names), truths, detections)
             for label, match in zip(names, matches, strict=True):
-                self._matches.setdefault(label, []).append((self._count, match))
+                self._labels.setdefault(label, _Judged()).add(self._count, match)
         self._count += 1
 
     def at(self, threshold: float = 0.5, pictures: NDArray[np.intp] | None = None) -> float:
         """Mean AP over labels at one of COCO's IoU thresholds: AP50 by default, 0.75 for AP75."""
-        index = _threshold_index(threshold)
-        return _mean(self._tables(pictures)[0][index])
+        return _mean(self._tables(pictures)[0][_threshold_index(threshold)])
 
     def mean(self, pictures: NDArray[np.intp] | None = None) -> float:
         """COCO's AP: the mean over the thresholds 0.5, 0.55 .. 0.95."""
@@ -109,33 +108,21 @@ class AveragePrecision:
     def per_label(self, threshold: float | None = 0.5) -> dict[str | None, float]:
         """AP at one IoU threshold, or its mean over all (None), for every label that has true instances."""
         chosen = slice(None) if threshold is None else [_threshold_index(threshold)]
-        precision = self._tables(None)[0][chosen]
-        return {
-            label: _mean(precision[:, index])
-            for index, label in enumerate(self._matches)
-            if (precision[:, index] >= 0).all()
-        }
+        means = self._tables(None)[0][chosen].mean(0)
+        return {label: float(ap) for label, ap in zip(self._labels, means, strict=True) if not np.isnan(ap)}
 
     def _tables(self, pictures: NDArray[np.intp] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """float (10, labels, 101) precisions and (10, labels) recalls, -1 where a label has no true instance."""
+        """float (10, labels): average precisions and recalls; nan where a label has no true instance."""
         times = np.ones(self._count, np.intp) if pictures is None else np.bincount(pictures, minlength=self._count)
-        precision = np.full((10, len(self._matches), 101), -1.0)
-        recall = np.full((10, len(self._matches)), -1.0)
-        for index, own in enumerate(self._matches.values()):
-            chosen = [match for picture, match in own for _ in range(times[picture])]
-            if chosen:
-                # Label by label, and only pictures that have to do with it: most have not.
-                params = copy.copy(self._params)
-                params.catIds, params.imgIds = [0], list(range(len(chosen)))
-                tables = COCOevalAccumulate(params, chosen)
-                precision[:, index] = np.asarray(tables["precision"])[:, :, 0, 0, 0]
-                recall[:, index] = np.asarray(tables["recall"])[:, 0, 0, 0]
-        return precision, recall
+        tables = np.full((2, len(COCO_IOU_THRESHOLDS), len(self._labels)), np.nan)
+        for index, judged in enumerate(self._labels.values()):
+            tables[:, :, index] = judged.precision_and_recall(times)
+        return tables[0], tables[1]
 
     def _matched(
         self, size_hw: tuple[int, int], labels: int, truths: list[dict[str, Any]], detections: list[dict[str, Any]]
-    ) -> tuple[Any, list[Any]]:
-        """The library's settings, and its matches in one picture, label by label."""
+    ) -> list[Any]:
+        """What the library says of one picture, label by label."""
         truth = COCO(
             {
                 "info": {},
@@ -150,9 +137,86 @@ class AveragePrecision:
         evaluation.params.maxDets = [self.max_detections]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = _ANY_AREA_PX, ["all"]
         evaluation.evaluate()
-        # No public door leads to the matches of single pictures, without which all masks would have to be kept, and
-        # matched anew for every bootstrap sample.
-        return evaluation.params, evaluation._evalImgs_cpp
+        matches: list[Any] = evaluation._evalImgs_cpp
+        return matches
+
+
+class _Judged:
+    """All detections of one label, and how many true instances it has, picture by picture."""
+
+    def __init__(self) -> None:
+        self._pictures, self._scores = array("i"), array("f")
+        # One bit for each IoU threshold.
+        self._right, self._ignored = array("H"), array("H")
+        self._true_pictures, self._true_counts = array("i"), array("i")
+        self._order: _SurestFirst | None = None
+
+    def add(self, picture: int, match: Any) -> None:
+        """One picture's matches: the library shows them nowhere but in what it would pickle."""
+        matched_ids, _, scores, true_ignored, ignored, _ = match.__getstate__()
+        shape = (len(COCO_IOU_THRESHOLDS), len(scores))
+        is_ignored = np.array(ignored, np.bool_).reshape(shape)
+        is_right = (np.array(matched_ids, np.int64).reshape(shape) > 0) & ~is_ignored
+        self._pictures.extend([picture] * len(scores))
+        self._scores.extend(scores)
+        self._right.extend((_BITS @ is_right).tolist())
+        self._ignored.extend((_BITS @ is_ignored).tolist())
+        true = len(true_ignored) - sum(true_ignored)
+        if true:
+            self._true_pictures.append(picture)
+            self._true_counts.append(true)
+        self._order = None
+
+    def precision_and_recall(self, times: NDArray[np.intp]) -> NDArray[np.float64]:
+        """float (2, 10): average precision and recall at each threshold, nan without a true instance.
+
+        ``times`` is how often each picture counts.
+        """
+        there = int(times[np.array(self._true_pictures, np.intp)] @ np.array(self._true_counts, np.intp))
+        result = np.full((2, len(COCO_IOU_THRESHOLDS)), np.nan if not there else 0.0)
+        if not there or not self._pictures:
+            return result
+        if self._order is None:
+            self._order = self._surest_first()
+        weights = times[self._order.pictures]
+        seen = np.cumsum(weights)
+        for threshold, (right, ignored) in enumerate(zip(self._order.right, self._order.ignored, strict=True)):
+            found = np.cumsum(weights[right])
+            if not len(found):
+                continue
+            counted = seen[right]
+            if len(ignored):
+                counted = counted - np.append(0, np.cumsum(weights[ignored]))[np.searchsorted(ignored, right)]
+            # Between two right ones precision only falls: they alone matter.
+            precision = np.maximum.accumulate((found / np.maximum(counted, 1))[::-1])[::-1]
+            places = np.searchsorted(found / there, _RECALLS)
+            reached = places[places < len(found)]
+            result[0, threshold] = precision[reached].sum() / len(_RECALLS)
+            result[1, threshold] = found[-1] / there
+        return result
+
+    def _surest_first(self) -> _SurestFirst:
+        order = np.argsort(-np.array(self._scores, np.float32), kind="stable")
+        right, ignored = (
+            [np.flatnonzero(bits[order] & bit) for bit in _BITS]
+            for bits in (np.array(self._right, np.int64), np.array(self._ignored, np.int64))
+        )
+        return _SurestFirst(np.array(self._pictures, np.intp)[order], right, ignored)
+
+
+@dataclass(frozen=True)
+class _SurestFirst:
+    """Detections of all pictures in the order of their scores.
+
+    Attributes:
+        pictures: intp (D,), where each is from.
+        right: for each threshold the places of those that hit an instance.
+        ignored: of those that count neither way.
+    """
+
+    pictures: NDArray[np.intp]
+    right: list[NDArray[np.intp]]
+    ignored: list[NDArray[np.intp]]
 
 
 def _entry(mask: NDArray[np.bool_], label_id: int) -> dict[str, Any]:
@@ -167,5 +231,5 @@ def _threshold_index(threshold: float) -> int:
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    present = values[values >= 0]
+    present = values[~np.isnan(values)]
     return float(present.mean()) if present.size else float("nan")

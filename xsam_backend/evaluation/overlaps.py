@@ -13,7 +13,7 @@ import numpy as np
 from xsam_backend.geometry.masks import Mask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Overlap:
     """Pixel counts of one predicted mask against the true one."""
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_backend.evaluation.label_counts import LabelCounts
 from xsam_backend.evaluation.segments import check_truth
 from xsam_backend.instances import Instances
 
@@ -54,10 +55,10 @@ class PanopticQuality:
     def __init__(self, is_thing: Mapping[str, bool]) -> None:
         self._labels = tuple(is_thing)
         self._things = np.array([is_thing[label] for label in self._labels], np.bool_)
-        self._pictures: list[NDArray[np.float64]] = []
+        self._counts = LabelCounts(len(self._labels), 4)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._counts)
 
     def add(
         self,
@@ -93,7 +94,7 @@ class PanopticQuality:
         shared = shared_pixels(owners(masks), len(masks), owners(predicted.masks), len(predicted))
         counts = np.zeros((len(self._labels), 4))
         _count(counts, shared, true_labels, crowd, found_labels)
-        self._pictures.append(counts)
+        self._counts.add(counts)
 
     def per_label(self, pictures: NDArray[np.intp] | None = None) -> dict[str, Quality]:
         """Of every label that has a true or a predicted segment."""
@@ -102,22 +103,26 @@ class PanopticQuality:
             label: _quality(row) for label, row in zip(self._labels, qualities, strict=True) if np.isfinite(row).all()
         }
 
+    def summary(self, pictures: NDArray[np.intp] | None = None) -> tuple[Quality, Quality, Quality]:
+        """The means over all labels, over things and over stuff."""
+        qualities = self._qualities(pictures)
+        return _mean(qualities), _mean(qualities[self._things]), _mean(qualities[~self._things])
+
     def all(self, pictures: NDArray[np.intp] | None = None) -> Quality:
         """The mean over all labels."""
-        return _mean(self._qualities(pictures))
+        return self.summary(pictures)[0]
 
     def things(self, pictures: NDArray[np.intp] | None = None) -> Quality:
         """The mean over things."""
-        return _mean(self._qualities(pictures)[self._things])
+        return self.summary(pictures)[1]
 
     def stuff(self, pictures: NDArray[np.intp] | None = None) -> Quality:
         """The mean over stuff."""
-        return _mean(self._qualities(pictures)[~self._things])
+        return self.summary(pictures)[2]
 
     def _qualities(self, pictures: NDArray[np.intp] | None) -> NDArray[np.float64]:
         """float (labels, 3): PQ, SQ, RQ; nan for a label that is nowhere."""
-        stacked = np.array(self._pictures).reshape(-1, len(self._labels), 4)
-        total = (stacked if pictures is None else stacked[pictures]).sum(0)
+        total = self._counts.total(pictures)
         weight = total[:, _MATCHED] + (total[:, _INVENTED] + total[:, _MISSED]) / 2
         there = np.where(weight > 0, weight, np.nan)
         sq = total[:, _IOU] / np.maximum(total[:, _MATCHED], 1)

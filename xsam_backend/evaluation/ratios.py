@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -14,11 +15,23 @@ Sums = dict[str, tuple[float, float]]
 """Of one picture: measure -> (what was reached, what could be reached)."""
 
 
+class _Entries:
+    """One measure's sums, of those pictures that have some."""
+
+    def __init__(self) -> None:
+        self.pictures, self.reached, self.possible = array("i"), array("d"), array("d")
+
+    def add(self, picture: int, reached: float, possible: float) -> None:
+        self.pictures.append(picture)
+        self.reached.append(reached)
+        self.possible.append(possible)
+
+
 class Ratios:
     """Sums by name over pictures that are added one by one; a picture without a name's entry adds nothing to it."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, list[tuple[int, float, float]]] = {}
+        self._entries: dict[str, _Entries] = {}
         self._pictures = 0
 
     def __len__(self) -> int:
@@ -27,18 +40,18 @@ class Ratios:
     def add(self, sums: Mapping[str, tuple[float, float]]) -> None:
         """Adds one picture."""
         for name, (reached, possible) in sums.items():
-            self._entries.setdefault(name, []).append((self._pictures, reached, possible))
+            self._entries.setdefault(name, _Entries()).add(self._pictures, reached, possible)
         self._pictures += 1
 
     def possible(self, name: str) -> float:
         """The lower sum over all pictures: of a mean, how many it is over."""
-        return sum(possible for *_, possible in self._entries.get(name, ()))
+        return sum(self._entries.get(name, _Entries()).possible)
 
     def statistic(self, name: str) -> Statistic:
         """From pictures to the ratio; nan where nothing is possible."""
         sums = np.zeros((2, self._pictures))
-        for picture, reached, possible in self._entries.get(name, ()):
-            sums[:, picture] += reached, possible
+        own = self._entries.get(name, _Entries())
+        sums[:, np.array(own.pictures, np.intp)] = own.reached, own.possible
 
         def ratio(pictures: NDArray[np.intp]) -> float:
             reached, possible = sums[:, pictures].sum(1)

@@ -17,7 +17,7 @@ from xsam_backend.evaluation.overlaps import Overlap, c_iou, g_iou, no_target_ac
 DEFAULT_THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(101))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScoredOverlap:
     """The answer that a phrase would get without any threshold: its score, 0..1, and how its mask fits."""
 

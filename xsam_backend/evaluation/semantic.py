@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_backend.evaluation.label_counts import LabelCounts
 from xsam_backend.evaluation.segments import check_truth
 from xsam_backend.instances import Instances
 
@@ -24,10 +25,10 @@ class SemanticIoU:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._index = {label: i for i, label in enumerate(labels)}
-        self._pictures: list[NDArray[np.int64]] = []
+        self._counts = LabelCounts(len(self._index), 2)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._counts)
 
     def add(self, predicted: Instances, masks: NDArray[np.bool_], labels: Sequence[str]) -> None:
         """Adds one picture: what was found, and the true bool (N, H, W) masks with their labels, crowds included.
@@ -45,12 +46,11 @@ class SemanticIoU:
             found = _union(predicted.masks, predicted.labels, label) & known
             true = _union(masks, labels, label)
             counts[self._index[str(label)]] = np.count_nonzero(found & true), np.count_nonzero(found | true)
-        self._pictures.append(counts)
+        self._counts.add(counts)
 
     def per_label(self, pictures: NDArray[np.intp] | None = None) -> dict[str, float]:
         """IoU of every label that is anywhere."""
-        stacked = np.array(self._pictures).reshape(-1, len(self._index), 2)
-        shared, united = (stacked if pictures is None else stacked[pictures]).sum(0).T
+        shared, united = self._counts.total(pictures).T
         return {label: float(shared[i] / united[i]) for label, i in self._index.items() if united[i]}
 
     def mean(self, pictures: NDArray[np.intp] | None = None) -> float:

@@ -9,7 +9,7 @@ would see at the score threshold is counted beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from xsam_backend.evaluation.calibration import expected_calibration_error, reli
 from xsam_backend.evaluation.case_pictures import drawn_case
 from xsam_backend.evaluation.confusion import NOTHING, Confusion
 from xsam_backend.evaluation.gallery import Gallery
-from xsam_backend.evaluation.panoptic import PanopticQuality, Quality
+from xsam_backend.evaluation.panoptic import PanopticQuality
 from xsam_backend.evaluation.ratios import Ratios, Sums
 from xsam_backend.evaluation.results import Column, Condition, Curve, Row, Series, Table, TaskResult
 from xsam_backend.evaluation.semantic import SemanticIoU
@@ -199,7 +199,7 @@ class _Objects:
                 "mean score of the detections in a tenth",
                 "share of them that is right",
                 (0.0, 1.0),
-                (Series("detections", seen), Series("scores that are shares", ((0.0, 0.0), (1.0, 1.0)))),
+                (Series("detections", seen), Series("right as often as the score says", ((0.0, 0.0), (1.0, 1.0)))),
                 f"Detections by score: {counts or 'none'}. A detection is right if it hits an object at IoU 0.5.",
             ),
         )
@@ -230,18 +230,17 @@ def _fates(here: Confusion) -> Sums:
 
 def _panoptic_table(measure: PanopticQuality, seed: int, rounds: int) -> Table:
     columns = (Column("pq", "PQ"), Column("sq", "SQ"), Column("rq", "RQ"))
-    parts: dict[str, Callable[..., Quality]] = {"all": measure.all, "things": measure.things, "stuff": measure.stuff}
+    parts = dict(zip(("all", "things", "stuff"), measure.summary(), strict=True))
 
     def numbers(pictures: NDArray[np.intp]) -> list[float]:
-        qualities = [part(pictures) for part in parts.values()]
-        return [number for one in qualities for number in (one.pq, one.sq, one.rq)]
+        return [number for one in measure.summary(pictures) for number in (one.pq, one.sq, one.rq)]
 
     count = len(parts) * len(columns)
     estimates = iter(bootstraps(numbers, len(measure), count, seed=seed, rounds=rounds))
     rows = [
         Row(
             key,
-            f"{key} ({part().labels} labels)",
+            f"{key} ({part.labels} label{'' if part.labels == 1 else 's'})",
             len(measure),
             {column.key: next(estimates) for column in columns},
         )
