@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from dataset_files import write_picture
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from xsam_backend.errors import DatasetError
 from xsam_backend.evaluation.datasets.reading import in_format, picture_folder, read_json, read_label_map, read_rgb
@@ -37,11 +41,33 @@ def test_broken_pictures(tmp_path: Path, written: bytes, reason: str) -> None:
         read_rgb(path)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_picture_that_would_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(DatasetError, match="expected a picture, got Image size"):
-        read_rgb(write_picture(tmp_path / "a.png"))
+def test_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
+    """Some hundred bytes that promise a gigapixel."""
+    header = struct.pack(">IIBBBBB", 40_000, 25_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(start + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+    with pytest.raises(DatasetError, match="expected a picture: the picture's header promises 40,000 x 25,000"):
+        read_rgb(tmp_path / "a.png")
+
+
+def test_grey_of_16_bits_keeps_its_high_byte(tmp_path: Path) -> None:
+    """As the service shows it to the model: microscopes write such files, which would be all white otherwise."""
+    Image.fromarray(np.full((8, 10), 40_000, np.uint16)).save(tmp_path / "a.png")
+    assert (read_rgb(tmp_path / "a.png") == 40_000 >> 8).all()
+
+
+@pytest.mark.parametrize("read", [read_rgb, lambda path: read_label_map(path, "RGB", (8, 10))])
+def test_programs_are_no_pictures(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """PostScript is one: Pillow hands it to Ghostscript, whatever the file is called."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 8\n%%EndComments\nshowpage\n")
+    with (
+        mock.patch.object(EpsImagePlugin, "Ghostscript", side_effect=AssertionError("it is run")) as run,
+        pytest.raises(DatasetError, match=r"a\.png: expected a (picture|PNG)"),
+    ):
+        read(path)
+    assert not run.called
 
 
 @pytest.mark.parametrize(("mode", "stored", "is_read"), [("L", "L", True), ("L", "P", True), ("RGB", "L", False)])
@@ -66,6 +92,7 @@ def test_ids_are_taken_as_stored(tmp_path: Path, mode: str, stored: str, is_read
         (KeyError("area"), "here: 'area' is missing or unknown: expected a form"),
         (TypeError("no len"), r"here: expected a form, got something else \(no len\)"),
         (IndexError("range"), "got something else"),
+        (OverflowError("infinity"), "got something else"),
         (DatasetError("as it was"), "^as it was$"),
     ],
 )
@@ -77,6 +104,12 @@ def test_words_for_what_is_not_in_the_format(error: Exception, message: str) -> 
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(ZeroDivisionError), in_format("here", "a form"):
         1 / 0  # noqa: B018
+
+
+def test_json_that_is_deeper_than_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(DatasetError, match=r"a\.json: expected JSON"):
+        read_json(tmp_path / "a.json")
 
 
 def test_json_that_is_a_folder(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from xsam_backend.errors import DatasetError
+from xsam_backend.errors import DatasetError, ImageError
+from xsam_backend.labelstudio.decoding import decode_image
 
-_BROKEN_PICTURE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for files that it can't read, beside OSError for most."""
+MOST_PIXELS = 180_000_000
+"""Of a picture: a few hundred bytes can promise more than fits into memory."""
 
 
 def read_json(path: Path, encoding: str = "utf-8") -> Any:
@@ -30,21 +31,20 @@ def read_json(path: Path, encoding: str = "utf-8") -> Any:
         raise DatasetError(f"expected {path}, it isn't there: check the path to the data") from error
     except OSError as error:
         raise DatasetError(f"{path}: expected a JSON file, it can't be read: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: expected JSON, got {error}") from error
 
 
 def read_rgb(path: Path, size_hw: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) RGB, EXIF orientation applied.
+    """uint8 (H, W, 3) RGB, upright, as the service reads pictures.
 
     Raises:
         DatasetError: missing, no picture, or not of the size that its labels were made for.
     """
     try:
-        with Image.open(path) as image:
-            picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except _BROKEN_PICTURE as error:
-        raise DatasetError(f"{path}: expected a picture, got {error}: fetch the data again") from error
+        picture, _ = decode_image(path.read_bytes(), max_pixels=MOST_PIXELS)
+    except (OSError, ImageError) as error:
+        raise DatasetError(f"{path}: expected a picture: {error}") from error
     if size_hw is not None and picture.shape[:2] != size_hw:
         raise DatasetError(
             f"{path}: expected (height, width) {size_hw} as in its labels, got {picture.shape[:2]} "
@@ -65,10 +65,10 @@ def read_label_map(path: Path, mode: str, size_hw: tuple[int, int]) -> NDArray[n
         DatasetError: missing, no picture, stored otherwise, or of another size.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             stored = image.mode
             values = np.asarray(image)
-    except _BROKEN_PICTURE as error:
+    except Exception as error:  # a broken file raises whatever its bytes lead to
         raise DatasetError(f"{path}: expected a PNG with ids, got {error}: fetch the data again") from error
     if stored != mode and not (mode == "L" and stored == "P"):
         raise DatasetError(f"{path}: expected a PNG of mode {mode} whose values are ids, got mode {stored}")
@@ -87,7 +87,7 @@ def in_format(path: Path | str, expected: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise DatasetError(f"{path}: {error} is missing or unknown: expected {expected}") from error
-    except (TypeError, AttributeError, IndexError, ValueError) as error:
+    except (TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: expected {expected}, got something else ({error})") from error
 
 

@@ -166,7 +166,7 @@ def read_refs(file: Path) -> Any:
         return read_json(file)
     try:
         return [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{file}: expected one JSON object a line, got {error}") from error
 
 
