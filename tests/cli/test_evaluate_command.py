@@ -97,6 +97,8 @@ def test_what_a_data_set_says_goes_before_what_holds_for_all() -> None:
     [
         ("photos,limit=many", "limit: invalid literal"),
         ("photos,objects=-1", "objects: expected 0 or more"),
+        ("photos,limit=0", "limit: expected 1 or more"),
+        ("photos,max-detections=0", "max-detections: expected 1 or more"),
         ("photos,prompts=box+lasso", "expected one or more of point, scribble, box, mask, got 'box+lasso'"),
         (",split=val", "expected a path before the first comma"),
     ],

@@ -64,6 +64,10 @@ def test_everything_is_on_the_page() -> None:
         "Shown, not used.",
         "worst, IoU 0.25",
         "a.jpg: cat",
+        "truth: 1 cat",
+        "answer: nothing",
+        "Grey rows are controls",
+        "The best, the worst and random ones of all that were asked.",
     ):
         assert expected in words, expected
     assert "Partial" not in words

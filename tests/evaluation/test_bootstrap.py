@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from xsam_backend.evaluation.average_precision import AveragePrecision
-from xsam_backend.evaluation.bootstrap import Statistic, bootstrap, bootstraps, pooled
+from xsam_backend.evaluation.bootstrap import Statistic, bootstrap, bootstraps
+from xsam_backend.evaluation.ratios import Ratios
+from xsam_backend.evaluation.ratios import mean_of as ratio_of
 from xsam_backend.instances import Instances
 
 
@@ -53,8 +55,10 @@ def test_draws_without_a_value_are_left_out() -> None:
 
 def test_whole_pictures_are_drawn() -> None:
     """Ten equal items in each of two pictures are no twenty independent ones: 0 and 1 stay within reach."""
-    groups = [[0.0] * 10, [1.0] * 10]
-    estimate = bootstrap(pooled(groups, lambda items: float(np.mean(items))), 2)
+    ratios = Ratios()
+    for value in (0.0, 1.0):
+        ratios.add({"items": ratio_of([value] * 10)})
+    estimate = ratios.estimate("items", seed=0, rounds=1000)
     assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.0, 1.0)
 
 

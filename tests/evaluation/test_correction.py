@@ -1,16 +1,12 @@
 """The simulated annotator against answers whose course is known, and the numbers made of traces by hand."""
 
-import math
-
 import numpy as np
 import pytest
 
 from xsam_backend.evaluation.correction import (
     clicks_needed,
     corrected,
-    mean_clicks,
     mean_iou_by_clicks,
-    never_reached,
 )
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.prompts import Point
@@ -92,11 +88,6 @@ TRACES = [
 def test_numbers_of_clicks() -> None:
     assert [clicks_needed(trace, 0.85) for trace in TRACES] == [2, 1, 3, None]
     assert [clicks_needed(trace, 0.90) for trace in TRACES] == [3, 1, None, None]
-    assert mean_clicks(TRACES, 0.85) == pytest.approx((2 + 1 + 3 + 20) / 4)
-    assert mean_clicks(TRACES, 0.90) == pytest.approx((3 + 1 + 20 + 20) / 4)
-    assert mean_clicks(TRACES, 0.90, most_clicks=4) == pytest.approx((3 + 1 + 4 + 4) / 4)
-    assert never_reached(TRACES, 0.85) == 1 / 4
-    assert never_reached(TRACES, 0.90) == 2 / 4
 
 
 def test_iou_by_clicks() -> None:
@@ -112,6 +103,4 @@ def test_iou_by_clicks() -> None:
 
 
 def test_no_objects_have_no_numbers() -> None:
-    assert math.isnan(mean_clicks([], 0.85))
-    assert math.isnan(never_reached([], 0.85))
     assert np.isnan(mean_iou_by_clicks([], 3)).tolist() == [True] * 3

@@ -55,11 +55,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split("+") if part)
 
 
-def _number(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(f"expected 0 or more, got {value}")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise ValueError(f"expected {least} or more, got {value}")
+        return value
+
+    return number
 
 
 def prompt_kinds(text: str) -> tuple[PromptKind, ...]:
@@ -79,12 +82,12 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "split": str,
     "only": str,
     "images": Path,
-    "limit": _number,
+    "limit": _at_least(1),
     "tasks": _names,
     "prompts": prompt_kinds,
-    "objects": _number,
-    "least-px": _number,
-    "max-detections": _number,
+    "objects": _at_least(0),
+    "least-px": _at_least(0),
+    "max-detections": _at_least(1),
 }
 assert {name.replace("-", "_") for name in _READERS} == {field.name for field in fields(Spec)} - {"path"}
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-Item = TypeVar("Item")
 
 CONFIDENCE = 0.95
 """Of the intervals: so often they hold what other pictures of the same kind would give."""
@@ -28,11 +25,6 @@ class Estimate:
     value: float
     low: float
     high: float
-
-
-def pooled(groups: Sequence[Sequence[Item]], measure: Callable[[list[Item]], float]) -> Statistic:
-    """The statistic of a measure that wants all items in one list, from each picture's items."""
-    return lambda pictures: measure([item for index in pictures for item in groups[int(index)]])
 
 
 def bootstrap(

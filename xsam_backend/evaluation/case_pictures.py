@@ -75,9 +75,10 @@ def drawn_case(
 
 
 def in_words(instances: Instances) -> str:
-    """ "2 dog, 1 cat", the most frequent first; "nothing" for none."""
+    """ "dog × 2, cat", the most frequent first; "nothing" for none."""
     counts = Counter(label or "object" for label in instances.labels)
-    return ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"
+    words = [label if count == 1 else f"{label} × {count}" for label, count in counts.most_common()]
+    return ", ".join(words) or "nothing"
 
 
 def _surroundings(true: Instances, size_hw: tuple[int, ...]) -> tuple[slice, slice]:

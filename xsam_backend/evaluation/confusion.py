@@ -70,14 +70,6 @@ class Confusion:
         """All labels seen on either side, sorted."""
         return sorted({label for pair in self.counts for label in pair} - {NOTHING})
 
-    def matrix(self) -> NDArray[np.int64]:
-        """int64 (L + 1, L + 1): rows are true ``labels``, columns predicted ones; the last is ``NOTHING``."""
-        index = {label: i for i, label in enumerate([*self.labels, NOTHING])}
-        matrix = np.zeros((len(index), len(index)), np.int64)
-        for (true, predicted), count in self.counts.items():
-            matrix[index[true], index[predicted]] = count
-        return matrix
-
     def mistakes(self) -> list[Mistake]:
         """All that went wrong, the most frequent first, then by label."""
         wrong = [Mistake(true, predicted, n) for (true, predicted), n in self.counts.items() if true != predicted]

@@ -62,17 +62,6 @@ def clicks_needed(trace: Trace, target_iou: float) -> int | None:
     return next((number for number, iou in enumerate(trace, 1) if iou >= target_iou), None)
 
 
-def mean_clicks(traces: Sequence[Trace], target_iou: float, most_clicks: int = MOST_CLICKS) -> float:
-    """NoC: the mean of the clicks needed; an object that never gets there has the most clicks. nan for none."""
-    needed = [clicks_needed(trace, target_iou) or most_clicks for trace in traces]
-    return float(np.mean(needed)) if needed else float("nan")
-
-
-def never_reached(traces: Sequence[Trace], target_iou: float) -> float:
-    """Share of the objects whose IoU never reaches the target; nan for none."""
-    return float(np.mean([clicks_needed(trace, target_iou) is None for trace in traces])) if traces else float("nan")
-
-
 def mean_iou_by_clicks(traces: Sequence[Trace], most_clicks: int = MOST_CLICKS) -> NDArray[np.float64]:
     """float64 (most_clicks,): mean IoU after 1, 2, ... clicks; an ended trace keeps its last IoU. nan for none."""
     if not traces:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from xsam_backend.geometry.masks import Mask, mask_iou
 from xsam_backend.geometry.polygons import mask_to_polygons
@@ -36,9 +33,3 @@ def polygon_cost(mask: Mask, min_iou: float = 0.97) -> PolygonCost:
     polygons = mask_to_polygons(mask, min_iou)
     filled = polygons_to_mask(polygons, (mask.shape[0], mask.shape[1]))
     return PolygonCost(sum(len(polygon) for polygon in polygons), len(polygons), mask_iou(filled, mask))
-
-
-def vertices_per_instance(costs: Sequence[PolygonCost]) -> float:
-    """Mean over the masks that have a polygon; nan if there are none."""
-    vertices = [cost.vertices for cost in costs if cost.polygons]
-    return float(np.mean(vertices)) if vertices else float("nan")

@@ -149,6 +149,6 @@ def _another(dataset: Dataset, index: int) -> Picture | None:
     for step in range(1, count):
         try:
             return dataset.records[(index + step) % count].load().image
-        except DatasetError:
+        except XSamBackendError:
             continue
     return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.evaluation.overlaps import Overlap, precision_at
+from xsam_backend.evaluation.overlaps import Overlap
 from xsam_backend.evaluation.ratios import Ratios, Sums, c_iou_of, g_iou_of, mean_of
 from xsam_backend.evaluation.refusals import ScoredOverlap, refusal_curve
 from xsam_backend.evaluation.results import Column, Curve, Row, Series, Table
@@ -94,7 +94,8 @@ class Answers:
                 "share",
                 (0.0, 1.0),
                 series,
-                "Shown, not used: a threshold is to be chosen on other pictures than these.",
+                "Shown, not used: a threshold is to be chosen on other pictures than these. "
+                "An empty mask is a refusal at any threshold.",
             ),
         )
 
@@ -115,9 +116,8 @@ def overlap_of(mask: NDArray[np.bool_], truth: NDArray[np.bool_], ignored: NDArr
 
 
 def _fit(overlaps: Sequence[Overlap]) -> Sums:
-    right = precision_at(overlaps, 0.5) if overlaps else 0.0
     return {
         "g_iou": g_iou_of(overlaps),
         "c_iou": c_iou_of(overlaps),
-        "p50": (right * len(overlaps), float(len(overlaps))),
+        "p50": mean_of(float(one.iou >= 0.5) for one in overlaps),
     }

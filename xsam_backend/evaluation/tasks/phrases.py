@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,18 +20,26 @@ from xsam_backend.instances import Instances
 from xsam_backend.prompts import Prompt, Task
 
 NAN = float("nan")
-SWAPPED = "swapped"
+OTHER, SWAPPED = "other", "swapped"
 TITLES = {Task.REFERRING: "Referring segmentation", Task.REASONING: "Reasoning segmentation"}
 ITEMS = {Task.REFERRING: "phrases", Task.REASONING: "questions"}
 
 
 class PhrasesRun:
-    """Each phrase is asked about alone. The control asks, for each, a phrase of an earlier picture instead."""
+    """Each phrase is asked about alone, and held against what two others give.
+
+    One is of the same picture and about something else; it is asked anyhow, and there is none where all are about the
+    same. The other is of an earlier picture; it may fit here by chance.
+    """
 
     def __init__(self, setting: Setting, task: Task) -> None:
         self._setting, self._task = setting, task
         options = setting.options
-        controls = {SWAPPED: f"control: {ITEMS[task]} of another picture"} if options.controls else {}
+        controls = {
+            OTHER: f"control: other {ITEMS[task]} of the picture",
+            SWAPPED: f"control: {ITEMS[task]} of another picture",
+        }
+        controls = controls if options.controls else {}
         self._answers = Answers(ITEMS[task], options, controls)
         self._threshold = options.threshold
         self._gallery = Gallery(options.cases, options.seed)
@@ -57,20 +67,38 @@ class PhrasesRun:
                 swapped.append(overlap_of(other, target, truth.ignored))
         self._threshold = threshold
         self._earlier = tuple(one.text for one in asked if one.segments) or self._earlier
-        self._answers.add(scored, threshold, {SWAPPED: swapped})
+        self._answers.add(scored, threshold, {OTHER: self._others(truth, asked, masks), SWAPPED: swapped})
         for expression, mask, one in zip(asked, masks, scored, strict=True):
             show_phrase(self._gallery, truth, expression, mask, one, threshold)
 
+    def _others(
+        self, truth: GroundTruth, asked: Sequence[Expression], masks: Sequence[NDArray[np.bool_]]
+    ) -> list[Overlap]:
+        """What is meant by each phrase, against the mask of one about none of it."""
+        rng = chance(self._setting.options.seed, truth.source, OTHER)
+        overlaps = []
+        for expression in asked:
+            elsewhere = [
+                mask
+                for other, mask in zip(asked, masks, strict=True)
+                if other.segments and not set(other.segments) & set(expression.segments)
+            ]
+            if expression.segments and elsewhere:
+                target = truth.union(expression.segments)
+                overlaps.append(overlap_of(elsewhere[int(rng.integers(len(elsewhere)))], target, truth.ignored))
+        return overlaps
+
     def result(self) -> TaskResult:
-        """Fit, refusals, and the control."""
+        """Fit, refusals, and the controls."""
         threshold = NAN if self._threshold is None else self._threshold
         conditions: dict[str, Condition] = {
             "queries of the model": self._setting.queries,
             "score threshold": threshold,
-            "control": "for each phrase one of the picture before, drawn at random",
+            "controls": "for each phrase another of the picture, about something else, and one of the picture before "
+            "(which may fit by chance); drawn at random (seeded per picture)",
         }
         if not self._setting.options.controls:
-            del conditions["control"]
+            del conditions["controls"]
         return TaskResult(
             title=TITLES[self._task],
             pictures=len(self._answers),
@@ -89,15 +117,20 @@ def show_phrase(
     answer: ScoredOverlap,
     threshold: float,
 ) -> None:
-    """Offers one answered phrase to the gallery, by the IoU that it has at the threshold."""
+    """Offers one answered phrase to the gallery, by the IoU that it has at the threshold.
+
+    A right refusal is no case: there is nothing to see, and every one of them is a best one.
+    """
     shown = mask if answer.score >= threshold else np.zeros_like(mask)
     target = truth.union(expression.segments)
+    if not (target.any() or shown.any()):
+        return
     gallery.offer(
         answer.at(threshold).iou,
         lambda: drawn_case(
             truth.image,
-            _one(target, 1.0, "what is meant"),
-            _one(shown, answer.score, "answer"),
+            _one(target, 1.0),
+            _one(shown, answer.score),
             title=f"{truth.source}: {expression.text}",
             measure="IoU",
             score=answer.at(threshold).iou,
@@ -105,8 +138,8 @@ def show_phrase(
     )
 
 
-def _one(mask: NDArray[np.bool_], score: float, label: str) -> Instances:
-    found = Instances(mask[None], np.array([score], np.float32), (label,))
+def _one(mask: NDArray[np.bool_], score: float) -> Instances:
+    found = Instances(mask[None], np.array([score], np.float32), (None,))
     return found if mask.any() else found.select([])
 
 

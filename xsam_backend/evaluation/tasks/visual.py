@@ -1,7 +1,11 @@
-"""Visual grounding (VGD): one object of each class is pointed at, all objects like it are to be found."""
+"""Visual grounding (VGD): one object of each class is pointed at, all objects like it are to be found.
+
+The exemplars are among those. So the results are held against what one would get for them alone.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +25,7 @@ from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.instances import Instances
 from xsam_backend.prompts import Category, Prompt, Region, Task
 
+ALONE = "exemplars alone"
 COLUMNS = (Column("ap", "AP"), Column("ap50", "AP50"), Column("ap75", "AP75"))
 
 
@@ -34,6 +39,7 @@ class VisualRun:
         self._precision: dict[PromptKind, AveragePrecision] = {
             kind: AveragePrecision(options.max_detections) for kind in self._pointing.kinds
         }
+        self._exemplars_alone = AveragePrecision(options.max_detections)
         self._gallery = Gallery(options.cases, options.seed)
         self._objects = 0
         self._exemplars = 0
@@ -47,7 +53,8 @@ class VisualRun:
             return
         names = [truth.names[i] for i in shown]
         alike = [i for i, name in enumerate(truth.names) if name in names and truth.is_thing[i]]
-        threshold = picture.threshold(Task.VGD)
+        given = self._setting.options.threshold
+        threshold = picture.threshold(Task.VGD) if given is None else given
         asked: list[tuple[PromptKind, Instances]] = []
         for kind in self._pointing.kinds:
             regions = tuple(self._pointing.at(picture, kind, segment) for segment in shown)
@@ -56,10 +63,12 @@ class VisualRun:
             asked.append((kind, candidates.instances()))
             if self._setting.options.cases and kind == self._pointing.kinds[-1]:
                 self._show(truth, kind, regions, alike, candidates.answered(threshold))
+        there = truth.masks[alike], [truth.names[i] for i in alike], truth.is_crowd[alike]
         for kind, found in asked:
-            self._precision[kind].add(
-                found, truth.masks[alike], [truth.names[i] for i in alike], truth.is_crowd[alike]
-            )
+            self._precision[kind].add(found, *there)
+        self._exemplars_alone.add(
+            Instances(truth.masks[shown], np.ones(len(shown), np.float32), tuple(names)), *there
+        )
         self._pictures += 1
         self._objects += int(np.count_nonzero(~truth.is_crowd[alike]))
         self._exemplars += len(shown)
@@ -67,13 +76,9 @@ class VisualRun:
     def result(self) -> TaskResult:
         """AP, AP50 and AP75 for each way to point."""
         options = self._setting.options
-        rows = []
-        for kind, measure in self._precision.items():
-            estimates = bootstraps(
-                measure.summary, len(measure), len(COLUMNS), seed=options.seed, rounds=options.rounds
-            )
-            values = {column.key: estimate for column, estimate in zip(COLUMNS, estimates, strict=True)}
-            rows.append(Row(kind, kind, self._objects, values))
+        rows = [self._row(kind, kind, measure) for kind, measure in self._precision.items()]
+        guess = self._row(ALONE, "guess: the exemplars, exactly, and nothing else", self._exemplars_alone)
+        rows.append(dataclasses.replace(guess, is_control=True))
         return TaskResult(
             title="Visual grounding (VGD)",
             pictures=self._pictures,
@@ -86,6 +91,12 @@ class VisualRun:
             tables=(Table("visual", "All objects like the exemplars", "instances", COLUMNS, tuple(rows)),),
             cases=self._gallery.cases(),
         )
+
+    def _row(self, key: str, title: str, measure: AveragePrecision) -> Row:
+        seed, rounds = self._setting.options.seed, self._setting.options.rounds
+        estimates = bootstraps(measure.summary, len(measure), len(COLUMNS), seed=seed, rounds=rounds)
+        values = {column.key: estimate for column, estimate in zip(COLUMNS, estimates, strict=True)}
+        return Row(key, title, self._objects, values)
 
     def _show(
         self, truth: GroundTruth, kind: PromptKind, regions: Sequence[Region], alike: Sequence[int], seen: Instances
