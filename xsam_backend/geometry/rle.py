@@ -127,11 +127,15 @@ def _read_coco_rle(coco_rle: Mapping[str, object]) -> tuple[tuple[int, int], NDA
     if isinstance(counts, bytes):
         lengths = _unpack_counts(counts)
     elif isinstance(counts, Sequence):
-        lengths = np.array([int(count) for count in counts], np.int64)
+        try:
+            lengths = np.array([int(count) for count in counts], np.int64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"COCO RLE: expected whole numbers as counts, got something else ({error})") from error
     else:
         raise ValueError(f"COCO RLE: expected counts as text or a list, got {type(counts).__name__}")
     height, width = size
-    if (lengths < 0).any() or lengths.sum() != height * width:
+    # Each alone, too: a sum of huge ones comes round to anything.
+    if (lengths < 0).any() or (lengths > height * width).any() or lengths.sum() != height * width:
         raise ValueError(
             f"COCO RLE: the counts add up to {lengths.sum()}, expected {height} x {width}: it is damaged"
         )

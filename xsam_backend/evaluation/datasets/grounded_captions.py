@@ -169,7 +169,7 @@ def _grand(row: Mapping[str, Any]) -> _Row:
 
 
 def _refcocog(entry: Mapping[str, Any]) -> _Row:
-    row = next(iter(entry.values()))
+    (row,) = entry.values()
     caption = _clean(row["caption"])
     groundings = []
     for one in row["refs"]:

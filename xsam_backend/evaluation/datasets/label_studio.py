@@ -79,6 +79,7 @@ def _dataset(
         chosen = [(row, annotation) for row in rows if (annotation := _annotation(row["annotations"])) is not None]
         results = [_regions(annotation) for _, annotation in chosen]
         categories = _categories(config, results)
+        has_phrases = any(map(_has_phrases, results))
         captions_from = frozenset(
             control.name for control in (config.controls if config else ()) if not control.is_prompt_tool
         )
@@ -107,7 +108,7 @@ def _dataset(
             Task.GENERIC,
             Task.VGD,
             Task.INTERACTIVE,
-            *((Task.REFERRING,) if any(map(_has_phrases, results)) else ()),
+            *((Task.REFERRING,) if has_phrases else ()),
         ),
         labelling="instances",
         records=of_split(records, split, where),

@@ -10,6 +10,7 @@ import numpy as np
 
 from xsam_backend.errors import DatasetError, ImageError, PromptError
 from xsam_backend.evaluation.datasets.label_studio_pictures import Fetch, TaskPicture
+from xsam_backend.evaluation.datasets.reading import in_format
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.ground_truth import Caption, Expression, GroundTruth
 from xsam_backend.labelstudio.annotations import picture_size_hw, read_annotation
@@ -82,6 +83,8 @@ class LabelStudioRecord:
                 masks.append(region.mask)
                 names.append(name)
             segment_of.update(dict.fromkeys(region.ids, segment))
+        with in_format(self.source, "texts and relations as Label Studio exports them"):
+            phrases, captions = tuple(self._phrases(segment_of)), tuple(self._captions(segment_of, names))
         return GroundTruth(
             image=image,
             masks=np.stack(masks) if masks else np.zeros((0, *size_hw), np.bool_),
@@ -89,8 +92,8 @@ class LabelStudioRecord:
             is_thing=np.array([name not in self.stuff for name in names], np.bool_),
             is_crowd=np.zeros(len(names), np.bool_),
             complete_for=self.complete_for,
-            referring=tuple(self._phrases(segment_of)),
-            captions=tuple(self._captions(segment_of, names)),
+            referring=phrases,
+            captions=captions,
             source=self.source,
         )
 
