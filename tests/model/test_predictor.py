@@ -19,7 +19,10 @@ from xsam_backend.instances import Answer
 from xsam_backend.model import predictor as predictor_module
 from xsam_backend.model.checkpoint import SHIPPED, save_model
 from xsam_backend.model.generation import generate
+from xsam_backend.model.phrase_choice import vote_on_phrases
+from xsam_backend.model.postprocess import phrase_masks
 from xsam_backend.model.predictor import CRUMB_SHARE, ImageState, Predictor, load_predictor
+from xsam_backend.model.turns import reasoning_turn, referring_turn
 from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
 
@@ -317,6 +320,28 @@ def test_thresholds_leave_out_and_say_why(predictor: Predictor, state: ImageStat
     answer = predictor.answer(state, high)
     assert len(answer.instances) == 0
     assert "1.00" in answer.reason
+
+
+@pytest.mark.parametrize("task", [Task.REFERRING, Task.REASONING])
+def test_phrases_follow_the_models_own_rule(task: Task) -> None:
+    """A model may let its queries vote, and refuse below a threshold of its own."""
+    prompt = Prompt(task, phrase="the red ball", score_threshold=0.0)
+    alone, voting = small_predictor(), small_predictor(phrase_sharpness=2.0)
+    state = alone.encode(PICTURE)
+    turn = referring_turn if task is Task.REFERRING else reasoning_turn
+    logits = alone._ask(state, turn("the red ball"))
+    for predictor, expected in (
+        (alone, phrase_masks(*logits, state.frame)),
+        (voting, vote_on_phrases(*logits, state.frame, 2.0)),
+    ):
+        answer = predictor.answer(predictor.encode(PICTURE), prompt).instances
+        assert np.array_equal(answer.masks, expected.masks.numpy()[expected.masks.numpy().any((1, 2))])
+    score = float(vote_on_phrases(*logits, state.frame, 2.0).scores[0])
+    for threshold, found in ((score - 0.01, True), (score + 0.01, False)):
+        strict = small_predictor(phrase_sharpness=2.0, phrase_threshold=threshold)
+        assert strict.threshold(task) == threshold
+        answer = strict.answer(strict.encode(PICTURE), Prompt(task, phrase="the red ball"))
+        assert bool(len(answer.instances)) is found, answer.reason
 
 
 @pytest.mark.parametrize(

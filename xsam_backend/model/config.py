@@ -109,6 +109,9 @@ class XSamConfig:
         use_bos: whether a conversation starts with the tokenizer's BOS token.
         close_up_share: interactive objects smaller than this share of the picture's longer side are looked at
             again, cut out and enlarged. 0: never (the released model's pictures are large enough).
+        phrase_sharpness: how sharply the vote on a phrase's mask heeds the best query, see ``phrase_choice``. 0: the
+            best-scored query alone, as the reference has it.
+        phrase_threshold: phrases with a lower score are refused, unless the prompt says otherwise.
     """
 
     name: str
@@ -124,6 +127,8 @@ class XSamConfig:
     region_points: int = 256
     use_bos: bool = True
     close_up_share: float = 0.0
+    phrase_sharpness: float = 0.0
+    phrase_threshold: float = 0.3
 
     def __post_init__(self) -> None:
         kinds = self.vision.kind, self.segmentor_encoder.kind
@@ -133,6 +138,8 @@ class XSamConfig:
         if self.chat_template not in CHAT_TEMPLATES:
             known = ", ".join(CHAT_TEMPLATES)
             raise CheckpointError(f"{self.name}: chat_template: expected one of {known}, got {self.chat_template!r}")
+        if self.phrase_sharpness < 0:
+            raise CheckpointError(f"{self.name}: phrase_sharpness: expected 0 or more, got {self.phrase_sharpness}")
 
     def to_json(self) -> str:
         """Pretty JSON that ``from_json`` reads back to an equal config."""

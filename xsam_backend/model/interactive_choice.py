@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xsam_backend.model.postprocess import PictureFrame, box_iou, boxes_xyxy, upscale
+from xsam_backend.model.query_worth import picture_part, query_worth
 
 Clicks = NDArray[np.float64]
 """(N, 2) xy in pixels of the picture; pixel (0, 0) covers 0..1."""
@@ -46,10 +47,9 @@ def vote(
 ) -> tuple[Tensor, float]:
     """Mask bool (H, W) in the picture's size, and its score.
 
-    A query's worth is its score times the mean probability inside its mask, as in ``postprocess.instances``. Its fit
-    is the probability that it covers the positive clicks and none of the negative ones (without clicks: its mean
-    probability inside ``region``), times the squared IoU of bounding boxes where ``region`` is an outline. It votes
-    with worth times squared fit; the score is the voters' mean worth.
+    A query's worth is that of ``query_worth``. Its fit is the probability that it covers the positive clicks and none
+    of the negative ones (without clicks: its mean probability inside ``region``), times the squared IoU of bounding
+    boxes where ``region`` is an outline. It votes with worth times squared fit; the score is the voters' mean worth.
 
     The votes' mean is cut at SURE or SURE_INSIDE_OUTLINE, moved where that is needed to take positive clicks in and
     keep negative ones out; the latter is not always possible. All this is done at low resolution, only the mean is
@@ -66,9 +66,7 @@ def vote(
     """
     logits = mask_logits.float()
     probabilities = logits.sigmoid()
-    shown = _picture_part(logits, frame) > 0
-    inside = (_picture_part(probabilities, frame) * shown).flatten(1).sum(1)
-    worth = scores.float() * inside / (shown.flatten(1).sum(1) + _LEAST)
+    worth = query_worth(scores, logits, frame)
     on, off = (at_clicks(logits, frame, xy).sigmoid() for xy in (positives_xy, negatives_xy))
     fit = on.prod(1) * (1 - off).prod(1)
     hinted = region.to(logits.device)
@@ -77,6 +75,7 @@ def vote(
         fit = fit * (probabilities * cells).flatten(1).sum(1) / (cells.sum() + _LEAST)
     if is_outline:
         cell_y, cell_x = frame.padded_hw[0] / logits.shape[1], frame.padded_hw[1] / logits.shape[2]
+        shown = picture_part(logits, frame) > 0
         boxes = boxes_xyxy(shown) * torch.tensor([cell_x, cell_y, cell_x, cell_y], device=logits.device)
         fit = fit * box_iou(boxes, boxes_xyxy(hinted[None]))[:, 0] ** 2
     weight = worth.clamp(min=_LEAST) * fit.clamp(min=_LEAST) ** 2
@@ -84,7 +83,7 @@ def vote(
     mean = torch.einsum("q,qhw->hw", weight, probabilities)[None]
     cut = SURE
     if is_outline:
-        cut = min(SURE_INSIDE_OUTLINE, float(_picture_part(mean, frame).max()) / 2)
+        cut = min(SURE_INSIDE_OUTLINE, float(picture_part(mean, frame).max()) / 2)
     wanted, unwanted = (at_clicks(mean, frame, xy).flatten().tolist() for xy in (positives_xy, negatives_xy))
     cut = max([cut, *(value * (1 + _MARGIN) for value in unwanted)])
     cut = min([cut, *(value * (1 - _MARGIN) for value in wanted)])
@@ -102,12 +101,3 @@ def at_clicks(maps: Tensor, frame: PictureFrame, clicks_xy: Clicks) -> Tensor:
     grid = grid.to(maps.device, torch.float32)[None, None]
     sampled = F.grid_sample(maps.float()[None], grid, padding_mode="border", align_corners=False)
     return sampled[0, :, 0]
-
-
-def _picture_part(logits: Tensor, frame: PictureFrame) -> Tensor:
-    """The cells of (Q, h, w) that show the picture, not the padding; at least one."""
-    rows, columns = (
-        max(round(cells * scaled / padded), 1)
-        for cells, scaled, padded in zip(logits.shape[1:], frame.scaled_hw, frame.padded_hw, strict=True)
-    )
-    return logits[:, :rows, :columns]

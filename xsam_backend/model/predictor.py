@@ -35,6 +35,7 @@ from xsam_backend.model.generation import generate
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regions, process_image
 from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.language import Prefix
+from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
@@ -57,10 +58,9 @@ DEFAULT_THRESHOLDS = {
     Task.GENERIC: 0.3,
     Task.OPEN_VOCABULARY: 0.3,
     Task.VGD: 0.3,
-    Task.REFERRING: 0.3,
-    Task.REASONING: 0.3,
 }
-"""Instances with a lower score are left out, unless the prompt says otherwise. Tasks not listed have no threshold."""
+"""Instances with a lower score are left out, unless the prompt says otherwise. The model's config has one for phrases,
+other tasks have none."""
 
 CRUMB_SHARE = 0.05
 """What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
@@ -137,6 +137,8 @@ class Predictor:
 
     def threshold(self, task: Task) -> float:
         """The score below which a task's instances are left out where the prompt doesn't say."""
+        if task in (Task.REFERRING, Task.REASONING):
+            return self.model.config.phrase_threshold
         return DEFAULT_THRESHOLDS.get(task, 0.0)
 
     @torch.inference_mode()
@@ -277,7 +279,7 @@ class Predictor:
     def _phrase(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         turn = (referring_turn if prompt.task is Task.REFERRING else reasoning_turn)(prompt.phrase)
         class_logits, mask_logits = self._ask(state, turn)
-        found = postprocess.phrase_masks(class_logits, mask_logits, state.frame)
+        found = self._best_masks(class_logits, mask_logits, state.frame)
         score = float(found.scores[0])
         if score < threshold or not found.masks[0].any():
             return Answer(
@@ -285,6 +287,13 @@ class Predictor:
                 reason=f"{prompt.phrase!r}: best score {score:.2f}, {threshold:.2f} needed",
             )
         return Answer(named(found, [prompt.label]))
+
+    def _best_masks(self, class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> postprocess.Detections:
+        """One mask for each condition, by the model's rule."""
+        sharpness = self.model.config.phrase_sharpness
+        if sharpness == 0:
+            return postprocess.phrase_masks(class_logits, mask_logits, frame)
+        return vote_on_phrases(class_logits, mask_logits, frame, sharpness)
 
     def _written(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """Captions with masks, and conversation: the words are generated."""
@@ -310,7 +319,7 @@ class Predictor:
             return Answer(empty, text=text, reason="the caption names nothing that it also segments")
         projected = self.model.project(written.states[:, len(merged.embeddings) :])
         class_logits, mask_logits = self._segment(state, projected, cond_ids, seg_ids)
-        found = postprocess.phrase_masks(class_logits, mask_logits, state.frame)
+        found = self._best_masks(class_logits, mask_logits, state.frame)
         instances = named(found, [text[start:end] for start, end in spans])
         # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
         said = np.isin(np.arange(len(instances)), cond_ids)
