@@ -59,7 +59,7 @@ DEFAULT_THRESHOLDS = {
     Task.OPEN_VOCABULARY: 0.3,
     Task.VGD: 0.3,
 }
-"""Instances with a lower score are left out, unless the prompt says otherwise. The model's config has one for phrases,
+"""Instances with a lower score are left out, unless the prompt says otherwise. A model's config has one for phrases,
 other tasks have none."""
 
 CRUMB_SHARE = 0.05
