@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from knowing_predictor import KnowingPredictor, moved, nothing
-from measured_pictures import CAT, DOG, SIZE_HW, Given, dataset_of, labelled
+from measured_pictures import CAT, DOG, SIZE_HW, SKY, SMALL_DOG, Given, dataset_of, labelled
 from measured_runs import OPTIONS, SCENES, TRUTHS, only, rows, run, value
 
 from xsam_backend.errors import LabelStudioError
@@ -108,6 +108,14 @@ def test_crowds_are_no_exemplars_and_no_targets() -> None:
     table = rows(only(run(dataset_of([Given(truth)], "instances"), tasks=("vgd",))).tasks["vgd"], "visual")
     assert table["box"].items == 2
     assert table["box"].values["ap"].value == 1.0
+
+
+def test_of_classes_that_may_be_there_unlabelled_no_exemplar_is_shown() -> None:
+    predictor = KnowingPredictor([labelled(0)])
+    truth = labelled(0, complete_for=frozenset({"dog"}))
+    table = rows(only(run(dataset_of([Given(truth)], "instances"), predictor, tasks=("vgd",))).tasks["vgd"], "visual")
+    assert table["box"].items == 2, "the dogs; other cats may be there"
+    assert {category.label for prompt in predictor.asked for category in prompt.categories} == {"dog"}
 
 
 def test_the_threshold_that_is_given_decides_which_alike_objects_are_shown() -> None:
@@ -271,3 +279,18 @@ def test_captions_with_masks_of_their_own_are_counted_whole() -> None:
         # The answer has the masks of the caption's two phrases.
         assert table.values["recall"].value == pytest.approx(2 / phrases)
         assert table.values["miou"].value == 1.0
+
+
+def test_classes_of_small_objects_only_are_neither_asked_for_nor_absent() -> None:
+    truth = labelled(0, masks=np.stack([SMALL_DOG, SMALL_DOG, CAT, SKY]))
+    predictor = KnowingPredictor([truth])
+    options = dataclasses.replace(OPTIONS, least_px=100)
+    task = only(run(dataset_of([Given(truth)]), predictor, options, ("class-phrases",))).tasks["class-phrases"]
+    assert {prompt.phrase for prompt in predictor.asked} == {"cat", "sky", "car"}
+    assert rows(task, "fit")["answer"].items == 2
+    assert task.conditions["classes asked for"] == "with an object of at least 100 px"
+    everything = KnowingPredictor([labelled(0)])
+    run(dataset_of([Given(labelled(0))]), everything, options, ("class-phrases",))
+    assert "dog" in {prompt.phrase for prompt in everything.asked}, (
+        "the large one is there, the small one belongs to it"
+    )

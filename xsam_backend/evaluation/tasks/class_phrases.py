@@ -26,7 +26,10 @@ SWAPPED, ELSEWHERE = "swapped", "elsewhere"
 
 
 class ClassPhrasesRun:
-    """Only classes count of which every instance in the picture is labelled; crowds belong to what is meant."""
+    """Only classes count of which every instance in the picture is labelled; crowds belong to what is meant.
+
+    A class of which all that is there is smaller than ``least_px`` is neither asked for nor absent.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -44,7 +47,11 @@ class ClassPhrasesRun:
         """The classes of one picture, and as many others."""
         truth = picture.truth
         askable = [name for name in self._phrase_of if name in truth.complete_for]
-        present = [name for name in askable if name in truth.names]
+        areas = truth.masks.sum((1, 2))
+        large = {
+            name for name, area in zip(truth.names, areas, strict=True) if area >= self._setting.options.least_px
+        }
+        present = [name for name in askable if name in large]
         if not present:
             return
         threshold = picture.threshold(Task.REFERRING) if self._threshold is None else self._threshold
@@ -77,9 +84,11 @@ class ClassPhrasesRun:
     def result(self) -> TaskResult:
         """Fit, refusals, and the controls."""
         threshold = NAN if self._threshold is None else self._threshold
+        least = self._setting.options.least_px
         conditions: dict[str, Condition] = {
             "queries of the model": self._setting.queries,
             "score threshold": threshold,
+            **({"classes asked for": f"with an object of at least {least} px"} if least else {}),
             "absent classes": "as many as are present, drawn at random (seeded per picture)",
         }
         return TaskResult(

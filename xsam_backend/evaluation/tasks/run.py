@@ -24,7 +24,7 @@ class Options:
         threshold: instances with a lower score don't count where a decision is measured; None for the model's own.
         objects: at most so many objects of a picture are asked about one by one; None for each task's own number,
             0 for all.
-        least_px: smaller objects aren't asked about one by one.
+        least_px: smaller objects aren't asked about one by one, nor classes by their name that have no larger one.
         prompts: ways to point at an object.
         controls: whether the controls are asked, too: swapped phrases, other pictures.
         seed: of everything drawn by chance.
