@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import resource
 import struct
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from xsam_backend.errors import SettingsError
+from xsam_backend.errors import CheckpointError, SettingsError
 from xsam_backend.training.run_log import LOG, RunLog
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,34 @@ def scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
                 yield value.tag, event.step, value.simple_value
 
 
+def test_curves_are_on_the_disk_before_a_kill(tmp_path: Path) -> None:
+    """As the lines are: a state may follow, and the run goes on after it."""
+    log = RunLog(tmp_path, 1, 0, 3, tensorboard=True)
+    with log:
+        log.add("words", {"loss": 2.0}, 1e-3, 4)
+        assert [(tag, step) for tag, step, _ in scalars(tmp_path)] == [("train/loss", 1), ("train/learning_rate", 1)]
+
+
+def add_many(log: RunLog) -> None:
+    for _ in range(500):
+        log.add("words", {"loss": 1.0}, 1e-3, 4)
+
+
+@pytest.mark.parametrize("tensorboard", [False, True])
+def test_a_full_disk_is_told(tmp_path: Path, tensorboard: bool) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    try:
+        with RunLog(tmp_path, 1, 0, 500, tensorboard=tensorboard) as log:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # as a full disk: writing fails in the middle
+            with pytest.raises(CheckpointError, match=r"the log can't be written .* intact\. Free some space"):
+                add_many(log)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    with RunLog(tmp_path, 1, 3, 500, tensorboard=tensorboard) as log:
+        log.add("words", {"loss": 1.0}, 1e-3, 4)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4], "half a line is taken away"
+
+
 def test_event_files_for_tensorboard(tmp_path: Path) -> None:
     with RunLog(tmp_path, 1, 0, 3, tensorboard=True) as log:
         log.add("words", {"loss": 2.0}, 1e-3, 4)
@@ -106,7 +135,8 @@ def test_its_writer_is_pinned_alike_everywhere() -> None:
 
 
 def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    for module in ("tensorboardX", "tensorboardX.event_file_writer", "tensorboardX.proto", "tensorboardX.summary"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
         SettingsError, match=r"needs tensorboardX, .* pip install -r requirements-train.txt, or set it"
     ):

@@ -1,7 +1,8 @@
 """What a run says while it trains: ``log.jsonl`` for machines, TensorBoard, a line and a bar for people.
 
 Each line has the means over a number of steps. A run that goes on continues the log of its state: what a killed one
-had logged after that state is taken away, and the means begun then are completed.
+had logged after that state is taken away, and the means begun then are completed. Each line is in the files before
+the state that follows it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from xsam_backend.errors import SettingsError
+from xsam_backend.errors import CheckpointError, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class RunLog:
 
     Raises:
         SettingsError: TensorBoard was asked for and its writer isn't installed.
+        CheckpointError: a file can't be written, here or in ``add``.
     """
 
     def __init__(
@@ -54,9 +57,10 @@ class RunLog:
         self._steps = steps
         self._totals: dict[str, list[float]] = dict(begun["totals"]) if begun else {}
         self._summed: int = begun["steps"] if begun else 0
-        self._events = _event_writer(folder / TENSORBOARD, step) if tensorboard else None
         self._started, self._seen = time.monotonic(), 0
-        _forget_after(self._file, step)
+        with _told(folder):
+            self._events = _Events(folder / TENSORBOARD, step) if tensorboard else None
+            _forget_after(self._file, step)
 
     def __enter__(self) -> RunLog:
         self._redirected = logging_redirect_tqdm()
@@ -68,7 +72,8 @@ class RunLog:
         self._bar.close()
         self._redirected.__exit__(None, None, None)
         if self._events is not None:
-            self._events.close()
+            with suppress(OSError):  # a full disk was told already
+                self._events.close()
 
     @property
     def unfinished(self) -> dict[str, Any]:
@@ -94,11 +99,11 @@ class RunLog:
         self._totals, self._summed = {}, 0
         line = {"step": self._step, "stage": stage, **means}
         line |= {"learning_rate": rate, "seconds_per_picture": (time.monotonic() - self._started) / self._seen}
-        with self._file.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-        if self._events is not None:
-            for name, mean in [*means.items(), ("learning_rate", rate)]:
-                self._events.add_scalar(f"train/{name}", mean, self._step)
+        with _told(self._file.parent):
+            with self._file.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            if self._events is not None:
+                self._events.add({**means, "learning_rate": rate}, self._step)
         left = (self._steps - self._step) * (time.monotonic() - self._started) * pictures / self._seen
         logger.info(
             "step %d of %d, %s: %s; %s left",
@@ -110,17 +115,53 @@ class RunLog:
         )
 
 
-def _event_writer(folder: Path, step: int) -> Any:
+class _Events:
+    """Curves for TensorBoard, written at once.
+
+    tensorboardX's own writer hands them to a thread: after a kill, up to two minutes of them are missing, and after a
+    full disk it waits forever.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto import event_pb2
+            from tensorboardX.summary import scalar
+        except ImportError as error:
+            raise SettingsError(
+                "tensorboard = true needs tensorboardX, which isn't installed: pip install -r "
+                "requirements-train.txt, or set it to false"
+            ) from error
+        self._kinds, self._scalar = event_pb2, scalar
+        folder.mkdir(parents=True, exist_ok=True)
+        # Files are named by the second: without the step, a run that goes on at once would write over the one before.
+        self._file: Any = EventsWriter(str(folder / "events"), f".{step}")
+        if step:  # what was logged after the state that the run goes on from is taken out of the curves
+            start = self._kinds.SessionLog(status=self._kinds.SessionLog.START)
+            self._write(step=step + 1, session_log=start)
+        self._file.flush()
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._write(step=step, summary=self._scalar(f"train/{name}", value))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, **event: Any) -> None:
+        self._file.write_event(self._kinds.Event(wall_time=time.time(), **event))
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
     try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise SettingsError(
-            "tensorboard = true needs tensorboardX, which isn't installed: pip install -r requirements-train.txt, "
-            "or set it to false"
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: the log can't be written ({error}); the run's last state is intact. Free some space and give "
+            "the same command again"
         ) from error
-    # What was logged after the state that the run goes on from is taken out of the curves.
-    # Files are named by the second: without the step, a run that goes on at once would write over the one before.
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None, filename_suffix=f".{step}")
 
 
 def _forget_after(file: Path, step: int) -> None:
