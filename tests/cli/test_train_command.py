@@ -152,7 +152,7 @@ def test_two_processes_train_one_model(tmp_path: Path, start: Path) -> None:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     said = run_to_its_end(*torchrun, "-m", "--", "xsam_backend", "train", config, "--export", tmp_path / "out")
     assert [line["step"] for line in lines(tmp_path)] == [1, 2], "logged once, by the first"
-    assert said.count("alignment (alignment): 1 steps of 4 pictures, trains") == 1
+    assert said.count("alignment (alignment): 1 steps of 4 pictures, at a rate of") == 1
     assert load_predictor(str(tmp_path / "out")).model_version
 
 
@@ -203,11 +203,45 @@ def test_a_plan_is_not_carried_out(tmp_path: Path, start: Path, run: Run) -> Non
     first, alignment, mixed = out.splitlines()
     assert first.startswith("begins with small-")
     assert first.endswith("pictures: scenes 100%")
-    assert (
-        "alignment (alignment): 8 steps of 2 pictures, trains 0.3 million numbers of seg_projector, lang" in alignment
-    )
-    assert "mixed (mixed): 12 steps of 2 pictures, trains" in mixed
+    assert "alignment (alignment): 8 steps of 2 pictures, at a rate of up to" in alignment
+    assert ", trains 0.3 million numbers of seg_projector, language;" in alignment
+    assert "mixed (mixed): 12 steps of 2 pictures, at a rate of" in mixed
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_reads_no_weights(tmp_path: Path, start: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether they fit into memory is what it tells: the same with and without them."""
+    config = write_config(tmp_path, start)
+    loaded = load_train_config(config)
+    begun = running._begin(loaded, torch.device("cpu"), tmp_path)
+    wanted = list(running._lines(loaded, begun, running.open_data(loaded, 64)))
+    monkeypatch.setattr(running, "load_model", lambda *_: pytest.fail("the weights were read"))
+    _, out, _ = run("train", config, "--plan", "--device", "cpu")
+    assert out.splitlines() == wanted
+
+
+def test_a_rate_that_never_is_full_is_seen_in_the_plan(tmp_path: Path, start: Path, run: Run) -> None:
+    """The decay is 1000 steps long, unless the config says otherwise: these 8 are its end."""
+    _, out, _ = run("train", write_config(tmp_path, start), "--plan", "--device", "cpu")
+    assert "8 steps of 2 pictures, at a rate of up to 2.4e-05, trains" in out
+
+
+def test_what_a_run_starts_from_is_not_written_over(tmp_path: Path, start: Path, run: Run) -> None:
+    before = (start / "model.safetensors").read_bytes()
+    status, _, err = run("train", write_config(tmp_path, start, SHORT), "--export", start, "--device", "cpu")
+    assert status == 1
+    assert "is what the run starts from" in err
+    assert (start / "model.safetensors").read_bytes() == before
+
+
+def test_too_little_memory(tmp_path: Path, start: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity ...")
+
+    monkeypatch.setattr(running, "train", full)
+    status, _, err = run("train", write_config(tmp_path, start, SHORT), "--device", "cpu")
+    assert status == 1
+    assert "error: cpu has too little memory (CUDA out of memory); the run's last state is intact. See --plan" in err
 
 
 def test_options_go_before_the_config(tmp_path: Path, start: Path, run: Run) -> None:

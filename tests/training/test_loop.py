@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from small_models import small_model
 from trainings import QUICK, WHOLE, Square, Stream, training
 
-from xsam_backend.errors import SettingsError
+from xsam_backend.errors import CheckpointError, DatasetError, SettingsError
 from xsam_backend.ground_truth import Expression, GroundTruth
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
@@ -132,6 +132,23 @@ def test_two_processes_share_the_pictures_and_learn_the_same(tmp_path: Path) -> 
     averages = {name.removeprefix("average."): t for name, t in state.items() if name.startswith("average.")}
     assert averages
     assert_same(averages, {name: first[name] for name in averages})
+
+
+def _go_on_as_one_of_two(process: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=process, world_size=2)
+    stage = {"pictures": 4, "accumulate": 2, "warmup_steps": 1, "decay_steps": 0}
+    train(small_model(), training(folder / "whole", {**stage, "steps": 4}), [Stream()])
+    train(small_model(), training(folder / "parts", {**stage, "steps": 2}), [Stream()])
+    train(small_model(), training(folder / "parts", {**stage, "steps": 4}, workers=1), [Stream()])
+    dist.destroy_process_group()
+
+
+def test_two_processes_go_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    """With accumulated passes, and with a process that prepares pictures from there on."""
+    torch.multiprocessing.spawn(_go_on_as_one_of_two, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
+    assert lines(tmp_path / "parts") == lines(tmp_path / "whole")
+    assert_same(*(load_file(tmp_path / name / "state.safetensors") for name in ("parts", "whole")))
 
 
 @pytest.mark.parametrize(
@@ -342,6 +359,27 @@ def test_processes_that_prepare_pictures_change_nothing(tmp_path: Path) -> None:
     assert lines(tmp_path / "two") == lines(tmp_path / "none")
 
 
+class Unanswered(Stream):
+    """Its third picture has no answer."""
+
+    def __getitem__(self, index: int) -> AskedPicture:
+        if index == 2:
+            raise DatasetError("no answer to any question")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_the_data_is_told_whoever_finds_it(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(DatasetError, match=r"^no answer to any question$"):
+        train(small_model(), training(tmp_path, workers=workers), [Unanswered()])
+
+
+def test_a_run_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"file can't be made .*: name another folder"):
+        train(small_model(), training(tmp_path / "file"), [Stream()])
+
+
 def test_half_precision_passes_leave_float32_weights(tmp_path: Path) -> None:
     exact = train(small_model(), training(tmp_path / "exact", STEADY), [Stream()])
     model = train(small_model(), training(tmp_path / "half", {**STEADY, "precision": "bf16"}), [Stream()])
@@ -385,9 +423,52 @@ def test_a_step_with_infinite_gradient_is_left_out(
     assert_same(after, start)
 
 
-def test_pictures_without_masks_teach_a_segmentor_nothing(tmp_path: Path) -> None:
-    """A stage of that kind may meet pictures with conversation only; the step passes."""
-    stage = {"kind": "segmentor", "trains": (), "grounding": False, "steps": 1}
+def broken_at(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Infinite losses in these passes, counted from 0."""
+    real, passes = loop.batch_losses, iter(range(100))
+
+    def losses(*given: Any, **more: Any) -> dict[str, torch.Tensor]:
+        by = float("inf") if next(passes) in steps else 1.0
+        return {name: term * by for name, term in real(*given, **more).items()}
+
+    monkeypatch.setattr(loop, "batch_losses", losses)
+
+
+SCALED = {**STEADY, "kind": "alignment", "trains": (), "grounding": False, "precision": "fp16", "ema": 0.5}
+
+
+def test_a_scaled_step_that_is_left_out_moves_no_average(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That happens now and then, as long as the scale is too high: no word about it, no norm in the log."""
+    monkeypatch.setattr(loop, "_refuse_unfit", lambda *_: None)  # a CPU can do it, slowly
+    once = train(small_model(), training(tmp_path / "once", {**SCALED, "steps": 1}), [Stream()])
+    broken_at({1}, monkeypatch)
+    with caplog.at_level(logging.WARNING):
+        twice = train(small_model(), training(tmp_path / "twice", {**SCALED, "steps": 2}), [Stream()])
+    assert_same(weights(twice), weights(once))
+    assert any(not torch.equal(tensor, weights(small_model())[name]) for name, tensor in weights(once).items())
+    assert not caplog.records
+    assert ["norm" in line for line in lines(tmp_path / "twice")] == [True, False]
+
+
+def test_a_loss_scale_that_falls_and_falls_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loop, "_refuse_unfit", lambda *_: None)
+    broken_at(set(range(18)), monkeypatch)
+    with caplog.at_level(logging.WARNING):
+        train(small_model(), training(tmp_path, {**SCALED, "steps": 18}), [Stream()])
+    # It begins at 65536 and is halved each time.
+    assert [record.args[0] for record in caplog.records] == [16, 17]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("kind", "trains"), [("segmentor", ()), ("mixed", ("connector", "segmentor"))], ids=["not told", "told in vain"]
+)
+def test_pictures_without_masks_teach_a_segmentor_nothing(tmp_path: Path, kind: str, trains: Sequence[str]) -> None:
+    """A stage that trains nothing else may meet pictures with conversation only; the step passes."""
+    stage = {"kind": kind, "trains": trains, "grounding": False, "steps": 1}
     config = training(tmp_path, stage, data=[{**SCENES, "questions": {"conversation": 1.0}}])
     stream = Stream()
     stream.parts = [part.__class__(Talk(), 1.0, {Task.CONVERSATION: 1}) for part in stream.parts]

@@ -1,6 +1,7 @@
 """States of other runs: refused where they don't fit, taken as far as they do, with a word about what changes."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,13 @@ def test_a_state_of_another_model(tmp_path: Path, model: Mapping[str, Any], word
         return
     with pytest.raises(CheckpointError, match=words):
         train(small_model(**model), training(tmp_path, {"steps": 1}), [Stream()])
+
+
+def test_a_model_of_the_same_tensors_that_learns_otherwise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(small_model(), training(tmp_path, {"steps": 1}), [Stream()])
+    with caplog.at_level(logging.WARNING):
+        train(small_model(region_points=17), training(tmp_path, {"steps": 1}), [Stream()])
+    assert re.search(r"other settings than before: model\.region_points: \d+ -> 17$", caplog.text, re.MULTILINE)
 
 
 def test_a_run_that_began_with_other_weights(tmp_path: Path) -> None:

@@ -141,6 +141,9 @@ def test_released_weights_are_trained_by_the_third_stages_figures() -> None:
         pytest.param("rate = 1e-4", "rate = inf", ["learning_rate: should be a finite number, got inf"]),
         pytest.param("steps = 10", "steps = 10\nema = 1.0", ["ema: should be less than 1, got 1.0"]),
         pytest.param(
+            'run = "runs/mine"', f'run = "x"\nseed = {10**13}', [f"seed: should be less than {10**9}, got {10**13}"]
+        ),
+        pytest.param(
             "steps = 10", "steps = 10\npictures = 0", ["pictures: should be greater than or equal to 1, got 0"]
         ),
         pytest.param(
@@ -164,6 +167,11 @@ def test_released_weights_are_trained_by_the_third_stages_figures() -> None:
             'kind = "alignment"',
             'kind = "alignment"\nnew_language = true',
             ["stages 'second': new_language begins layers that this stage doesn't train: add 'language' to trains"],
+        ),
+        pytest.param(
+            'kind = "alignment"',
+            'kind = "alignment"\ntrains = ["language", "llm_projector"]',
+            ["kind 'alignment' reaches llm_projector by grounding alone: set grounding = true, or take llm_projec"],
         ),
         pytest.param(
             'data = ["scenes"]',
@@ -216,7 +224,7 @@ def test_no_such_config() -> None:
 def test_a_kind_trains_only_what_it_reaches(kind: Any) -> None:
     """Unless it says otherwise; and all of what it reaches, if it says so."""
     assert set(TRAINED_BY[kind]) <= set(REACHED_BY[kind])
-    StageConfig(**{**QUICK, "kind": kind, "trains": REACHED_BY[kind]})
+    StageConfig(**{**QUICK, "kind": kind, "trains": REACHED_BY[kind], "grounding": True})
 
 
 @pytest.mark.parametrize("stage", [{"pictures": 4, "accumulate": 2}, {"betas": (0.0, 0.5)}, {"ema": 0}, {"steps": 0}])

@@ -60,7 +60,10 @@ def test_devices_that_are_not_there(
         processes._own_device(setting, local)
 
 
-def _one_of_two(process: int, folder: Path) -> None:
+def _one_of_two(process: int, folder: Path, bucket: int) -> None:
+    processes.BUCKET = bucket
+    sizes, send = [], dist.all_reduce
+    dist.all_reduce = lambda tensor: (sizes.append(tensor.numel()), send(tensor))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=process, world_size=2)
     module = nn.Linear(2, 1)
@@ -71,6 +74,7 @@ def _one_of_two(process: int, folder: Path) -> None:
     if process == 1:
         one.grad = torch.ones(2)
     average_gradients([both, one, none])
+    assert sizes == ([3, 4] if bucket > 4 else [3, 2, 2]), "which are there, then their gradients"
     average_gradients([none])
     assert both.grad is not None
     assert one.grad is not None
@@ -79,10 +83,28 @@ def _one_of_two(process: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_gradients_are_means_over_processes(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_one_of_two, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
+@pytest.mark.parametrize("bucket", [1 << 26, 3, 1], ids=["all at once", "one by one", "each too large"])
+def test_gradients_are_means_over_processes(tmp_path: Path, bucket: int) -> None:
+    torch.multiprocessing.spawn(_one_of_two, (tmp_path, bucket), nprocs=2)  # type: ignore[no-untyped-call]
     for process in range(2):
         tensors = load_file(tmp_path / f"{process}")
         assert tensors["weight"].tolist() == [[1.0, 1.0]], "the first one's"
         assert tensors["both"].tolist() == [4.0, 4.0]
         assert tensors["one"].tolist() == [0.5, 0.5], "where no question touched it, it counts as 0"
+
+
+def _one_that_sees_another_folder(process: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=process, world_size=2)
+    processes.refuse_unlike("the place", (1, 0), torch.device("cpu"))
+    try:
+        processes.refuse_unlike("the place", (1, 100 * process), torch.device("cpu"))
+    except SettingsError as error:
+        (folder / f"{process}").write_text(str(error))
+    dist.destroy_process_group()
+
+
+def test_processes_that_would_go_on_from_different_places(tmp_path: Path) -> None:
+    """Each on a machine of its own, without a common disk: only the first one has a state."""
+    torch.multiprocessing.spawn(_one_that_sees_another_folder, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
+    assert not (tmp_path / "0").exists()
+    assert (tmp_path / "1").read_text().startswith("process 1: the place isn't the first process's: on several mach")

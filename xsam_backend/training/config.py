@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from xsam_backend.prompts import Task
 
 Count = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=10**9)]
 Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
@@ -161,7 +162,9 @@ class StageConfig(Table):
     steps: Count = Field(description="Optimizer steps.")
     pictures: Annotated[Count, Field(ge=1)] = Field(4, description="Pictures per step, of all processes together.")
     accumulate: Annotated[Count, Field(ge=1)] = Field(
-        1, description="Passes per step, each with its part of the pictures: less memory, the same mean gradient."
+        1,
+        description="Passes per step, each with its part of the pictures: less memory. The step is the mean of its "
+        "passes, each the mean over what it asks; so it is with several processes.",
     )
     learning_rate: Positive = Field(description="Of everything but pretrained image encoders.")
     trunk_learning_rate: Number | None = Field(
@@ -181,7 +184,7 @@ class StageConfig(Table):
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="Number format of the passes; weights stay float32. fp16 on CUDA only, loss scaled."
     )
-    seed: Count | None = Field(None, description="Without it, the run's seed plus the number of stages before.")
+    seed: Seed | None = Field(None, description="Without it, the run's seed plus the number of stages before.")
 
     @property
     def trained_parts(self) -> tuple[PartName, ...]:
@@ -202,6 +205,11 @@ class StageConfig(Table):
             )
         if self.kind == "words" and not self.grounding:
             raise ValueError("kind 'words' learns from grounding alone: set grounding = true")
+        if self.kind == "alignment" and not self.grounding and "llm_projector" in self.trained_parts:
+            raise ValueError(
+                "trains: kind 'alignment' reaches llm_projector by grounding alone: set grounding = true, or take "
+                "llm_projector away"
+            )
         if self.new_language and "language" not in self.trained_parts:
             raise ValueError("new_language begins layers that this stage doesn't train: add 'language' to trains")
         if self.pictures % self.accumulate:
@@ -220,7 +228,7 @@ class TrainConfig(Table):
     )
     export: Path | None = Field(None, description="Write the model here at the end: config, weights, tokenizer.")
     data_folder: Path = Field(Path("."), description="Where folders of data begin; from where the command runs.")
-    seed: Count = Field(0, description="The same seed gives the same pictures, questions and starting weights.")
+    seed: Seed = Field(0, description="The same seed gives the same pictures, questions and starting weights.")
     workers: Count = Field(0, description="Processes that prepare pictures, for each training process.")
     least_px: Count = Field(100, description="Instances with fewer pixels aren't asked for one by one.")
     oversample: Positive | None = Field(

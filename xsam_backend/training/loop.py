@@ -17,9 +17,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from xsam_backend.errors import SettingsError
+from xsam_backend.errors import CheckpointError, SettingsError, XSamBackendError
 from xsam_backend.model.segmentor import LEVELS
 from xsam_backend.model.xsam import XSam
 from xsam_backend.training import processes
@@ -54,7 +54,10 @@ def train(model: XSam, config: TrainConfig, streams: Sequence[QuestionSet], star
         CheckpointError: the folder's state is damaged, or doesn't fit this model or these stages.
         SettingsError: a stage that can't be trained with this model, device or number of processes.
     """
-    config.run.mkdir(parents=True, exist_ok=True)
+    try:
+        config.run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"run: {config.run} can't be made ({error}): name another folder") from error
     both = _both(model, config, streams[0])
     ever_trained: list[str] = []
     for stage in config.stages:
@@ -62,6 +65,7 @@ def train(model: XSam, config: TrainConfig, streams: Sequence[QuestionSet], star
         ever_trained += trained_names(both, model.config, stage)
     state = read_state(config.run)
     at, first = place_in(state, config) if state else (0, 0)
+    processes.refuse_unlike(f"the place where the run goes on (stage {at}, step {first})", (at, first), model.device)
     if state is not None:
         restore_weights(both, state, config, start)
     done = sum(stage.steps for stage in config.stages[:at]) + first
@@ -96,8 +100,9 @@ def _train_stage(
     processes.share_weights(both)
     # Only this one tells what it attends to.
     model.language.model.set_attn_implementation("eager" if stage.grounding else "sdpa")
+    # One tensor after the other: on a GPU, all at once would take as much memory again as what is trained.
     optimizer = torch.optim.AdamW(
-        parameter_groups(both, model.config, stage), lr=stage.learning_rate, betas=stage.betas
+        parameter_groups(both, model.config, stage), lr=stage.learning_rate, betas=stage.betas, foreach=False
     )
     parameters = {name: parameter for name, parameter in both.named_parameters() if parameter.requires_grad}
     average = {name: p.detach().clone() for name, p in parameters.items() if stage.ema and name.startswith(MODEL)}
@@ -116,22 +121,22 @@ def _train_stage(
         for pictures in passes:
             with torch.autocast(model.device.type, DTYPES[stage.precision], enabled=stage.precision != "float32"):
                 terms = batch_losses(model, pictures, points, grounding, kind=stage.kind)
-            if not terms:
-                continue  # nothing but questions that have no mask, where only masks are learned
-            scaler.scale(torch.stack(list(terms.values())).sum() / stage.accumulate).backward()
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0) + term.detach() / stage.accumulate
+            loss = torch.stack(list(terms.values())).sum() if terms else torch.zeros(())
+            if loss.requires_grad:  # not where no question teaches what is trained, as talk teaches no masks
+                scaler.scale(loss / stage.accumulate).backward()
         processes.average_gradients(list(parameters.values()))
         touched = [parameter for parameter in parameters.values() if parameter.grad is not None]
         norm = torch.zeros(())
         if touched:
             scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(touched, stage.clip_norm)
-            if scaler.is_enabled() or torch.isfinite(norm):
-                scaler.step(optimizer)  # by itself leaves out a step whose scaled gradient was too large
+            if torch.isfinite(norm):
+                scaler.step(optimizer)
                 # Early on the average must not hold on to the weights of the start.
                 _blend(average, parameters, min(stage.ema, (step + 1) / (step + 10)))
-            else:
+            elif not scaler.is_enabled() or scaler.get_scale() <= 1:  # now and then a scaled one may be too large
                 logger.warning("step %d of '%s': gradient is not finite, step left out", step, stage.name)
             scaler.update()
         last = step + 1 == stage.steps
@@ -187,14 +192,37 @@ def _steps(
         stream, range(first * stage.pictures + processes.number(), stage.steps * stage.pictures, processes.count())
     )
     loader = DataLoader(
-        mine,
+        _Told(mine, len(mine)),
         stage.pictures // (processes.count() * stage.accumulate),
         num_workers=workers,
         collate_fn=list,
     )
-    batches = iter(loader)
+    batches = map(_pictures, loader)
     for _ in range(first, stage.steps):
         yield islice(batches, stage.accumulate)
+
+
+class _Told(Dataset[AskedPicture | XSamBackendError]):
+    """Hands our errors on as they are: a DataLoader would put its worker's traceback into the message."""
+
+    def __init__(self, pictures: Dataset[AskedPicture], count: int) -> None:
+        self.pictures, self.count = pictures, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> AskedPicture | XSamBackendError:
+        try:
+            return self.pictures[index]
+        except XSamBackendError as error:
+            return error
+
+
+def _pictures(batch: Sequence[AskedPicture | XSamBackendError]) -> list[AskedPicture]:
+    for one in batch:
+        if isinstance(one, XSamBackendError):
+            raise one
+    return cast(list[AskedPicture], batch)
 
 
 def _blend(average: dict[str, Tensor], parameters: dict[str, nn.Parameter], share: float) -> None:
@@ -204,13 +232,17 @@ def _blend(average: dict[str, Tensor], parameters: dict[str, nn.Parameter], shar
 
 
 def _shown(losses: dict[str, Tensor], norm: Tensor) -> dict[str, float]:
-    """Losses to log, without those of single decoder layers, and the sum of all; from the device in one go."""
+    """Losses to log, without those of single decoder layers, and the sum of all; from the device in one go.
+
+    The norm of a step that was left out would make a mean of many steps infinite: it isn't shown.
+    """
     if not losses:
         return {}
     loss = torch.stack(list(losses.values())).sum()
     named = {"loss": loss, **losses, "norm": norm}
     values = torch.stack([value.float().to(loss.device) for value in named.values()]).tolist()
-    return {name: value for name, value in zip(named, values, strict=True) if not re.search(r"_\d+$", name)}
+    shown = {name: value for name, value in zip(named, values, strict=True) if not re.search(r"_\d+$", name)}
+    return {name: value for name, value in shown.items() if name != "norm" or math.isfinite(value)}
 
 
 def _is_first() -> bool:

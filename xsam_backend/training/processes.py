@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from xsam_backend.errors import SettingsError
+
+PATIENCE = timedelta(hours=2)
+"""So long the others wait while the first one saves a large state."""
+
+BUCKET = 1 << 26
+"""Gradients travel in messages of so many numbers: each is a copy beside them."""
 
 
 @contextmanager
@@ -31,7 +38,7 @@ def joined(device: str) -> Iterator[torch.device]:
     if own.type == "cuda":
         torch.cuda.set_device(own)
     if together:
-        dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield own
     finally:
@@ -56,8 +63,25 @@ def share_weights(module: nn.Module) -> None:
             dist.broadcast(tensor, 0)
 
 
+def refuse_unlike(what: str, numbers: Sequence[int], device: torch.device) -> None:
+    """Compare some numbers with the first process's.
+
+    Raises:
+        SettingsError: they differ; ``what`` they are is named. The first process never sees it: its launcher ends it.
+    """
+    if count() > 1:
+        own = torch.tensor(list(numbers), device=device)
+        first = own.clone()
+        dist.broadcast(first, 0)
+        if not torch.equal(own, first):
+            raise SettingsError(
+                f"process {number()}: {what} isn't the first process's: on several machines, the run's folder must "
+                "be one that all of them see"
+            )
+
+
 def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """Mean over all processes, in place, in one message.
+    """Mean over all processes, in place, in a few messages.
 
     A parameter that no question of a process touched counts as 0 there; one that none touched keeps no gradient, so
     that the optimizer leaves it alone, as with one process.
@@ -67,12 +91,20 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     touched = torch.tensor([parameter.grad is not None for parameter in parameters], device=parameters[0].device)
     wanted = touched.float()
     dist.all_reduce(wanted)
-    gradients = []
+    bucket: list[Tensor] = []
     for parameter, processes in zip(parameters, wanted.tolist(), strict=True):
-        if processes > 0:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
+        if processes == 0:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        if sum(gradient.numel() for gradient in bucket) + parameter.numel() > BUCKET:
+            _average(bucket)
+            bucket = []
+        bucket.append(parameter.grad)
+    _average(bucket)
+
+
+def _average(gradients: Sequence[Tensor]) -> None:
     if not gradients:
         return
     flat = torch.cat([gradient.flatten() for gradient in gradients])

@@ -6,6 +6,7 @@ with. Random numbers need no place in it: they are seeded by step.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ def collect(live: Live, config: TrainConfig, number: int, step: int, start: str,
         "log": log,
         "processes": processes.count(),
         "config": config.model_dump(mode="json"),
+        "model": _sizes(live.both),
     }
     return State(tensors, facts)
 
@@ -113,6 +115,7 @@ def restore_weights(both: nn.ModuleDict, state: State, config: TrainConfig, star
             f"{path}: not a state of this model (it has {_few(unknown)}); take another folder (run)"
         )
     changes = list(_changes(state.facts.get("config", {}), config.model_dump(mode="json"), DECISIVE))
+    changes += _changes(state.facts.get("model", {}), _sizes(both), key="model")
     if state.facts.get("processes", processes.count()) != processes.count():
         changes.append(f"processes: {state.facts['processes']} -> {processes.count()}")
     if changes:
@@ -150,6 +153,14 @@ def _trained_until(both: nn.ModuleDict, config: TrainConfig, number: int) -> lis
     for stage in config.stages[: number + 1]:
         wanted.update(trained_names(both, model.config, stage))
     return [name for name, _ in both.named_parameters() if name in wanted]
+
+
+def _sizes(both: nn.ModuleDict) -> dict[str, Any]:
+    """The model's config: also what no tensor tells, such as the weights of its losses."""
+    model = both[MODEL]
+    assert isinstance(model, XSam)
+    sizes: dict[str, Any] = json.loads(model.config.to_json())
+    return sizes
 
 
 def _changes(before: Any, now: Any, only: set[str] | None = None, key: str = "") -> Iterator[str]:

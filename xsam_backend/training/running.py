@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from xsam_backend.errors import CheckpointError
+from xsam_backend.errors import CheckpointError, SettingsError
 from xsam_backend.model.checkpoint import (
     SHIPPED,
     WEIGHTS,
+    build_empty,
+    load_config,
     load_model,
     load_tokenizer,
     model_folder,
@@ -27,7 +30,7 @@ from xsam_backend.model.xsam import XSam
 from xsam_backend.training import processes, tiny
 from xsam_backend.training.config import TrainConfig
 from xsam_backend.training.data import OpenedData, open_data, streams
-from xsam_backend.training.loop import train
+from xsam_backend.training.loop import rate, train
 from xsam_backend.training.trained import MODEL, trained_names
 
 logger = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ def run_training(config: TrainConfig, device: str, models: Path) -> None:
     Raises:
         XSamBackendError: something that the config names can't be used, or a state can't be saved.
     """
-    with processes.joined(device) as own:
+    with processes.joined(device) as own, _told_if_too_large(own):
         begun = _begin(config, own, models)
         opened = open_data(config, begun.model.config.segmentor_encoder.image_size)
         if processes.number() == 0:
@@ -73,22 +76,40 @@ def run_training(config: TrainConfig, device: str, models: Path) -> None:
 def plan(config: TrainConfig, device: str, models: Path) -> list[str]:
     """What would be done, in lines for people: stages, what each trains, memory, and where pictures come from.
 
+    Weights aren't read: whether they fit into memory is what it tells.
+
     Raises:
         XSamBackendError: as ``run_training``, before it starts.
     """
     with processes.joined(device) as own:
-        begun = _begin(config, own, models)
+        begun = _begin(config, own, models, with_weights=False)
         return list(_lines(config, begun, open_data(config, begun.model.config.segmentor_encoder.image_size)))
 
 
-def _begin(config: TrainConfig, device: torch.device, models: Path) -> Start:
+@contextmanager
+def _told_if_too_large(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise SettingsError(
+            f"{device} has too little memory ({str(error).split('. ')[0]}); the run's last state is intact. See "
+            "--plan; it takes less with more passes of fewer pictures (accumulate), precision bf16, or fewer parts "
+            "(trains)"
+        ) from error
+
+
+def _begin(config: TrainConfig, device: torch.device, models: Path, *, with_weights: bool = True) -> Start:
+    folder = SHIPPED / "tiny" if config.start == "nothing" else model_folder(config.start, models)
+    if config.export is not None and config.export.resolve() == folder.resolve():
+        raise SettingsError(
+            f"export: {config.export} is what the run starts from, and a run that goes on needs that as it was: "
+            "export to another folder"
+        )
     if config.start == "nothing":
-        folder = SHIPPED / "tiny"
         tokenizer = load_tokenizer(folder)
         version = f"nothing, seed {config.seed}"
         return Start(tiny.start(tokenizer, config.seed).to(device), tokenizer, folder, version, torch.float16)
-    folder = model_folder(config.start, models)
-    model = load_model(folder, torch.float32, device)
+    model = load_model(folder, torch.float32, device) if with_weights else build_empty(load_config(folder))
     dtype = DTYPES.get(main_dtype(stored_layout(folder / WEIGHTS)), torch.float32)
     if dtype is torch.bfloat16 and all(stage.precision != "float32" for stage in config.stages if stage.steps):
         _keep_as_stored(model, config)
@@ -126,10 +147,11 @@ def _lines(config: TrainConfig, begun: Start, opened: Mapping[str, OpenedData]) 
     weights = sum(parameter.nbytes for parameter in both.parameters())
     for stage in config.stages:
         trained = sum(sizes.get(name, 0) for name in trained_names(both, begun.model.config, stage))
-        # Of what is trained also gradient, two moments and the average, in float32.
-        nbytes = weights + 4 * trained * (4 if stage.ema else 3)
+        # Of what is trained also gradient, two moments and the average, in float32; and a copy for half precision.
+        nbytes = weights + trained * (4 * (4 if stage.ema else 3) + (0 if stage.precision == "float32" else 2))
+        fastest = max((rate(stage, step) for step in range(stage.steps)), default=0.0) * stage.learning_rate
         yield (
-            f"{stage.name} ({stage.kind}): {stage.steps} steps of {stage.pictures} pictures, trains "
-            f"{trained / 1e6:.1f} million numbers of {', '.join(stage.trained_parts)}; "
+            f"{stage.name} ({stage.kind}): {stage.steps} steps of {stage.pictures} pictures, at a rate of up to "
+            f"{fastest:.2g}, trains {trained / 1e6:.1f} million numbers of {', '.join(stage.trained_parts)}; "
             f"{nbytes / 1e9:.1f} GB and what the passes need"
         )
