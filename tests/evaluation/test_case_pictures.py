@@ -60,6 +60,25 @@ def test_prompts_are_drawn_on_both(region: Region) -> None:
         assert bool(np.abs(pixels(jpeg) - 128).max() > 80) is is_drawn
 
 
+def test_an_outline_is_seen_on_an_object_of_the_masks_own_colour() -> None:
+    plain = drawn_case(GREY, instances((DOG, "dog")), instances(), title="a", measure="IoU", score=0.5)
+    colour = pixels(plain.truth_jpeg)[130, 100].astype(np.uint8)
+    for is_outlined in (False, True):
+        case = drawn_case(
+            np.broadcast_to(colour, GREY.shape).copy(),
+            instances((DOG, "dog")),
+            instances(),
+            title="a",
+            measure="IoU",
+            score=0.5,
+            is_outlined=is_outlined,
+        )
+        edge = pixels(case.truth_jpeg)[120:160, 20:50]
+        assert bool((edge.min(2) > 170).any()) is is_outlined, "white"
+        assert bool((edge.max(2) < 90).any()) is is_outlined, "with a dark rim"
+        assert (pixels(case.answer_jpeg).min(2) < 170).all(), "nothing was answered"
+
+
 def test_words_count_labels() -> None:
     assert in_words(instances((DOG, "dog"), (CAT, "cat"), (CAT, "cat"))) == "cat × 2, dog"
     assert in_words(Instances(DOG[None], np.ones(1, np.float32), (None,))) == "object"

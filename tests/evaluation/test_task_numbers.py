@@ -242,6 +242,20 @@ def test_only_complete_classes_count() -> None:
     assert table["all"].values["invented"].value == 2
 
 
+def test_objects_of_incomplete_classes_are_not_missed() -> None:
+    """The cat has a mask, other cats may have none: neither it nor what is found of cats counts."""
+    truth = labelled(0, complete_for=frozenset({"dog"}))
+    tasks = only(run(dataset_of([Given(truth)], "instances"), tasks=("generic",))).tasks
+    row = rows(tasks["generic"], "at_threshold")["all"]
+    assert row.items == 2
+    assert {key: row.values[key].value for key in ("found", "missed", "invented")} == {
+        "found": 1,
+        "missed": 0,
+        "invented": 0,
+    }
+    assert {row.key for row in rows(tasks["generic"], "per_label").values()} == {"dog"}
+
+
 def test_semantic_truth_has_semantic_measures_only() -> None:
     dataset = dataset_of([Given(labelled(0))], "semantic", (Task.OPEN_VOCABULARY,))
     tasks = only(run(dataset)).tasks

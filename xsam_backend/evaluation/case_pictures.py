@@ -40,6 +40,7 @@ def drawn_case(
     score: float,
     regions: Sequence[Region] = (),
     is_close: bool = False,
+    is_outlined: bool = False,
 ) -> Case:
     """A case whose kind isn't known yet.
 
@@ -52,6 +53,7 @@ def drawn_case(
         score: 0..1.
         regions: what the prompt pointed at; drawn on both.
         is_close: whether to show only the surroundings of what is there, where that is small.
+        is_outlined: whether masks have white outlines, which can be seen on objects of any colour.
     """
     if is_close:
         rows, columns = _surroundings(true, image.shape[:2])
@@ -68,7 +70,8 @@ def drawn_case(
     for instances, writing in ((true, "label"), (found, "label and score")):
         shown: Writing = "nothing" if len(instances) > MOST_WRITTEN else writing  # type: ignore[assignment]
         drawn = draw_overlay(small, _scaled(instances, (height, width)), writing=shown, first_labels=labels)
-        for region in regions:
+        outlined = [MaskRegion(mask) for mask in instances.masks] if is_outlined else []
+        for region in (*regions, *outlined):
             _draw_region(drawn, region, scale)
         pictures.append(_jpeg(drawn))
     return Case("random", title, measure, score, in_words(true), in_words(found), pictures[0], pictures[1])

@@ -89,7 +89,7 @@ class CaptionsRun:
             key: bootstrap(statistic, len(measure), seed=options.seed, rounds=options.rounds)
             for key, statistic in statistics.items()
         }
-        row = Row("all", f"{len(measure)} captions", self._phrases, values)
+        row = Row("all", f"{len(measure)} caption{'' if len(measure) == 1 else 's'}", self._phrases, values)
         return TaskResult(
             title="Grounded conversation",
             pictures=len(measure),

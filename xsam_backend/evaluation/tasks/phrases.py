@@ -134,6 +134,7 @@ def show_phrase(
             title=f"{truth.source}: {expression.text}",
             measure="IoU",
             score=answer.at(threshold).iou,
+            is_outlined=True,
         ),
     )
 
