@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+import resource
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -357,6 +359,23 @@ def test_processes_that_prepare_pictures_change_nothing(tmp_path: Path) -> None:
     train(small_model(), training(tmp_path / "none"), [Stream()])
     train(small_model(), training(tmp_path / "two", workers=2), [Stream()])
     assert lines(tmp_path / "two") == lines(tmp_path / "none")
+
+
+def test_many_questions_need_few_open_files(tmp_path: Path) -> None:
+    """Eight pictures with ten questions are nearly 300 tensors; without care, the loader would wait forever."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    config = training(tmp_path, {"steps": 2, "pictures": 8})
+    stream = Stream(mix={Task.INTERACTIVE: 10})
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("nothing came"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    signal.alarm(100)
+    try:
+        counts = [[len(pictures) for pictures in passes] for passes in loop._steps(stream, config.stages[0], 0, 1)]
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert counts == [[8], [8]]
 
 
 class Unanswered(Stream):

@@ -196,10 +196,21 @@ def _steps(
         stage.pictures // (processes.count() * stage.accumulate),
         num_workers=workers,
         collate_fn=list,
+        worker_init_fn=_share_by_name,
     )
+    if workers:
+        _share_by_name()
     batches = map(_pictures, loader)
     for _ in range(first, stage.steps):
         yield islice(batches, stage.accumulate)
+
+
+def _share_by_name(_worker: int = 0) -> None:
+    """Tensors travel between processes by name, not as an open file each.
+
+    A large step with many questions would need more open files than a process may have; the loader then waits forever.
+    """
+    torch.multiprocessing.set_sharing_strategy("file_system")
 
 
 class _Told(Dataset[AskedPicture | XSamBackendError]):
