@@ -208,7 +208,7 @@ def _steps(
 def _share_by_name(_worker: int = 0) -> None:
     """Tensors travel between processes by name, not as an open file each.
 
-    A large step with many questions would need more open files than a process may have; the loader then waits forever.
+    A large step with many questions would need more open files than a process may have: the loader would hang.
     """
     torch.multiprocessing.set_sharing_strategy("file_system")
 
