@@ -80,6 +80,40 @@ def test_clicks_are_averaged_over_objects() -> None:
     assert row.values["iou1"].value == pytest.approx((0.5 + 0) / 2)
 
 
+def test_single_objects_by_hand() -> None:
+    """Half of the large dog, nothing of the small one and the cat."""
+    options = dataclasses.replace(OPTIONS, objects=0, prompts=("box",))
+    dataset = dataset_of([Given(labelled(0))], "instances")
+    row = rows(
+        only(run(dataset, Narrowed([labelled(0)]), options, ("interactive",))).tasks["interactive"], "interactive"
+    )
+    assert row["box"].values["iou"].value == pytest.approx((0.5 + 0 + 0) / 3)
+    assert row["box"].values["c_iou"].value == pytest.approx(200 / (400 + 40 + 400))
+    crowd = labelled(0, is_crowd=np.array([True, False, False, False]))
+    for task, table in (("interactive", "interactive"), ("correction", "clicks")):
+        (asked, *_) = rows(only(run(dataset_of([Given(crowd)]), None, options, (task,))).tasks[task], table).values()
+        assert asked.items == 2, "a crowd is no object"
+
+
+def test_half_of_what_is_meant_is_enough_and_incomplete_classes_are_not_named() -> None:
+    class Halved(KnowingPredictor):
+        def answer(self, state: Any, prompt: Prompt) -> Any:
+            answer = super().answer(state, prompt)
+            left = np.arange(SIZE_HW[1]) < 15
+            found = answer.instances
+            return dataclasses.replace(answer, instances=Instances(found.masks & left, found.scores, found.labels))
+
+    dog = Expression("the large dog", (0,))
+    truth = one_dog(referring=(dog,), complete_for=frozenset({"dog"}))
+    tasks = only(run(dataset_of([Given(truth)]), Halved([truth]), tasks=("referring", "class-phrases"))).tasks
+    for name in ("referring", "class-phrases"):
+        assert value(tasks[name], "fit", "answer", "p50") == 1, "IoU 0.5 exactly"
+    several = labelled(0, complete_for=frozenset({"dog"}))
+    task = only(run(dataset_of([Given(several)]), tasks=("class-phrases",))).tasks["class-phrases"]
+    assert rows(task, "fit")["answer"].items == 1, "cats may be there without a mask"
+    assert {table.key for table in task.tables} == {"fit"}, "nothing is known to be absent"
+
+
 def test_alike_objects_by_hand() -> None:
     """Two dogs and a cat; exemplars are one dog and the cat."""
     dataset = dataset_of([Given(labelled(0))], "instances")
@@ -134,6 +168,42 @@ def test_the_threshold_that_is_given_decides_which_alike_objects_are_shown() -> 
     dataset = dataset_of([Given(labelled(0))])
     (case, *_) = only(run(dataset, Unsure([labelled(0)]), options, ("vgd",))).tasks["vgd"].cases
     assert case.answer_words == "nothing"
+
+
+def test_false_alarms_and_refusals_by_hand() -> None:
+    """The large dog is answered, both dogs score too little, the absent car is answered with the cat."""
+    scores = {"the large dog": 0.9, "both dogs": 0.2, "a green car": 0.8}
+
+    class Alarmed(KnowingPredictor):
+        def answer(self, state: Any, prompt: Prompt) -> Any:
+            answer = super().answer(state, prompt)
+            masks = answer.instances.masks if len(answer.instances) else CAT[None]
+            score = np.array([scores[prompt.phrase]], np.float32)
+            return dataclasses.replace(answer, instances=Instances(masks, score, (None,)))
+
+    options = dataclasses.replace(OPTIONS, threshold=0.5)
+    dataset = dataset_of([Given(labelled(0))])
+    task = only(run(dataset, Alarmed([labelled(0)]), options, ("referring",))).tasks["referring"]
+    fit = rows(task, "fit")["answer"]
+    assert fit.items == 2, "the present ones"
+    assert {key: fit.values[key].value for key in ("g_iou", "c_iou", "p50")} == {"g_iou": 1, "c_iou": 1, "p50": 1}
+    refusing = rows(task, "refusing")["refusing"]
+    assert refusing.items == 3
+    dog, dogs, cat = 20 * 20, 20 * 20 + 4 * 10, 16 * 25
+    expected = {"g_iou": 1 / 3, "c_iou": dog / (dog + dogs + cat), "n_acc": 0, "t_acc": 1 / 2}
+    assert {key: refusing.values[key].value for key in expected} == pytest.approx(expected)
+
+
+def test_average_precision_counts_proposals_that_nobody_sees() -> None:
+    class Doubting(KnowingPredictor):
+        def candidates(self, state: Any, prompt: Prompt) -> Any:
+            made = super().candidates(state, prompt)
+            doubted = Instances(made.found.masks, made.found.scores * np.float32(0.01), made.found.labels)
+            return dataclasses.replace(made, found=doubted)
+
+    tasks = only(run(SCENES, Doubting(TRUTHS), tasks=("generic",))).tasks
+    assert value(tasks["generic"], "average_precision", "all", "ap") == 1
+    assert value(tasks["generic"], "at_threshold", "all", "missed") == 1
 
 
 def test_phrases_are_held_against_others_of_the_picture() -> None:
@@ -208,6 +278,7 @@ def test_masks_that_are_off_are_counted_as_that() -> None:
     assert row.values["iou"].value == pytest.approx(iou / 3)
     assert value(tasks["generic"], "at_threshold", "all", "found") == 0
     assert value(tasks["generic"], "at_threshold", "all", "invented") == 3
+    assert value(tasks["generic"], "at_threshold", "all", "missed") == 1, "of what is there, not of what was said"
 
 
 def test_the_guesses_need_no_model() -> None:
@@ -254,6 +325,39 @@ def test_objects_of_incomplete_classes_are_not_missed() -> None:
         "invented": 0,
     }
     assert {row.key for row in rows(tasks["generic"], "per_label").values()} == {"dog"}
+
+
+def test_a_class_may_be_complete_in_some_pictures_only() -> None:
+    """In the first picture a cat is found and may be a right one: it is no miss before the second picture's hit."""
+    truths = [dataclasses.replace(labelled(0), complete_for=frozenset({"dog"})), labelled(1)]
+    tasks = only(run(dataset_of([Given(truth) for truth in truths], "instances"), tasks=("generic",))).tasks
+    assert value(tasks["generic"], "per_label", "cat", "ap") == 1
+    assert value(tasks["generic"], "at_threshold", "all", "invented") == 0
+
+
+def test_crowds_are_neither_missed_nor_invented() -> None:
+    """The large dog is a crowd of dogs, of which half is found as one; the others are found as they are."""
+    truth = labelled(0, is_crowd=np.array([True, False, False, False]))
+    part = DOG & (np.arange(SIZE_HW[1]) < 15)
+
+    class Parting(KnowingPredictor):
+        def candidates(self, state: Any, prompt: Prompt) -> Any:
+            made = super().candidates(state, prompt)
+            masks = np.concatenate([part[None], made.found.masks])
+            scores = np.append(np.float32(1), made.found.scores * np.float32(0.9))
+            return dataclasses.replace(made, found=Instances(masks, scores, ("dog", *made.found.labels)))
+
+    tasks = only(run(dataset_of([Given(truth)]), Parting([truth]), tasks=("generic",))).tasks
+    assert value(tasks["generic"], "panoptic", "all", "pq") == 1
+    assert value(tasks["generic"], "average_precision", "all", "ap") == 1
+    row = rows(tasks["generic"], "at_threshold")["all"]
+    assert row.items == 2
+    assert {key: row.values[key].value for key in ("found", "missed", "invented")} == {
+        "found": 1,
+        "missed": 0,
+        "invented": 0,
+    }
+    assert row.values["ece"].value == pytest.approx(0.1), "two at 0.9 are right; what lies in the crowd is neither"
 
 
 def test_semantic_truth_has_semantic_measures_only() -> None:
