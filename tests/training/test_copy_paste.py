@@ -11,7 +11,7 @@ from PIL import Image
 
 from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
 from xsam_backend.ground_truth import Caption, Expression, GroundTruth
-from xsam_backend.training.copy_paste import LEAST_SEGMENT_PX, Cutout, Cutouts, paste
+from xsam_backend.training.copy_paste import LEAST_LEFT_SHARE, LEAST_SEGMENT_PX, Cutout, Cutouts, paste
 
 GREEN = (0, 255, 0)
 
@@ -75,6 +75,32 @@ def test_what_is_covered_wholly_is_dropped() -> None:
     assert covered > 0
     assert len(ours.masks) == len(ours.names) == len(ours.looks) == len(specks) - covered + 1
     assert ours.masks.any((1, 2)).all()
+
+
+def test_slivers_are_dropped_too() -> None:
+    truth = black((100, 100), (0, 0, 100, 100), ignored=np.ones((100, 100), bool))
+    whole = Cutout(np.full((97, 100, 3), 200, np.uint8), np.ones((97, 100), bool), "sheet")
+    seen = set()
+    for seed in range(60):
+        ours = paste(truth, whole, np.random.default_rng(seed))
+        left = 1 - ours.masks[-1].mean()
+        assert ("box" in ours.names) is bool(left >= LEAST_LEFT_SHARE)
+        assert np.array_equal(ours.ignored, ~ours.masks[-1]), "of what is pasted it is known what it is"
+        seen.add("box" in ours.names)
+    assert seen == {True}, "at most three quarters are covered"
+    small = black((100, 100), (40, 40, 60, 60))
+    kept = [paste(small, whole, np.random.default_rng(seed)) for seed in range(60)]
+    left_px = [((~ours.masks[-1])[40:60, 40:60].sum(), "box" in ours.names) for ours in kept]
+    assert all(there is bool(count >= LEAST_LEFT_SHARE * 400) for count, there in left_px)
+    assert {there for _, there in left_px} == {True, False}
+
+
+def test_the_rim_is_soft_also_at_the_box() -> None:
+    sheet = Cutout(np.full((60, 60, 3), 200, np.uint8), np.ones((60, 60), bool), "sheet")
+    ours = paste(black((100, 100)), sheet, np.random.default_rng(3))
+    rows, columns = np.flatnonzero(ours.masks[-1].any(1)), np.flatnonzero(ours.masks[-1].any(0))
+    middle = ours.image[:, columns[len(columns) // 2], 0]
+    assert 0 < middle[rows[0]] < 190 < middle[rows[0] + 5]
 
 
 def test_the_picture_it_came_from_is_left_alone() -> None:

@@ -253,6 +253,25 @@ def test_photos_take_segments_of_the_named_parts(folder: Path) -> None:
     assert own.cutouts.names == ["cat"]
 
 
-def test_segments_are_taken_from_photo_parts_only(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"paste_from: expected names of photo parts \(pets\), got elsewhere"):
-        config_of(folder, paste=1.0, paste_from=["elsewhere"])
+@pytest.mark.parametrize(
+    ("photos", "message"),
+    [
+        (
+            {"paste": 1.0, "paste_from": ["elsewhere"]},
+            r"paste_from: expected names of photo parts \(pets\), got elsewhere",
+        ),
+        ({"paste_from": ["pets"]}, "paste_from says where from, paste how many: got none"),
+    ],
+)
+def test_where_segments_cannot_be_taken_from(folder: Path, photos: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config_of(folder, **photos)
+
+
+def test_licences_hold_for_what_is_pasted(folder: Path) -> None:
+    any_licence = {"name": "any", "kind": "photos", "folder": "pets", "share": 1.0, "questions": QUESTIONS}
+    strict = any_licence | {"name": "strict", "commercial_only": True, "paste": 1.0, "paste_from": ["any"]}
+    with pytest.raises(ValueError, match="commercial_only: those that segments are pasted from must be it, too"):
+        training(folder / "run", data=[any_licence, strict], data_folder=folder)
+    allowed = [any_licence | {"commercial_only": True}, strict]
+    assert training(folder / "run", data=allowed, data_folder=folder)

@@ -217,6 +217,18 @@ class StageConfig(Table):
         return self
 
 
+def _refuse_unfit_donors(part: PhotoData, photos: Mapping[str, PhotoData]) -> None:
+    if part.paste_from and not part.paste:
+        raise ValueError(f"data '{part.name}': paste_from says where from, paste how many: got none")
+    if not set(part.paste_from) <= set(photos):
+        raise ValueError(
+            f"data '{part.name}': paste_from: expected names of photo parts ({', '.join(photos)}), "
+            f"got {', '.join(part.paste_from)}"
+        )
+    if part.commercial_only and not all(photos[name].commercial_only for name in part.paste_from):
+        raise ValueError(f"data '{part.name}': commercial_only: those that segments are pasted from must be it, too")
+
+
 class TrainConfig(Table):
     """A whole training."""
 
@@ -262,13 +274,10 @@ class TrainConfig(Table):
                     f"stage '{stage.name}': data: expected names of [[data]] ({', '.join(known)}), "
                     f"got {', '.join(stage.data)}"
                 )
-        photos = [part.name for part in self.data if isinstance(part, PhotoData)]
+        photos = {part.name: part for part in self.data if isinstance(part, PhotoData)}
         for part in self.data:
-            if isinstance(part, PhotoData) and not set(part.paste_from) <= set(photos):
-                raise ValueError(
-                    f"data '{part.name}': paste_from: expected names of photo parts ({', '.join(photos)}), "
-                    f"got {', '.join(part.paste_from)}"
-                )
+            if isinstance(part, PhotoData):
+                _refuse_unfit_donors(part, photos)
             counts = not isinstance(part, SceneData) or part.pictures > 0
             if self.oversample is None and part.share is None:
                 raise ValueError(f"data '{part.name}': expected a share, or oversample for all parts; got neither")

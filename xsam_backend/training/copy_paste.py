@@ -29,6 +29,9 @@ MOST_ENLARGED = 2.0
 SOFT_EDGE_PX = 0.8
 """Standard deviation of the blur along the edge: a hard one would tell what is pasted."""
 
+LEAST_LEFT_SHARE = 0.1
+"""Segments of which less is left uncovered are dropped: a sliver tells nothing of what it belongs to."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cutout:
@@ -56,6 +59,8 @@ class Cutouts:
 
     def draw(self, rng: np.random.Generator) -> Cutout | None:
         """Any name, any picture of it, any of its segments there; None if that has none that is large enough."""
+        if not self.names:
+            return None
         number = int(rng.integers(len(self.names)))
         records = self._records[number]
         truth = records[int(rng.integers(len(records)))].load()
@@ -80,22 +85,25 @@ class Cutouts:
 def paste(truth: GroundTruth, cutout: Cutout, rng: np.random.Generator) -> GroundTruth:
     """The picture with the segment somewhere in it, before all else, at another size, maybe mirrored.
 
-    What it covers is taken from the other masks; segments of which nothing is left are dropped. Its name counts as
-    complete afterwards unless there may be more of its kind: others in the picture, or in a caption. (Some that
-    neither tells are left in sparsely labelled pictures: few, against what is gained.)
+    What it covers is taken from the other masks; segments of which hardly anything is left are dropped. Its name
+    counts as complete afterwards unless there may be more of its kind: others in the picture, or in a caption. (Some
+    that neither tells are left in sparsely labelled pictures: few, against what is gained.)
     """
     height, width = truth.size_hw
     longer = max(cutout.mask.shape)
     scale = min(np.exp(rng.uniform(*np.log(SIZES))) * max(height, width) / longer, MOST_ENLARGED)
     scale = min(scale, height / cutout.mask.shape[0], width / cutout.mask.shape[1])
     size = tuple(max(int(side * scale), 1) for side in reversed(cutout.mask.shape))
-    pixels = cv2.resize(cutout.pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    cover = cv2.resize(cutout.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    smoothly = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    pixels = cv2.resize(cutout.pixels, size, interpolation=smoothly)
+    cover = cv2.resize(cutout.mask.astype(np.float32), size, interpolation=smoothly)
     if rng.random() < 0.5:
         pixels, cover = pixels[:, ::-1], np.ascontiguousarray(cover[:, ::-1])
     top, left = int(rng.integers(height - size[1] + 1)), int(rng.integers(width - size[0] + 1))
     where = slice(top, top + size[1]), slice(left, left + size[0])
-    alpha = cv2.GaussianBlur(cover, (0, 0), SOFT_EDGE_PX)[..., None] * (cover > 0)[..., None]
+    # Also where the segment ends at its box: beyond it there is nothing.
+    soft = cv2.GaussianBlur(cover, (0, 0), SOFT_EDGE_PX, borderType=cv2.BORDER_CONSTANT)
+    alpha = (soft * (cover > 0))[..., None]
     image = truth.image.copy()
     image[where] = np.rint(pixels * alpha + image[where] * (1 - alpha)).astype(np.uint8)
     pasted = np.zeros((height, width), np.bool_)
@@ -103,7 +111,8 @@ def paste(truth: GroundTruth, cutout: Cutout, rng: np.random.Generator) -> Groun
     if not pasted.any():
         return truth
     masks = truth.masks & ~pasted
-    kept = np.flatnonzero(masks.any((1, 2)))
+    left_px, before_px = masks.sum((1, 2)), truth.masks.sum((1, 2))
+    kept = np.flatnonzero((left_px > 0) & (left_px >= LEAST_LEFT_SHARE * before_px))
     said = " ".join(caption.text.lower() for caption in truth.captions)
     more = cutout.name not in truth.complete_for and (cutout.name in truth.names or cutout.name in said)
     return dataclasses.replace(
@@ -117,5 +126,6 @@ def paste(truth: GroundTruth, cutout: Cutout, rng: np.random.Generator) -> Groun
         referring=(),
         questions=(),
         captions=tuple(dataclasses.replace(caption, spans=()) for caption in truth.captions),
+        ignored=None if truth.ignored is None else truth.ignored & ~pasted,
         looks=(*(truth.looks[i] for i in kept), "") if truth.looks else (),
     )
