@@ -194,6 +194,8 @@ def test_new_language_begins_anew_once(tmp_path: Path, monkeypatch: pytest.Monke
     stages = ({"name": "first", "steps": 1}, {"name": "second", "new_language": True, "steps": 4})
     train(small_model(), training(tmp_path, *stages), [Stream(), Stream()])
     assert [len(pictures) for pictures in begun] == [12]
+    train(small_model(), training(tmp_path / "none", stages[0], {**stages[1], "steps": 0}), [Stream(), Stream()])
+    assert len(begun) == 1, "a stage without steps leaves the language as it is"
     train(small_model(), training(tmp_path, stages[0], {**stages[1], "steps": 5}), [Stream(), Stream()])
     assert len(begun) == 1
 

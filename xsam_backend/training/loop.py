@@ -94,7 +94,7 @@ def _train_stage(
     seed = config.seed_of(number)
     model = cast(XSam, both[MODEL])
     grounding = cast(Grounding, both[GROUNDING]) if stage.grounding else None
-    if stage.new_language and first == 0:
+    if stage.new_language and first == 0 and stage.steps:
         torch.manual_seed(seed)
         begin_looking(model, *looking_words(stream.tokenizer), [stream[index] for index in range(LOOKED_AT)])
     processes.share_weights(both)

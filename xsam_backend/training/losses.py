@@ -193,7 +193,7 @@ def _mask_losses(
     entry = torch.cat([torch.full_like(found.queries, i) for i, found in enumerate(matches)])
     embeddings = predictions.mask_embeddings[layer]
     if len(entry) == 0:
-        nothing = embeddings.sum() * 0
+        nothing = embeddings.float().sum() * 0
         return nothing, nothing
     queries = torch.cat([found.queries for found in matches])
     rows = torch.cat([found.targets + start for found, start in zip(matches, starts, strict=True)])
