@@ -20,9 +20,16 @@ from xsam_backend.model.turns import (
     referring_turn,
     vgd_turn,
 )
-from xsam_backend.model.xsam import XSam
+from xsam_backend.model.xsam import Merged, XSam
 from xsam_backend.prompts import Task
-from xsam_backend.training.batch import PLACE_WORDS, SEGMENT_STRIDE, AskedPicture, batch_losses, prepare
+from xsam_backend.training.batch import (
+    PLACE_WORDS,
+    SEGMENT_STRIDE,
+    AskedPicture,
+    _states_and_looks,
+    batch_losses,
+    prepare,
+)
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.losses import RandomPoints
 from xsam_backend.training.questions import Question
@@ -207,6 +214,32 @@ def test_phrases_are_asked_one_by_one(model: XSam) -> None:
     apart = [losses(model, picture(name)) for name in ("phrase", "other phrase")]
     mean = sum(float(part["loss_cls"]) for part in apart) / 2
     assert float(both["loss_cls"]) == pytest.approx(mean, abs=1e-3)
+
+
+def test_questions_of_other_lengths_change_nothing(model: XSam) -> None:
+    """Short and long ones are read in groups: each has the states, and looks where it would look, alone."""
+    model.language.model.set_attn_implementation("eager")
+    generator = torch.Generator().manual_seed(0)
+    width = model.language.embed(torch.zeros(1, dtype=torch.long)).shape[-1]
+    merged = [
+        Merged(torch.randn(length, width, generator=generator), *[torch.full((length,), -1)] * 3)
+        for length in (3, 40, 5, 16, 4, 41)
+    ]
+    prefix = model.language.prefix(torch.randn(2, 7, width, generator=generator))
+    owner = torch.tensor([0, 1, 1, 0, 0, 1])
+    with torch.no_grad():
+        states, looks = _states_and_looks(model, merged, prefix, owner, 4)
+        assert states.shape == (6, 41, width)
+        for index, one in enumerate(merged):
+            length = len(one.embeddings)
+            cache = model.language.new_cache(prefix.select(owner[index : index + 1]))
+            alone, seen = model.language.states_and_attention(one.embeddings[None], cache)
+            assert torch.allclose(states[index, :length], alone[0], atol=1e-5)
+            for of_layer, of_layer_alone in zip(looks, seen, strict=True):
+                assert torch.allclose(of_layer[index, :, :length], of_layer_alone[0, ..., 3:7], atol=1e-5)
+        unseen, none = _states_and_looks(model, merged, prefix, owner, 0)
+    assert none == ()
+    assert torch.allclose(unseen, states, atol=1e-5)
 
 
 def test_segments_come_with_their_words() -> None:

@@ -133,7 +133,7 @@ def test_looking_at_the_targets_costs_least() -> None:
         attention[0, :LOOKING_HEADS, 1:, 2:18] = cells.flatten()
         attention[0, LOOKING_HEADS:, :, 0] = 1
         attention[0, :, 0, 1] = 1
-        return float(heads.look_loss([attention], slice(2, 18), 4, cond_ids, seg_ids, [asked]).detach())
+        return float(heads.look_loss([attention[..., 2:18]], 4, cond_ids, seg_ids, [asked]).detach())
 
     assert loss(0) == pytest.approx(np.log(4), abs=1e-3), "as even as the target itself"
     assert loss(3) == pytest.approx(-np.log(LEAST_LOOK), abs=1e-3), "nothing where the target is"
@@ -150,7 +150,7 @@ def test_the_token_that_has_read_all_words_counts_most() -> None:
         attention[..., [0, 2]] = 0.5  # the left half of a 2 x 2 picture
         attention[:, :, astray] = torch.tensor([0, 1.0, 0, 0])
         asked = target(((0, 0, 10, 20), 0))
-        return float(heads.look_loss([attention], slice(0, 4), 2, cond_ids, seg_ids, [asked]))
+        return float(heads.look_loss([attention[..., :4]], 2, cond_ids, seg_ids, [asked]))
 
     right, wrong = -np.log(0.5 + LEAST_LOOK), -np.log(LEAST_LOOK)
     assert loss(0) == pytest.approx((8 * right + wrong) / 9, rel=1e-4)

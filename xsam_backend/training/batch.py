@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.model.conversation import IGNORE_LABEL, NO_ID, TokenizedConversation
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_masks, frame_regions, process_image
-from xsam_backend.model.language import pad_rows
+from xsam_backend.model.language import Prefix, pad_rows
 from xsam_backend.model.regions import region_points
 from xsam_backend.model.xsam import Merged, XSam, pool_by_id
 from xsam_backend.prompts import Task
@@ -126,8 +126,7 @@ class _Read:
     Attributes:
         merged: the tokens after the picture, region embeddings among them.
         states: float (P, L, W).
-        attention: (P, heads, L, K) per layer; empty if it wasn't wanted.
-        picture_tokens: which of the K are the segmentor's tokens.
+        attention: (P, heads, L, T) per layer, to the segmentor's tokens; empty if it wasn't wanted.
         owner: int64 (P,), whose picture it is.
         tasks, targets: of each question.
     """
@@ -135,7 +134,6 @@ class _Read:
     merged: list[Merged]
     states: Tensor
     attention: tuple[Tensor, ...]
-    picture_tokens: slice
     owner: Tensor
     tasks: list[Task]
     targets: list[Target]
@@ -229,15 +227,39 @@ def _read(
             targets.append(Target(target.masks.to(device).float(), target.classes.to(device)))
     owner = torch.tensor(owners, device=device)
     prefix = model.image_prefix(prefixes)
-    attention: tuple[Tensor, ...] = ()
-    if with_attention:
-        cache = model.language.new_cache(prefix.select(owner))
-        states, attention = model.language.states_and_attention(pad_rows([m.embeddings for m in merged]), cache)
-    else:
-        states = model.text_states(merged, prefix, owner)
-    side = token_map.shape[-1]
-    picture_tokens = slice(prefix.length - side**2, prefix.length)
-    return _Read(merged, states, attention, picture_tokens, owner, tasks, targets)
+    shown = token_map.shape[-1] ** 2 if with_attention else 0
+    states, attention = _states_and_looks(model, merged, prefix, owner, shown)
+    return _Read(merged, states, attention, owner, tasks, targets)
+
+
+def _states_and_looks(
+    model: XSam, merged: Sequence[Merged], prefix: Prefix, owner: Tensor, shown: int
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Language states (P, L, W) of questions of any length, and their attention (P, heads, L, shown) per layer to the
+    last ``shown`` tokens of their pictures' prefixes; none if that is 0.
+
+    Questions of like length go together: padded to the longest of all, most of the tokens would be padding.
+    """
+    lengths = [len(one.embeddings) for one in merged]
+    groups: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        groups.setdefault(length.bit_length(), []).append(index)
+    longest = max(lengths)
+    states: list[Tensor] = []
+    looks: list[tuple[Tensor, ...]] = []
+    for group in groups.values():
+        embeddings = pad_rows([merged[i].embeddings for i in group])
+        lack = longest - embeddings.shape[1]
+        cache = model.language.new_cache(prefix.select(owner[group]))
+        if shown:
+            of_group, attention = model.language.states_and_attention(embeddings, cache)
+            seen = slice(prefix.length - shown, prefix.length)
+            looks.append(tuple(F.pad(of_layer[..., seen], (0, 0, 0, lack)) for of_layer in attention))
+        else:
+            of_group = model.language.states(embeddings, cache)
+        states.append(F.pad(of_group, (0, 0, 0, lack)))
+    order = torch.tensor([i for group in groups.values() for i in group], device=owner.device).argsort()
+    return torch.cat(states)[order], tuple(torch.cat(of_layer)[order] for of_layer in zip(*looks, strict=True))
 
 
 def _language_losses(model: XSam, read: _Read, side: int, grounding: Grounding | None) -> dict[str, Tensor]:
@@ -246,7 +268,6 @@ def _language_losses(model: XSam, read: _Read, side: int, grounding: Grounding |
     if grounding is not None:
         losses["loss_looks"] = grounding.look_loss(
             read.attention,
-            read.picture_tokens,
             side,
             pad_rows([m.cond_ids for m in read.merged], NO_ID),
             pad_rows([m.seg_ids for m in read.merged], NO_ID),

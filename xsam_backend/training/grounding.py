@@ -131,7 +131,6 @@ class Grounding(nn.Module):
     def look_loss(
         self,
         attention: Sequence[Tensor],
-        pictures_tokens: slice,
         side: int,
         cond_ids: Tensor,
         seg_ids: Tensor,
@@ -143,9 +142,8 @@ class Grounding(nn.Module):
         alike finds what is meant; but a language model that is only told whether the mask was right hardly tries.
 
         Args:
-            attention: (E, heads, L, K) per layer, rows that sum to 1.
-            pictures_tokens: which of the K are the segmentor's tokens, row by row.
-            side: how many of them are in a row.
+            attention: (E, heads, L, T) per layer: how much each token looks at each of the segmentor's tokens.
+            side: how many of the T, which go row by row, are in a row.
             cond_ids, seg_ids: int64 (E, L).
             targets: one per entry.
         """
@@ -167,7 +165,7 @@ class Grounding(nn.Module):
         weight = share.new_tensor(weights) / sum(weights)
         total = share.new_zeros(())
         for of_layer in attention:
-            seen = of_layer[entries, :LOOKING_HEADS, places, pictures_tokens].float()
+            seen = of_layer[entries, :LOOKING_HEADS, places].float()
             missed = -(share[:, None] * (seen + LEAST_LOOK).log()).sum(-1).mean(-1)
             total = total + (weight * missed).sum()
         return LOOK_WEIGHT * total
