@@ -80,6 +80,7 @@ def tiny_config(vocabulary: int) -> XSamConfig:
         max_text_tokens=512,
         close_up_share=0.5,
         phrase_sharpness=6.0,
+        phrase_threshold=0.5,
     )
 
 
