@@ -23,7 +23,7 @@ from xsam_backend.overlay import draw_overlay
 from xsam_backend.prompts import Box, Point, Prompt, Region, Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
 
-README_SCENE = FIRST_HELD_OUT_SEED + 429
+README_SCENE = FIRST_HELD_OUT_SEED + 255
 
 
 def asked(predictor: Predictor, state: ImageState, prompt: Prompt, label: str) -> Instances:
