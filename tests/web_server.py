@@ -78,7 +78,7 @@ def web_server(host: str = "127.0.0.1", wrap: Callable[[Any], Any] | None = None
         daemon_threads = True
 
         def handle_error(self, *args: Any) -> None:
-            pass  # a refused TLS handshake
+            """Nothing: a client that refuses the TLS handshake is what some tests are about."""
 
     with Server((host, 0), Handler) as listening:
         if wrap is not None:

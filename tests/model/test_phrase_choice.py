@@ -51,6 +51,11 @@ def test_sharpness(sharpness: float, columns: int) -> None:
     assert cells.any(0).sum() == columns
 
 
+def test_a_sharp_vote_among_hardly_likely_queries_still_has_a_result() -> None:
+    found = vote_on_phrases(scored((2e-4,), (1e-4,)), queries(OBJECT, NEXT), FRAME, 60.0)
+    assert found.masks[0, :, :12].all(), "powers as small as these are 0 in float32"
+
+
 def test_each_condition_has_its_own_vote() -> None:
     masks = queries(OBJECT, (4, 0, 6, 8))
     found = vote_on_phrases(scored((0.9, 0.02), (0.03, 0.7)), masks, FRAME, 6.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -23,10 +24,8 @@ def label_config() -> str:
 def find_or_create_project(client: ProjectSetup, known_id: int) -> int:
     """Id of the demo's project: the known one if it is still there, else one of its title, else a new one."""
     if known_id:
-        try:
+        with suppress(NotFoundError):  # deleted by hand
             return int(client.project(known_id)["id"])
-        except NotFoundError:
-            pass  # deleted by hand
     for project in client.projects():
         if project.get("title") == TITLE:
             return int(project["id"])

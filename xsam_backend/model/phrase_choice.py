@@ -32,8 +32,8 @@ def vote_on_phrases(class_logits: Tensor, mask_logits: Tensor, frame: PictureFra
     """
     scores = class_scores(class_logits)
     worth = query_worth(scores, mask_logits, frame)
-    weight = worth.clamp(min=_LEAST) ** sharpness
-    mean = torch.einsum("qc,qhw->chw", weight / weight.sum(0), mask_logits.float().sigmoid())
+    weight = (sharpness * worth.clamp(min=_LEAST).log()).softmax(0)  # the powers, shared out; they can't underflow
+    mean = torch.einsum("qc,qhw->chw", weight, mask_logits.float().sigmoid())
     best = worth.argmax(0)
     classes = torch.arange(scores.shape[1], device=scores.device)
     return Detections(upscale(mean, frame) > SURE, scores[best, classes], classes, best)
