@@ -53,7 +53,11 @@ REPORT, RESULTS = "report.html", "results.json"
     type=click.IntRange(0),
     help="Objects of a picture asked one by one; 0: all. [6; 2 of them to correct]",
 )
-@click.option("--least-px", type=click.IntRange(0), help="Leave smaller objects out of that. [0]")
+@click.option(
+    "--least-px",
+    type=click.IntRange(0),
+    help="Leave out smaller objects, and names of classes that have no larger one. [0]",
+)
 @click.option("--max-detections", type=click.IntRange(1), help="Per picture and label, for AP; dense: 500. [100]")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score that counts. [the model's own]")
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Swapped phrases, other pictures.")
