@@ -169,6 +169,16 @@ def test_a_person_whom_captions_know_alone_is_everybody(
     assert CocoFolder(tmp_path).records()[0].complete_for == complete
 
 
+def test_names_that_captions_rule_out_are_known_to_be_absent(tmp_path: Path) -> None:
+    image = {"id": 1, "labelled": "one person only; other objects unlabelled"}
+    write_folder(tmp_path, [image], [annotation(NAMES.index("person"))], NAMES)
+    said = [{"image_id": 1, "caption": text} for text in ("Two men on a wave.", "Two surfers.") * 2]
+    (tmp_path / "captions.json").write_text(json.dumps({"annotations": said}))
+    complete = CocoFolder(tmp_path).records()[0].complete_for
+    assert "zebra" in complete
+    assert not {"person", "surfboard"} & complete
+
+
 def test_pictures_are_turned_upright_and_grey_becomes_rgb(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     grey = np.zeros((10, 8), np.uint8)

@@ -120,6 +120,9 @@ def test_pictures_are_compared_with_their_own_map() -> None:
     assert loss([0], [0]) != pytest.approx(loss([0], [1]), abs=1e-4)
 
 
+NOT_SAID = torch.zeros(1, 4, dtype=torch.bool)
+
+
 def test_looking_at_the_targets_costs_least() -> None:
     """Two tokens of a condition and <SEG>; a row of 4 x 4 picture tokens behind two others. Other heads are free."""
     heads = grounding()
@@ -133,15 +136,23 @@ def test_looking_at_the_targets_costs_least() -> None:
         attention[0, :LOOKING_HEADS, 1:, 2:18] = cells.flatten()
         attention[0, LOOKING_HEADS:, :, 0] = 1
         attention[0, :, 0, 1] = 1
-        return float(heads.look_loss([attention[..., 2:18]], 4, cond_ids, seg_ids, [asked]).detach())
+        seen = attention[..., 2:18]
+        return float(heads.look_loss([seen], 4, cond_ids, seg_ids, NOT_SAID, [asked]).detach())
 
     assert loss(0) == pytest.approx(np.log(4), abs=1e-3), "as even as the target itself"
     assert loss(3) == pytest.approx(-np.log(LEAST_LOOK), abs=1e-3), "nothing where the target is"
     assert loss(3, target()) == 0, "nothing to look for"
 
 
-def test_the_token_that_has_read_all_words_counts_most() -> None:
-    """Two tokens of a condition (weights 1 and 4) and <SEG> (4), of which one looks away from its target."""
+@pytest.mark.parametrize(
+    ("said", "first"),
+    [
+        pytest.param(False, 1, id="asked for: the first token can't know yet what is meant"),
+        pytest.param(True, 4, id="said by the model: the first token must know what comes"),
+    ],
+)
+def test_the_token_that_knows_what_is_meant_counts_most(said: bool, first: int) -> None:
+    """Two tokens of a condition (the second one weighs 4) and <SEG> (4), of which one looks away from its target."""
     heads = grounding()
     cond_ids, seg_ids = torch.tensor([[0, 0, -1]]), torch.tensor([[-1, -1, 0]])
 
@@ -150,11 +161,13 @@ def test_the_token_that_has_read_all_words_counts_most() -> None:
         attention[..., [0, 2]] = 0.5  # the left half of a 2 x 2 picture
         attention[:, :, astray] = torch.tensor([0, 1.0, 0, 0])
         asked = target(((0, 0, 10, 20), 0))
-        return float(heads.look_loss([attention[..., :4]], 2, cond_ids, seg_ids, [asked]))
+        itself = torch.full_like(cond_ids, said, dtype=torch.bool)
+        return float(heads.look_loss([attention[..., :4]], 2, cond_ids, seg_ids, itself, [asked]))
 
     right, wrong = -np.log(0.5 + LEAST_LOOK), -np.log(LEAST_LOOK)
-    assert loss(0) == pytest.approx((8 * right + wrong) / 9, rel=1e-4)
-    assert loss(1) == pytest.approx((5 * right + 4 * wrong) / 9, rel=1e-4)
+    total = first + 8
+    assert loss(0) == pytest.approx((8 * right + first * wrong) / total, rel=1e-4)
+    assert loss(1) == pytest.approx(((total - 4) * right + 4 * wrong) / total, rel=1e-4)
     assert loss(2) == pytest.approx(loss(1), rel=1e-6)
 
 

@@ -265,15 +265,16 @@ def _states_and_looks(
 def _language_losses(model: XSam, read: _Read, side: int, grounding: Grounding | None) -> dict[str, Tensor]:
     """What should have been said, and where it should have been looked: the picture's tokens are side x side."""
     losses: dict[str, Tensor] = {}
+    labels = pad_rows([m.labels for m in read.merged], IGNORE_LABEL)
     if grounding is not None:
         losses["loss_looks"] = grounding.look_loss(
             read.attention,
             side,
             pad_rows([m.cond_ids for m in read.merged], NO_ID),
             pad_rows([m.seg_ids for m in read.merged], NO_ID),
+            labels != IGNORE_LABEL,
             read.targets,
         )
-    labels = pad_rows([m.labels for m in read.merged], IGNORE_LABEL)
     answered = labels[:, 1:] != IGNORE_LABEL
     said = language_loss(model.language.logits(read.states[:, :-1][answered]), labels[:, 1:][answered])
     losses["loss_llm"] = model.config.losses.language_weight * said

@@ -29,8 +29,9 @@ WORD_WEIGHT = 2.0
 LOOK_WEIGHT = 1.0
 """Of the cross entropy of what the language model looks at, summed over layers."""
 
-LAST_TOKEN_WEIGHT = 4.0
-"""The last token of what is asked for counts so much more than the others: only it has read all of the words."""
+KNOWING_WEIGHT = 4.0
+"""The token that knows what is meant counts so much more than the others: the last one of what is asked for, which
+has read all of the words, and the first one of what the model names itself, after which it must say what is there."""
 
 LEAST_LOOK = 1e-5
 """Keeps the logarithm finite where nothing is looked at."""
@@ -134,6 +135,7 @@ class Grounding(nn.Module):
         side: int,
         cond_ids: Tensor,
         seg_ids: Tensor,
+        said: Tensor,
         targets: Sequence[Target],
     ) -> Tensor:
         """Where the tokens of each condition and ``<SEG>`` look, against where the targets are.
@@ -145,6 +147,7 @@ class Grounding(nn.Module):
             attention: (E, heads, L, T) per layer: how much each token looks at each of the segmentor's tokens.
             side: how many of the T, which go row by row, are in a row.
             cond_ids, seg_ids: int64 (E, L).
+            said: bool (E, L), what the model says itself.
             targets: one per entry.
         """
         entries, places, wanted, weights = [], [], [], []
@@ -157,7 +160,8 @@ class Grounding(nn.Module):
                     entries.append(entry)
                     places.append(place)
                     wanted.append(mask)
-                    weights.append(LAST_TOKEN_WEIGHT if place == span_places[-1] else 1.0)
+                    knowing = (span_places[-1], span_places[0]) if said[entry, place] else (span_places[-1],)
+                    weights.append(KNOWING_WEIGHT if place in knowing else 1.0)
         if not wanted:
             return attention[0].sum() * 0
         share = F.adaptive_avg_pool2d(torch.stack(wanted)[:, None], (side, side)).flatten(1)

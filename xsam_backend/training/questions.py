@@ -48,7 +48,7 @@ HINTS: tuple[tuple[float, Callable[[Mask, Rng], Region]], ...] = (
 """How often each kind of hint is simulated."""
 
 
-ABSENT_SHARE = 0.2
+ABSENT_SHARE = 0.3
 """Of the names asked for as phrases, so many are of nothing that is there, where that is known."""
 
 LONG_LIST_SHARE = 0.5

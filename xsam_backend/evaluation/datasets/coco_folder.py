@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.errors import DatasetError
+from xsam_backend.evaluation.datasets.absent_in_captions import ruled_out
 from xsam_backend.evaluation.datasets.people_in_captions import speak_of_one_person
 from xsam_backend.evaluation.datasets.reading import in_format, picture_folder, read_json, read_rgb
 from xsam_backend.evaluation.datasets.records import Dataset, Wanted, categories_of, of_split
@@ -39,8 +40,8 @@ Completeness = Callable[[frozenset[str], Sequence[str]], frozenset[str]]
 
 def _people(present: frozenset[str], captions: Sequence[str]) -> frozenset[str]:
     """One person was picked among all, but where captions know of nobody else, there is hardly anybody else: of 30
-    such pictures that we looked at, none had another person."""
-    return present if speak_of_one_person(captions) else frozenset()
+    such pictures that we looked at, none had another person. What captions rule out isn't there."""
+    return (present if speak_of_one_person(captions) else frozenset()) | ruled_out(captions)
 
 
 COMPLETE_FOR: Mapping[str, Completeness] = {
