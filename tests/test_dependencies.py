@@ -34,11 +34,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": CONTRACTS | {"geometry", "region_masks", "model", "scenes", "overlay", "inference", "labelstudio"},
     # Training simulates clicks and strokes as the evaluation does.
     "training": CONTRACTS | {"geometry", "region_masks", "model", "store", "scenes", "overlay", "evaluation"},
+    # Label Studio's annotations become what training eats, so it stands above both.
+    "learning": CONTRACTS | {"geometry", "region_masks", "labelstudio", "model", "store", "training", "evaluation"},
     # The top.
-    "server": CONTRACTS | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay"},
+    "server": CONTRACTS | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay", "learning"},
     "cli": CONTRACTS
     | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay"}
-    | {"server", "training", "evaluation", "scenes", "demo"},
+    | {"server", "training", "evaluation", "scenes", "demo", "learning"},
     # Starts the server as a process of its own.
     "demo": CONTRACTS | {"config", "labelstudio", "scenes"},
     "__main__": {"cli"},

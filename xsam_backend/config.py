@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         return self.data_dir / "models"
 
     @property
+    def pictures_dir(self) -> Path:
+        """Folder of the pictures of annotated tasks, each under its hash."""
+        return self.data_dir / "pictures"
+
+    @property
     def prediction_slots(self) -> int:
         """How many prediction requests may be inside the service at once."""
         return self.threads - RESERVED_THREADS

@@ -142,6 +142,14 @@ class LabelStudioClient:
             if not rows or (seen >= total if isinstance(total, int) else len(rows) < page_size):
                 return
 
+    def has_annotation(self, annotation_id: int) -> bool:
+        """Whether there is such an annotation, for this user."""
+        try:
+            self._call("GET", f"/api/annotations/{annotation_id:d}/")
+        except NotFoundError:
+            return False
+        return True
+
     def export(self, project_id: int, *, annotated_only: bool = True, task_ids: Sequence[int] = ()) -> list[Row]:
         """Tasks with their annotations as Label Studio's JSON export has them; all tasks unless ids are given."""
         query: dict[str, Any] = {"exportType": "JSON", "download_all_tasks": str(not annotated_only).lower()}

@@ -74,12 +74,30 @@ class ImageSource:
         self._base = policy.label_studio_url.rstrip("/") if policy.label_studio_url else None
         self._downloader = Downloader(policy, client, resolver=resolver)
 
+    @property
+    def max_pixels(self) -> int:
+        """Larger pictures are refused."""
+        return self.policy.max_pixels
+
     def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
         """The picture that ``url``, a value of a task's data, stands for. Cloud URIs need the ``task_id``.
 
         Raises:
             ImageError: it may not be had or cannot be read; the message names the address without its secrets, says
                 why and what to do.
+        """
+        encoded = self.read(url, task_id)
+        try:
+            pixels, kind = decode_image(encoded, max_pixels=self.max_pixels)
+        except ImageError as error:
+            raise ImageError(f"{redacted(url.strip())}: {error}") from error
+        return FetchedImage(pixels, hashlib.sha256(encoded).hexdigest(), (pixels.shape[0], pixels.shape[1]), kind)
+
+    def read(self, url: str, task_id: int | None = None) -> bytes:
+        """The picture's file as it is, not yet decoded.
+
+        Raises:
+            ImageError: as ``fetch``.
         """
         if not isinstance(url, str) or not url.strip():  # a task's data may hold any JSON
             came = "an empty text" if isinstance(url, str) else type(url).__name__
@@ -89,11 +107,9 @@ class ImageSource:
             )
         url = url.strip()
         try:
-            encoded = self._read(url, task_id)
-            pixels, kind = decode_image(encoded, max_pixels=self.policy.max_pixels)
+            return self._read(url, task_id)
         except ImageError as error:
             raise ImageError(f"{redacted(url)}: {error}") from error
-        return FetchedImage(pixels, hashlib.sha256(encoded).hexdigest(), (pixels.shape[0], pixels.shape[1]), kind)
 
     def _read(self, url: str, task_id: int | None) -> bytes:
         """The encoded picture, wherever it lies."""

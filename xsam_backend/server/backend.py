@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -47,6 +47,8 @@ class _Asking:
     config: LabelConfig
     priority: Priority
     deadline: float | None
+    at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    """One moment for all regions of an answer: the log tells by it what belongs to one prediction."""
 
     @property
     def where(self) -> str:
@@ -152,7 +154,7 @@ class Backend:
                 task_id=asking.task.id,
                 model_version=self._engine.model_version,
                 interactive=asking.priority is Priority.INTERACTIVE,
-                created_at=datetime.now(timezone.utc),
+                created_at=asking.at,
             )
         self._keep(records, asking)
         return regions

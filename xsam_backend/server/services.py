@@ -14,16 +14,23 @@ from xsam_backend.config import Settings
 from xsam_backend.errors import BusyError
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.labelstudio.images import ImageSource
+from xsam_backend.learning.collecting import Collector
+from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
 from xsam_backend.server.backend import Backend
+from xsam_backend.server.collecting_thread import CollectingThread
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
+from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.inbox import Inbox
+from xsam_backend.store.inbox_reading import InboxReader
+from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import Projects
+from xsam_backend.store.tasks import Tasks
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,9 @@ class Services:
     webhooks: WebhookReceiver
     webhook_guard: WebhookGuard | None
     housekeeping: Housekeeping
+    annotations: Annotations
+    tasks: Tasks
+    collecting: CollectingThread
     prediction_slots: threading.BoundedSemaphore
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
@@ -54,7 +64,8 @@ class Services:
         return _hold(self.batch_slots, f"{self.settings.batch_slots} batches")
 
     def close(self) -> None:
-        """Stop the background thread and close the databases."""
+        """Stop the background threads and close the databases."""
+        self.collecting.close()
         self.housekeeping.close()
         for database in self.databases:
             database.dispose()
@@ -102,6 +113,16 @@ def open_services(
     monitor.watch(engine)
     housekeeping = Housekeeping(monitor)
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
+    annotations, tasks = Annotations(store_database), Tasks(store_database)
+    collecting = CollectingThread(
+        Collector(projects, tasks, annotations, predictions, settings.instance),
+        InboxReader(inbox, store_database, "collecting"),
+        PictureCopies(tasks, PictureFiles(settings.pictures_dir), images),
+        projects,
+        client,
+        monitor,
+    )
+    collecting.start()
     return Services(
         settings=settings,
         monitor=monitor,
@@ -114,9 +135,14 @@ def open_services(
         inbox=inbox,
         projects=projects,
         predictions=predictions,
-        webhooks=WebhookReceiver(inbox, projects, secrets, settings.instance, monitor, housekeeping),
+        webhooks=WebhookReceiver(
+            inbox, projects, secrets, settings.instance, monitor, housekeeping, on_event=collecting.wake
+        ),
         webhook_guard=WebhookGuard(client, secrets, housekeeping, monitor) if client else None,
         housekeeping=housekeeping,
+        annotations=annotations,
+        tasks=tasks,
+        collecting=collecting,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database),

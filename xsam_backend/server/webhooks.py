@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -48,7 +48,9 @@ class WebhookReceiver:
         instance: str,
         monitor: Monitor,
         housekeeping: Housekeeping,
+        on_event: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_event = on_event
         self._inbox = inbox
         self._projects = projects
         self._secrets = secrets
@@ -84,6 +86,7 @@ class WebhookReceiver:
             verified=verified,
             occasion=str(time.time_ns()) if starts_training else "",  # pressed twice is asked twice
         )
+        self._on_event()
         self._monitor.events.labels(action if action in KNOWN_ACTIONS else "other", str(verified).lower()).inc()
         if key is not None and verified and isinstance(project, Mapping):
             self._remember(key, project)

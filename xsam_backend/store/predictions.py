@@ -7,7 +7,6 @@ log tells which annotated region was ours, which model version made it, and what
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from xsam_backend.errors import StoreError
+from xsam_backend.store.packing import pack, unpack
 from xsam_backend.store.tables import PredictionRow
 
 
@@ -86,6 +86,17 @@ class PredictionLog:
                     found[row.region_id] = _from_row(row)
         return found
 
+    def batch_of_task(self, project_key: str, task_id: int) -> list[LoggedRegion]:
+        """What was sent for a task in batches, the newest first: its pre-annotations."""
+        wanted = (
+            select(PredictionRow)
+            .where(PredictionRow.project_key == project_key, PredictionRow.task_id == str(task_id))
+            .where(PredictionRow.interactive.is_(False))
+            .order_by(PredictionRow.created_at.desc(), PredictionRow.region_id)
+        )
+        with Session(self._engine) as session:
+            return [_from_row(row) for row in session.scalars(wanted)]
+
     def count(self) -> dict[str, int]:
         """How many regions are logged, by model version."""
         with Session(self._engine) as session:
@@ -99,9 +110,7 @@ def _to_row(region: LoggedRegion) -> dict[str, Any]:
     row = dict(region.__dict__)
     row["image_height_px"], row["image_width_px"] = row.pop("image_size_hw")
     row["prompt"] = json.dumps(region.prompt, separators=(",", ":"))
-    row["value"] = zlib.compress(
-        json.dumps(region.value, separators=(",", ":")).encode()
-    )  # brush lists shrink 5-fold
+    row["value"] = pack(region.value)
     return row
 
 
@@ -117,7 +126,7 @@ def _from_row(row: PredictionRow) -> LoggedRegion:
         score=row.score,
         interactive=row.interactive,
         prompt=json.loads(row.prompt),
-        value=json.loads(zlib.decompress(row.value)),
+        value=unpack(row.value),
         image_sha256=row.image_sha256,
         image_size_hw=(row.image_height_px, row.image_width_px),
         created_at=row.created_at,

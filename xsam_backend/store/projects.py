@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -33,6 +33,16 @@ class ProjectKey:
 
     def __str__(self) -> str:
         return f"{self.instance}/{self.project_id}.{self.created_s}"
+
+    @classmethod
+    def parse(cls, key: str) -> ProjectKey:
+        """From what ``str()`` gave.
+
+        Raises:
+            RequestError: it is no such key.
+        """
+        instance, _, uid = key.rpartition("/")
+        return cls.from_uid(instance, uid)
 
     @classmethod
     def from_uid(cls, instance: str, uid: object) -> ProjectKey:
@@ -100,6 +110,35 @@ class Projects:
                 session.execute(insert.on_conflict_do_update(index_elements=["key"], set_=news))
         except SQLAlchemyError as error:
             raise StoreError(f"cannot keep project {key}: {error}") from error
+
+    def want_sync(self, key: str | None = None) -> None:
+        """Note that something may have been missed of a known project, or of all: its truth is to be fetched.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        wanted = update(ProjectRow).where(ProjectRow.sync_wanted_at.is_(None))
+        if key is not None:
+            wanted = wanted.where(ProjectRow.key == key)
+        self._write(wanted.values(sync_wanted_at=datetime.now(timezone.utc)))
+
+    def sync_wanted(self) -> list[tuple[str, datetime]]:
+        """Keys of the projects whose truth is to be fetched and since when, the longest waiting first."""
+        wanted = select(ProjectRow.key, ProjectRow.sync_wanted_at).where(ProjectRow.sync_wanted_at.is_not(None))
+        with Session(self._engine) as session:
+            return [(key, at) for key, at in session.execute(wanted.order_by(ProjectRow.sync_wanted_at)) if at]
+
+    def synced(self, key: str, wanted_at: datetime) -> None:
+        """The truth as of ``wanted_at`` was fetched; what was wanted later still is."""
+        done = update(ProjectRow).where(ProjectRow.key == key, ProjectRow.sync_wanted_at <= wanted_at)
+        self._write(done.values(sync_wanted_at=None))
+
+    def _write(self, statement: Any) -> None:
+        try:
+            with Session(self._engine) as session, session.begin():
+                session.execute(statement)
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot note a project's sync: {getattr(error, 'orig', error)}") from error
 
     def all(self) -> list[Project]:
         """Every known project, the latest changed first."""

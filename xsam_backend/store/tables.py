@@ -73,6 +73,7 @@ class ProjectRow(StoreTables):
     title: Mapped[str | None] = mapped_column(Text)
     label_config: Mapped[str | None] = mapped_column(Text)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    sync_wanted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class PredictionRow(StoreTables):
@@ -95,3 +96,44 @@ class PredictionRow(StoreTables):
     image_height_px: Mapped[int] = mapped_column(Integer)
     image_width_px: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class TaskRow(StoreTables):
+    """A task of which an annotation came, and its pictures."""
+
+    __tablename__ = "tasks"
+
+    project_key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    pictures: Mapped[str] = mapped_column(Text)
+    lacks_pictures: Mapped[bool] = mapped_column(Boolean, index=True)
+    tries: Mapped[int] = mapped_column(Integer)
+    next_try_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    deleted: Mapped[bool] = mapped_column(Boolean)
+    first_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AnnotationRow(StoreTables):
+    """An annotation as it was left last."""
+
+    __tablename__ = "annotations"
+
+    project_key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    task_id: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    annotator: Mapped[int | None] = mapped_column(BigInteger)
+    ground_truth: Mapped[bool] = mapped_column(Boolean)
+    result: Mapped[bytes] = mapped_column(LargeBinary)
+    shown: Mapped[bytes] = mapped_column(LargeBinary)
+    kept_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CursorRow(StoreTables):
+    """How far a reader of the inbox has come."""
+
+    __tablename__ = "cursors"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    event_id: Mapped[int] = mapped_column(BigInteger)

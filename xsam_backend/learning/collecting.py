@@ -1,0 +1,190 @@
+"""From webhook events to kept annotations, and back to Label Studio's truth where events aren't enough.
+
+An event that proved to be our Label Studio's is taken at its word. A hint (see ``store.inbox``) only says that
+something happened: the project is synced, through the API. So is every known project at the start of the service,
+since Label Studio sends an event once, whether or not anybody listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from xsam_backend.errors import LabelConfigError, RequestError
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.learning.accepted import annotation_from, number_of, task_pictures
+from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.inbox import Event
+from xsam_backend.store.inbox_reading import InboxReader
+from xsam_backend.store.predictions import PredictionLog
+from xsam_backend.store.projects import ProjectKey, Projects
+from xsam_backend.store.tasks import Tasks
+
+Json = Mapping[str, Any]
+
+
+class LabelStudioApi(Protocol):
+    """What is needed of :class:`~xsam_backend.labelstudio.client.LabelStudioClient`."""
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        """One project: ``id``, ``created_at``, ``title``, ``label_config``."""
+
+    def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
+        """Its tasks with their annotations."""
+
+    def has_annotation(self, annotation_id: int) -> bool:
+        """Whether it is still there."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync has brought: how many annotations were news, and how many had been deleted."""
+
+    project: ProjectKey
+    tasks: int
+    news: int
+    deleted: int
+
+
+class Collector:
+    """Keeps what annotators accept. One thread at a time; several processes may collect from one inbox."""
+
+    def __init__(
+        self, projects: Projects, tasks: Tasks, annotations: Annotations, predictions: PredictionLog, instance: str
+    ) -> None:
+        self._projects = projects
+        self._tasks = tasks
+        self._annotations = annotations
+        self._predictions = predictions
+        self._instance = instance
+
+    def take_events(self, reader: InboxReader) -> Iterator[tuple[Event, Exception]]:
+        """Keep what all unread events say. Those that can't be understood come out, with the reason.
+
+        Raises:
+            StoreError: a database cannot be written. That event and those behind it are still unread.
+        """
+        for event in reader.unread():
+            try:
+                self.take_event(event)
+            except (RequestError, LabelConfigError) as error:
+                yield event, error
+            reader.done(event)
+        reader.settle()
+
+    def take_event(self, event: Event) -> None:
+        """Keep what one event says.
+
+        Raises:
+            RequestError, LabelConfigError: it can't be understood.
+            StoreError: a database cannot be written.
+        """
+        if event.project_key is None:
+            return
+        if not event.verified:
+            self._projects.want_sync(event.project_key)
+        elif event.action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
+            self._take_annotations(event.body, event.project_key)
+        elif event.action == "ANNOTATIONS_DELETED":
+            gone = _numbers(event.body.get("annotations"), "annotation")
+            self._annotations.delete(event.project_key, gone, event.received_at)
+        elif event.action == "TASKS_DELETED":
+            self._tasks.delete(event.project_key, _numbers(event.body.get("tasks"), "task"))
+
+    def _take_annotations(self, body: Json, project_key: str) -> None:
+        tasks = {number_of(task, "task"): task for task in _listed(body.get("task"))}
+        by_task: dict[int, list[Json]] = {number: [] for number in tasks}
+        for annotation in _listed(body.get("annotation")):
+            number = number_of(annotation.get("task", next(iter(tasks), None)), "task")
+            if number not in tasks:
+                raise RequestError(f"annotation of task {number}: expected that task in the event, got {list(tasks)}")
+            by_task[number].append(annotation)
+        config = _config_of(body.get("project"))
+        for number, of_task in by_task.items():
+            self._take_task({**tasks[number], "annotations": of_task}, project_key, config)
+
+    def _take_task(self, task: Json, project_key: str, config: LabelConfig) -> int:
+        """Keep a task with its annotations; how many of them were news."""
+        number = number_of(task, "task")
+        annotations = [
+            annotation_from(annotation, project_key, number, self._predictions)
+            for annotation in _listed(task.get("annotations"))
+        ]
+        if not annotations:
+            return 0
+        self._tasks.know(project_key, number, task_pictures(task.get("data"), config))
+        return self._annotations.keep(annotations)
+
+    def sync(self, api: LabelStudioApi, project_id: int) -> Synced:
+        """Fetch a project's truth: news are kept, and what is gone from Label Studio is noted.
+
+        Raises:
+            LabelStudioError: Label Studio cannot be asked.
+            RequestError, LabelConfigError: its answer can't be understood, or the config has no picture.
+            StoreError: a database cannot be written.
+        """
+        started = datetime.now(timezone.utc)
+        project = api.project(project_id)
+        key = ProjectKey.from_webhook(self._instance, project)
+        title, label_config = str(project.get("title") or ""), str(project.get("label_config") or "")
+        self._projects.remember(key, title or None, label_config or None)
+        config = LabelConfig.parse(label_config)
+        unseen = set(self._annotations.changed_at(str(key)))
+        unseen_tasks = {task.task_id for task in self._tasks.of_project(str(key))}
+        tasks = news = 0
+        for task in api.tasks(project_id):
+            tasks += 1
+            news += self._take_task(task, str(key), config)
+            unseen_tasks.discard(number_of(task, "task"))
+            unseen -= {number_of(annotation, "annotation") for annotation in _listed(task.get("annotations"))}
+        # A page may have been missed while tasks were deleted, and deletion is final: so ask about each.
+        gone = [number for number in sorted(unseen) if not api.has_annotation(number)]
+        self._annotations.delete(str(key), gone, started)
+        still_there = {
+            annotation.task_id
+            for annotation in self._annotations.of_tasks(str(key), sorted(unseen_tasks))
+            if annotation.state != "deleted"
+        }
+        self._tasks.delete(str(key), unseen_tasks - still_there)
+        self._tasks.try_again(str(key))
+        return Synced(key, tasks, news, len(gone))
+
+    def import_export(self, rows: Iterable[object], key: ProjectKey, label_config: str) -> Synced:
+        """Keep what a JSON export of a project holds. It says nothing about what was deleted.
+
+        Raises:
+            RequestError, LabelConfigError: it isn't such an export, or the config has no picture.
+            StoreError: a database cannot be written.
+        """
+        config = LabelConfig.parse(label_config)
+        self._projects.remember(key, label_config=label_config)
+        tasks = news = 0
+        for task in rows:
+            if not isinstance(task, Mapping):
+                raise RequestError("expected a JSON export: a list of tasks with data and annotations")
+            tasks += 1
+            news += self._take_task(task, str(key), config)
+        return Synced(key, tasks, news, 0)
+
+
+def _config_of(project: object) -> LabelConfig:
+    label_config = project.get("label_config") if isinstance(project, Mapping) else None
+    return LabelConfig.parse(label_config if isinstance(label_config, str) else "")
+
+
+def _listed(value: object) -> list[Json]:
+    """One object, or a list of them.
+
+    Raises:
+        RequestError: it holds anything else.
+    """
+    values = value if isinstance(value, list) else [value] if value is not None else []
+    if not all(isinstance(one, Mapping) for one in values):
+        raise RequestError("expected annotations and tasks as objects, got something else")
+    return list(values)
+
+
+def _numbers(value: object, what: str) -> list[int]:
+    return [number_of(one, what) for one in _listed(value)]

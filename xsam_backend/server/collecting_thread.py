@@ -1,0 +1,108 @@
+"""The thread that collects what annotators accept, beside the requests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from xsam_backend.errors import LabelStudioError, XSamBackendError
+from xsam_backend.learning.collecting import Collector, LabelStudioApi
+from xsam_backend.learning.picture_copies import PictureCopies
+from xsam_backend.server.monitor import Monitor
+from xsam_backend.store.inbox_reading import InboxReader
+from xsam_backend.store.projects import ProjectKey, Projects
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+"""Also without being woken: pictures to be tried again, events that another process took in."""
+
+SYNC_AGAIN_AFTER_S = 60.0
+"""A project is synced so often at most: hints can be sent by anybody."""
+
+
+class CollectingThread:
+    """Reads the inbox, copies pictures and syncs projects until it is closed. Errors go to the monitor."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        reader: InboxReader,
+        copies: PictureCopies,
+        projects: Projects,
+        api: LabelStudioApi | None,
+        monitor: Monitor,
+    ) -> None:
+        self._collector = collector
+        self._reader = reader
+        self._copies = copies
+        self._projects = projects
+        self._api = api
+        self._monitor = monitor
+        self._wake = threading.Event()
+        self._closing = False
+        self._not_before: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._run, name="collecting", daemon=True)
+
+    def start(self) -> None:
+        """Begin; whatever was missed while no service ran is fetched, if there is an API to ask."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new in the inbox."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Finish the step under way and end."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        if self._api is not None:
+            self._guarded("projects", self._projects.want_sync)
+        while not self._closing:
+            self._wake.clear()
+            self._guarded("inbox", self._take_events)
+            self._guarded("pictures", self._copy_pictures)
+            if self._api is not None:
+                self._guarded("sync", self._sync)
+            if not self._closing:
+                self._wake.wait(LOOK_EVERY_S)
+
+    def _guarded(self, where: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # the thread must live on: nobody would start it again
+            if isinstance(error, XSamBackendError):
+                self._monitor.note(type(error).__name__, where, str(error))  # again every few seconds: one line
+            else:
+                self._monitor.problem(error, where)
+
+    def _take_events(self) -> None:
+        for event, error in self._collector.take_events(self._reader):
+            self._monitor.problem(error, f"event {event.id} ({event.action}) of project {event.project_key}")
+
+    def _copy_pictures(self) -> None:
+        for task, problem in self._copies.copy_due():
+            if problem:
+                self._monitor.note("PictureNotCopied", f"project {task.project_key}, task {task.task_id}", problem)
+            if self._closing:
+                return
+
+    def _sync(self) -> None:
+        assert self._api is not None
+        for key, wanted_at in self._projects.sync_wanted():
+            if self._closing or time.monotonic() < self._not_before.get(key, 0.0):
+                continue
+            self._not_before[key] = time.monotonic() + SYNC_AGAIN_AFTER_S
+            try:
+                synced = self._collector.sync(self._api, ProjectKey.parse(key).project_id)
+            except LabelStudioError as error:
+                self._monitor.note("SyncFailed", f"project {key}", str(error))
+                continue
+            logger.info("project %s synced: %d annotations new, %d gone", key, synced.news, synced.deleted)
+            self._projects.synced(key, wanted_at)

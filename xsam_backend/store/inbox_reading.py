@@ -1,0 +1,90 @@
+"""Reading the inbox to its end, again after a kill, and past events that were committed late.
+
+On PostgreSQL two services number their events before they commit them, so a lower number may show up after a higher
+one. The kept place therefore stays behind the newest events for a while, and what is read twice must be idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from itertools import takewhile
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from xsam_backend.errors import StoreError
+from xsam_backend.store.inbox import Event, Inbox
+from xsam_backend.store.tables import CursorRow
+
+SETTLED_AFTER = timedelta(seconds=60)
+"""No event is committed so long after it was received: writers give up long before."""
+
+
+class InboxReader:
+    """One reader's way through the inbox. Not for several threads; several processes may read under one name.
+
+    Args:
+        store: where its place is kept.
+        name: of the reader.
+    """
+
+    def __init__(self, inbox: Inbox, store: Engine, name: str) -> None:
+        self._inbox = inbox
+        self._store = store
+        self._name = name
+        self._insert: Any = postgresql.insert if store.dialect.name == "postgresql" else sqlite.insert
+        self._place = self._kept_place()
+        self._read: set[int] = set()  # above the place
+
+    def unread(self, limit: int = 100) -> Iterator[Event]:
+        """Events that this reader hasn't been given, oldest first; ``limit`` per look at the database."""
+        after = self._place
+        while events := self._inbox.after(after, limit):
+            yield from (event for event in events if event.id not in self._read)
+            after = events[-1].id
+
+    def done(self, event: Event) -> None:
+        """The event needn't be read again, not even after a restart once it has settled."""
+        self._read.add(event.id)
+
+    def settle(self) -> None:
+        """Keep how far all is read and settled.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        latest = datetime.now(timezone.utc) - SETTLED_AFTER
+        place = self._place
+        while events := self._inbox.after(place, 100):
+            settled = list(takewhile(lambda event: event.id in self._read and event.received_at < latest, events))
+            if settled:
+                place = settled[-1].id
+            if len(settled) < len(events):
+                break
+        if place > self._place:
+            self._keep_place(place)
+            self._place = place
+            self._read = {number for number in self._read if number > place}
+
+    def _kept_place(self) -> int:
+        with Session(self._store) as session:
+            row = session.get(CursorRow, self._name)
+            return row.event_id if row else 0
+
+    def _keep_place(self, place: int) -> None:
+        insert = self._insert(CursorRow).values(name=self._name, event_id=place)
+        try:
+            with Session(self._store) as session, session.begin():
+                session.execute(
+                    insert.on_conflict_do_update(
+                        index_elements=["name"],
+                        set_={"event_id": insert.excluded.event_id},
+                        where=CursorRow.event_id < insert.excluded.event_id,
+                    )
+                )
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot keep how far the inbox is read: {getattr(error, 'orig', error)}") from error

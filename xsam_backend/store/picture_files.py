@@ -1,0 +1,77 @@
+"""Pictures by content: a file per SHA-256, so that a vanished address can't break what was learned from it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from xsam_backend.errors import StoreError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class PictureFiles:
+    """Encoded pictures below a folder, each under the first two digits of its hash."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, encoded: bytes) -> str:
+        """Keep a picture's bytes as they are; its hash. Once this returns, the file is whole and on the disk.
+
+        Raises:
+            StoreError: it can't be written.
+        """
+        sha256 = hashlib.sha256(encoded).hexdigest()
+        path = self._path(sha256)
+        if path.is_file() and path.stat().st_size == len(encoded):
+            return sha256
+        partial: str | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(encoded)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            if partial is not None:
+                Path(partial).unlink(missing_ok=True)
+            raise StoreError(
+                f"{path}: the picture ({len(encoded):,} bytes) can't be kept ({error.strerror}): free some space, or "
+                "let the service's user write there"
+            ) from error
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes of a kept picture.
+
+        Raises:
+            StoreError: it isn't there, or its content has another hash.
+        """
+        path = self._path(sha256)
+        try:
+            encoded = path.read_bytes()
+        except OSError as error:
+            raise StoreError(
+                f"{path}: a kept picture can't be read ({error.strerror}): put a backup of it back"
+            ) from (error)
+        if hashlib.sha256(encoded).hexdigest() != sha256:
+            raise StoreError(
+                f"{path}: a kept picture is damaged, its content has another hash: delete the file, and sync the "
+                "project to fetch it anew"
+            )
+        return encoded
+
+    def has(self, sha256: str) -> bool:
+        """Whether it is there; its content isn't looked at."""
+        return self._path(sha256).is_file()
+
+    def _path(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            raise StoreError(f"expected 64 hex digits as a picture's name, got {sha256[:80]!r}")
+        return self._folder / sha256[:2] / sha256
