@@ -98,6 +98,13 @@ class LsClient:
         body = {"result": list(regions)}
         return int(self.call("POST", f"/api/tasks/{task_id}/annotations/", json=body)["id"])
 
+    def skip(self, task_id: int) -> None:
+        """As the Skip button does."""
+        self.call("POST", f"/api/tasks/{task_id}/annotations/", json={"result": [], "was_cancelled": True})
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        self.call("DELETE", f"/api/annotations/{annotation_id}/")
+
     def annotations(self, task_id: int) -> list[dict[str, Any]]:
         return list(self.call("GET", f"/api/tasks/{task_id}/annotations/"))
 

@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "Measure how good a model is, on labelled pictures.",
     "train": "Teach a model from labelled pictures, stage by stage, as a config file says.",
     "models": "List, fetch, convert and look into weights.",
+    "sync": "Fetch what annotators accepted while the service was down, or take in an export.",
     "doctor": "Check everything that a running service needs, and say what to change.",
 }
 """Verb -> one line about it. Each is a module of this package, imported only when it is used: torch is slow."""

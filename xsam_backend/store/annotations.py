@@ -1,7 +1,8 @@
 """What annotators accepted: the newest state of every annotation, whatever the order in which news of it came.
 
 An annotation is known by project and Label Studio's number. News that are older than what is kept, or the same again,
-change nothing. Deletion is final: Label Studio never gives a number twice, so whatever comes afterwards is old.
+change nothing. Deletion is final: Label Studio never gives a number twice, so whatever comes afterwards is old. It
+may still tell what was deleted, where the deletion came first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, Engine, func, or_, select
+from sqlalchemy import CursorResult, Engine, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -116,13 +117,19 @@ class Annotations:
             kept_at=datetime.now(timezone.utc),
         )
         new = insert.excluded
+        is_deleted = AnnotationRow.state == "deleted"
         if annotation.state == "deleted":  # the last content stays: what was deleted teaches, too
             news = {"state": new.state, "changed_at": new.changed_at, "kept_at": new.kept_at}
-            is_news = AnnotationRow.state != "deleted"
+            is_news = ~is_deleted
         else:
-            keys = ("task_id", "state", "changed_at", "annotator", "ground_truth", "result", "shown", "kept_at")
+            keys = ("task_id", "annotator", "ground_truth", "result", "shown", "kept_at")
             news = {key: new[key] for key in keys}
-            is_news = (AnnotationRow.state != "deleted") & (new.changed_at > AnnotationRow.changed_at)
+            news |= {
+                key: case((is_deleted, getattr(AnnotationRow, key)), else_=new[key])
+                for key in ("state", "changed_at")
+            }
+            lacks_content = is_deleted & AnnotationRow.task_id.is_(None)
+            is_news = lacks_content | (~is_deleted & (new.changed_at > AnnotationRow.changed_at))
         return insert.on_conflict_do_update(index_elements=["project_key", "annotation_id"], set_=news, where=is_news)
 
     def delete(self, project_key: str, annotation_ids: Iterable[int], at: datetime) -> int:

@@ -1,0 +1,116 @@
+"""``sync``: fetch what annotators accepted while the service was down or not yet there; or take in an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xsam_backend.cli.options import settings_options
+from xsam_backend.config import Settings, load_settings
+from xsam_backend.errors import DatasetError, SettingsError
+from xsam_backend.evaluation.datasets.reading import read_json
+from xsam_backend.labelstudio.images import ImageSource
+from xsam_backend.learning.collecting import Collector, Synced
+from xsam_backend.learning.picture_copies import PictureCopies
+from xsam_backend.server.outside import fetch_policy, label_studio_client
+from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.picture_files import PictureFiles
+from xsam_backend.store.predictions import PredictionLog
+from xsam_backend.store.projects import ProjectKey, Projects
+from xsam_backend.store.tasks import Tasks
+
+
+@click.command("sync")
+@click.argument("project_ids", metavar="[PROJECT]...", type=click.IntRange(min=0), nargs=-1)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Take in this JSON export instead of asking Label Studio.",
+)
+@click.option("--uid", help="With --export: the project as <number>.<creation second>; its number alone if known.")
+@click.option(
+    "--label-config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --export: the project's label config, an XML file.  [the one that is known]",
+)
+@settings_options("data_dir", "label_studio_url", "allow_private_hosts", "local_files_root")
+def command(
+    project_ids: tuple[int, ...], export: Path | None, uid: str | None, label_config: Path | None, **given: Any
+) -> None:
+    """Fetch all annotations of PROJECTs (numbers in Label Studio; without any, of all that are known), and copy the
+    pictures of their tasks.
+
+    A running service does the same by itself at its start. What is kept already costs nothing and stays as it is;
+    annotations that are gone from Label Studio are noted as deleted.
+    """
+    settings = load_settings(**given)
+    if export is None and (uid or label_config):
+        raise click.UsageError("--uid and --label-config belong to --export")
+    if export is not None and (uid is None or project_ids):
+        raise click.UsageError("--export is of one project: name it by --uid")
+    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
+    database = open_database(database_url("store", settings.data_dir, shared_url), "store")
+    try:
+        projects, tasks = Projects(database), Tasks(database)
+        collector = Collector(projects, tasks, Annotations(database), PredictionLog(database), settings.instance)
+        if export is not None:
+            assert uid is not None
+            _say(_take_in(collector, projects, settings.instance, export, uid, label_config))
+        else:
+            _fetch(collector, projects, project_ids, settings)
+        client = label_studio_client(settings)
+        copies = PictureCopies(
+            tasks, PictureFiles(settings.pictures_dir), ImageSource(fetch_policy(settings), client)
+        )
+        copied = 0
+        for task, problem in copies.copy_due():
+            copied += not problem
+            if problem:
+                click.echo(f"project {task.project_key}, task {task.task_id}: {problem}", err=True)
+        click.echo(f"pictures of {copied} tasks copied, {tasks.count_lacking()} tasks lack some")
+    finally:
+        database.dispose()
+
+
+def _fetch(collector: Collector, projects: Projects, project_ids: tuple[int, ...], settings: Settings) -> None:
+    client = label_studio_client(settings)
+    if client is None:
+        raise SettingsError("sync asks Label Studio: set label_studio_url and label_studio_token, or use --export")
+    known = [ProjectKey.parse(project.key) for project in projects.all()]
+    numbers = project_ids or tuple(key.project_id for key in known if key.instance == settings.instance)
+    if not numbers:
+        click.echo("no project is known yet: name one by its number in Label Studio")
+    for number in numbers:
+        _say(collector.sync(client, number))
+
+
+def _take_in(
+    collector: Collector, projects: Projects, instance: str, export: Path, uid: str, label_config: Path | None
+) -> Synced:
+    known = {project.key: project for project in projects.all()}
+    if uid.isascii() and uid.isdecimal():
+        fitting = [key for key in known if ProjectKey.parse(key).project_id == int(uid)]
+        if len(fitting) != 1:
+            raise SettingsError(
+                f"--uid {uid}: expected the number of one known project ({', '.join(known) or 'none is known'}), "
+                f"{len(fitting)} have it: write <number>.<creation second>"
+            )
+        key = ProjectKey.parse(fitting[0])
+    else:
+        key = ProjectKey.from_uid(instance, uid)
+    project = known.get(str(key))
+    config = label_config.read_text(encoding="utf-8") if label_config else project and project.label_config
+    if not config:
+        raise SettingsError(f"project {key} is not known yet: give its label config (--label-config FILE)")
+    rows = read_json(export)
+    if not isinstance(rows, list):
+        raise DatasetError(f"{export}: expected Label Studio's JSON export, a list of tasks")
+    return collector.import_export(rows, key, config)
+
+
+def _say(synced: Synced) -> None:
+    gone = f", {synced.deleted} gone from Label Studio" if synced.deleted else ""
+    click.echo(f"project {synced.project}: {synced.tasks} tasks, {synced.news} annotations new or changed{gone}")
