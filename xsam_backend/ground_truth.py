@@ -52,6 +52,8 @@ class GroundTruth:
         captions: sentences, with grounded spans where known.
         looks: how each segment looks, in words ("red striped"); may be empty for one, and () where no such words
             are known.
+        emphasis: float (N,), how much more often than others each segment is asked about in training; None where all
+            count alike.
         source: where it comes from, for reports: file name or "scene 12345".
         ignored: bool (H, W), pixels that no measure counts, because nobody said what they are ("void"); None where
             every pixel counts.
@@ -67,6 +69,7 @@ class GroundTruth:
     questions: tuple[Expression, ...] = ()
     captions: tuple[Caption, ...] = ()
     looks: tuple[str, ...] = ()
+    emphasis: NDArray[np.float64] | None = None
     source: str = field(default="")
     ignored: NDArray[np.bool_] | None = None
 
@@ -82,6 +85,8 @@ class GroundTruth:
             raise ValueError(f"is_thing, is_crowd: expected ({count},) each")
         if self.looks and len(self.looks) != count:
             raise ValueError(f"looks: expected {count} or none, got {len(self.looks)}")
+        if self.emphasis is not None and self.emphasis.shape != (count,):
+            raise ValueError(f"emphasis: expected ({count},) or None, got {self.emphasis.shape}")
         if self.ignored is not None and (
             self.ignored.shape != self.image.shape[:2] or self.ignored.dtype != np.bool_
         ):

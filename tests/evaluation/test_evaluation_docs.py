@@ -75,6 +75,16 @@ def test_commands_can_be_read() -> None:
 
 
 def test_every_format_has_its_line() -> None:
-    for word in ("COCO instances", "panoptic", "ADE20K", "Label Studio", "RefCOCO", "ReasonSeg", "GranD-f", "scenes"):
+    for word in (
+        "COCO instances",
+        "panoptic",
+        "ADE20K",
+        "Label Studio",
+        "RefCOCO",
+        "ReasonSeg",
+        "GranD-f",
+        "scenes",
+        "snapshot",
+    ):
         assert word in DOCS
-    assert len(FORMATS) == 10, "a new format needs a line in docs/evaluation.md"
+    assert len(FORMATS) == 11, "a new format needs a line in docs/evaluation.md"

@@ -82,6 +82,31 @@ def export(tmp_path: Path) -> Path:
     return write_json(tmp_path / "project-21.json", [test_label_studio_export.task(done)])
 
 
+def snapshot(tmp_path: Path) -> Path:
+    sample: dict[str, Any] = {
+        "task": 114,
+        "annotation": 10,
+        "to_name": "image",
+        "item_index": None,
+        "sha256": "ab" + "0" * 62,
+        "result": [test_label_studio_export.polygon()],
+        "origins": {},
+        "refused": [],
+    }
+    (tmp_path / "ab").mkdir()
+    write_picture(tmp_path / "a.png").rename(tmp_path / "ab" / sample["sha256"])
+    content = {
+        "xsam_backend_snapshot": 1,
+        "project": "local/21.5",
+        "label_config": '<View><Image name="image" value="$image"/>'
+        '<PolygonLabels name="poly" toName="image"><Label value="cat"/></PolygonLabels></View>',
+        "pictures": ".",
+        "emphasis": {"drawn": 1},
+        "samples": [sample],
+    }
+    return write_json(tmp_path / "snapshot.json", content)
+
+
 def panoptic(tmp_path: Path) -> Path:
     return test_panoptic_folder.write(tmp_path, test_panoptic_folder.content(), test_panoptic_folder.ids())
 
@@ -91,6 +116,7 @@ CASES: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "COCO file": (lambda p: coco(p, name="instances_val2017.json") / "instances_val2017.json", "coco", {}),
     "panoptic file": (panoptic, "panoptic", {}),
     "Label Studio export": (export, "label-studio", {}),
+    "snapshot": (snapshot, "snapshot", {}),
     "RefCOCO folder": (refcoco, "refcoco", {}),
     "RefCOCO pickle": (lambda p: refcoco(p) / "refs(unc).p", "refcoco", {}),
     "gRefCOCO JSON": (lambda p: refcoco(p, "grefs(unc).json") / "grefs(unc).json", "refcoco", {}),

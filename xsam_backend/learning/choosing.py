@@ -21,7 +21,9 @@ from xsam_backend.store.tasks import KeptTask, TaskPicture
 Origin = Literal["drawn", "accepted", "corrected"]
 """By hand; ours, untouched; ours, changed by the annotator."""
 
-_GEOMETRY = frozenset(["points", "x", "y", "width", "height", "rotation", "radiusX", "radiusY", "rle", "imageDataURL", "vertices"])
+_GEOMETRY = frozenset(
+    ("points", "x", "y", "width", "height", "rotation", "radiusX", "radiusY", "rle", "imageDataURL", "vertices")
+)
 """Keys of a region's ``value`` that say where it is; the others hold labels and texts."""
 
 

@@ -53,6 +53,7 @@ def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTr
         is_crowd=truth.is_crowd[kept],
         complete_for=truth.complete_for,
         looks=tuple(truth.looks[i] for i in kept) if truth.looks else (),
+        emphasis=None if truth.emphasis is None else truth.emphasis[kept],
         source=truth.source,
     )
 

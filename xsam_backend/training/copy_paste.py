@@ -128,4 +128,5 @@ def paste(truth: GroundTruth, cutout: Cutout, rng: np.random.Generator) -> Groun
         captions=tuple(dataclasses.replace(caption, spans=()) for caption in truth.captions),
         ignored=None if truth.ignored is None else truth.ignored & ~pasted,
         looks=(*(truth.looks[i] for i in kept), "") if truth.looks else (),
+        emphasis=None if truth.emphasis is None else np.append(truth.emphasis[kept], 1.0),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from xsam_backend.errors import DatasetError
 from xsam_backend.evaluation.datasets.coco_folder import CocoFolder, CocoRecord
 from xsam_backend.evaluation.datasets.opening import open_dataset
+from xsam_backend.evaluation.datasets.snapshot import SnapshotRecord
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.scenes.vocabulary import STUFF_NAMES, THING_NAMES
 from xsam_backend.training.config import DatasetData, PhotoData, StageConfig, TrainConfig
@@ -122,4 +123,5 @@ def _dataset(part: DatasetData, config: TrainConfig) -> Photos:
     opened = open_dataset(
         config.data_folder / part.path, part.format, split=part.split, images=images, only=part.only
     )
-    return Photos(opened.records, [category.label for category in opened.categories])
+    weights = [record.weight for record in opened.records if isinstance(record, SnapshotRecord)] or None
+    return Photos(opened.records, [category.label for category in opened.categories], weights=weights)

@@ -206,11 +206,15 @@ def _instances(truth: GroundTruth, least_px: int) -> list[int]:
 
 
 def _pick_instance(truth: GroundTruth, rng: Rng, least_px: int) -> int | None:
-    """Things and stuff alike, by the square root of their area: a large one is as telling as several small ones."""
+    """Things and stuff alike, by the square root of their area: a large one is as telling as several small ones.
+    Those with more emphasis more often.
+    """
     candidates = _instances(truth, least_px)
     if not candidates:
         return None
     weight = np.sqrt(truth.masks[candidates].sum((1, 2)).astype(float))
+    if truth.emphasis is not None:
+        weight = weight * truth.emphasis[candidates]
     return int(rng.choice(candidates, p=weight / weight.sum()))
 
 

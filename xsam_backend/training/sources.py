@@ -42,16 +42,23 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Photos:
-    """Labelled pictures, each as often as another; into each, ``pasted`` segments of ``cutouts`` on average."""
+    """Labelled pictures, each as often as another unless there are ``weights``; into each, ``pasted`` segments of
+    ``cutouts`` on average."""
 
     records: Sequence[Record]
     names: Sequence[str]
     cutouts: Cutouts | None = None
     pasted: float = 0.0
+    weights: Sequence[float] | None = None
 
     def draw(self, rng: np.random.Generator) -> GroundTruth:
         """See Source."""
-        truth = self.records[int(rng.integers(len(self.records)))].load()
+        if self.weights is None:
+            number = int(rng.integers(len(self.records)))
+        else:
+            shares = np.asarray(self.weights, np.float64)
+            number = int(rng.choice(len(self.records), p=shares / shares.sum()))
+        truth = self.records[number].load()
         if self.cutouts is not None:
             for _ in range(rng.poisson(self.pasted)):
                 cutout = self.cutouts.draw(rng)

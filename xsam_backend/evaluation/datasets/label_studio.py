@@ -78,11 +78,9 @@ def _dataset(
     with in_format(where, "Label Studio's JSON export (not JSON-MIN): tasks with data and annotations"):
         chosen = [(row, annotation) for row in rows if (annotation := _annotation(row["annotations"])) is not None]
         results = [_regions(annotation) for _, annotation in chosen]
-        categories = _categories(config, results)
+        categories = project_categories(config, results)
         has_phrases = any(map(_has_phrases, results))
-        captions_from = frozenset(
-            control.name for control in (config.controls if config else ()) if not control.is_prompt_tool
-        )
+        captions_from = caption_controls(config)
         records = [
             LabelStudioRecord(
                 source=_source(row, picture),
@@ -135,7 +133,9 @@ def _regions(annotation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return result
 
 
-def _categories(config: LabelConfig | None, results: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[Category, ...]:
+def project_categories(
+    config: LabelConfig | None, results: Sequence[Sequence[Mapping[str, Any]]]
+) -> tuple[Category, ...]:
     """The config's labels, and those that occur beside them (labels may come with each task, or be gone by now)."""
     seen: list[str] = []
     for result in results:
@@ -147,6 +147,11 @@ def _categories(config: LabelConfig | None, results: Sequence[Sequence[Mapping[s
     known = tuple(dict.fromkeys(category for control in controls for category in control.categories))
     labels_known = {category.label for category in known}
     return known + categories_of([label for label in seen if label not in labels_known])
+
+
+def caption_controls(config: LabelConfig | None) -> frozenset[str]:
+    """Names of the controls whose text about a whole picture is a caption."""
+    return frozenset(control.name for control in (config.controls if config else ()) if not control.is_prompt_tool)
 
 
 def _has_phrases(result: Sequence[Mapping[str, Any]]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xsam_backend.errors import DatasetError, ImageError, PromptError
 from xsam_backend.evaluation.datasets.label_studio_pictures import Fetch, TaskPicture
@@ -35,6 +36,7 @@ class LabelStudioRecord:
         picture: where it is, and which one it is.
         complete_for: the labels of the project.
         stuff: those of them that aren't countable.
+        emphasis: how much more often than others regions are asked about in training, by region id; 1 without.
         split: none: Label Studio knows no splits.
     """
 
@@ -43,6 +45,7 @@ class LabelStudioRecord:
     picture: TaskPicture
     complete_for: frozenset[str]
     stuff: frozenset[str]
+    emphasis: Mapping[str, float] = field(default_factory=dict)
     split: str = ""
     _result: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     _captions_from: frozenset[str] = field(default=frozenset(), repr=False)
@@ -94,8 +97,18 @@ class LabelStudioRecord:
             complete_for=self.complete_for,
             referring=phrases,
             captions=captions,
+            emphasis=self._emphasis(segment_of, len(names)),
             source=self.source,
         )
+
+    def _emphasis(self, segment_of: Mapping[str, int], count: int) -> NDArray[np.float64] | None:
+        """Of each segment the largest among its regions'."""
+        if not self.emphasis:
+            return None
+        found = np.zeros(count)
+        for number, segment in segment_of.items():
+            found[segment] = max(found[segment], self.emphasis.get(number, 1.0))
+        return found
 
     def _check_size(self, size_hw: tuple[int, int]) -> None:
         labelled = picture_size_hw([one for one in self._result if self._is_here(one)])

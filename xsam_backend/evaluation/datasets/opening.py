@@ -20,6 +20,7 @@ from xsam_backend.evaluation.datasets.reason_seg import open_reason_seg
 from xsam_backend.evaluation.datasets.recognition import formats_of_content, formats_of_folder
 from xsam_backend.evaluation.datasets.records import PROMPT_KINDS, Dataset, PromptKind, Wanted
 from xsam_backend.evaluation.datasets.referring import open_referring
+from xsam_backend.evaluation.datasets.snapshot import open_snapshot
 from xsam_backend.labelstudio.images import ImageSource
 from xsam_backend.labelstudio.label_config import LabelConfig
 
@@ -50,6 +51,7 @@ FORMATS: Mapping[str, Format] = {
     "label-studio": Format(
         "Label Studio: a project's JSON export", lambda wanted: open_export(wanted), frozenset({"split", "images"})
     ),
+    "snapshot": Format("what a fine-tuning of ours learned from, or was tested on", open_snapshot, frozenset()),
     "refcoco": Format(
         "RefCOCO, RefCOCO+, RefCOCOg, gRefCOCO: the folder with refs(unc).p, or PSALM's or MDETR's JSON",
         open_referring,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_backend.evaluation.datasets.grounded_captions import CAPTIONS, MASKS
+from xsam_backend.evaluation.datasets.snapshot import SNAPSHOT
 
 
 def formats_of_folder(folder: Path) -> list[str]:
@@ -60,6 +61,8 @@ def _of_list(file: Path, first: Mapping[str, Any]) -> list[str]:
 
 
 def _of_coco_like(file: Path, content: Mapping[str, Any]) -> list[str]:
+    if SNAPSHOT in content:
+        return ["snapshot"]
     picture, annotation = _first(content.get("images")), _first(content.get("annotations"))
     if MASKS in file.stem or CAPTIONS in file.stem or "sam_mask" in annotation:
         return ["gcg"]
