@@ -94,7 +94,7 @@ def snapshot(tmp_path: Path) -> Path:
         "refused": [],
     }
     (tmp_path / "ab").mkdir()
-    write_picture(tmp_path / "a.png").rename(tmp_path / "ab" / sample["sha256"])
+    write_picture(tmp_path / "a.png", (24, 40)).rename(tmp_path / "ab" / sample["sha256"])
     content = {
         "xsam_backend_snapshot": 1,
         "project": "local/21.5",

@@ -13,6 +13,7 @@ from xsam_backend.training.config import (
     REACHED_BY,
     TRAINED_BY,
     DatasetData,
+    LoraConfig,
     PhotoData,
     Questions,
     SceneData,
@@ -31,6 +32,7 @@ TABLES: Mapping[str, type[Table]] = {
     '`[[data]]` with `kind = "scenes"`': SceneData,
     "`[data.questions]`, `[stages.questions]`": Questions,
     "`[[stages]]`": StageConfig,
+    "`[lora]`": LoraConfig,
 }
 
 

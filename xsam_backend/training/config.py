@@ -132,6 +132,18 @@ class SceneData(_Pictures):
 Data = Annotated[PhotoData | DatasetData | SceneData, Field(discriminator="kind")]
 
 
+class LoraConfig(Table):
+    """Low-rank pairs instead of whole matrices, for a model that is to be changed a little."""
+
+    parts: tuple[PartName, ...] = Field(
+        ("language", "segmentor"),
+        description="Parts of which only the pairs (and learned queries) are trained; the others in trains in full.",
+    )
+    rank: Annotated[Count, Field(ge=1)] = Field(16, description="Rank of a pair's product.")
+    alpha: Annotated[Count, Field(ge=1)] = Field(32, description="The product counts alpha / rank times.")
+    dropout: Share = Field(0.0, description="Share of a pair's inputs that are dropped in training.")
+
+
 class StageConfig(Table):
     """One stage: an optimizer and a schedule of its own. It starts from the averaged weights of the one before."""
 
@@ -241,6 +253,7 @@ class TrainConfig(Table):
     export: Path | None = Field(None, description="Write the model here at the end: config, weights, tokenizer.")
     data_folder: Path = Field(Path("."), description="Where folders of data begin; from where the command runs.")
     seed: Seed = Field(0, description="The same seed gives the same pictures, questions and starting weights.")
+    lora: LoraConfig | None = Field(None, description="Train pairs of some parts, [lora]; without it, all in full.")
     workers: Count = Field(0, description="Processes that prepare pictures, for each training process.")
     least_px: Count = Field(100, description="Instances with fewer pixels aren't asked for one by one.")
     oversample: Positive | None = Field(
@@ -267,6 +280,10 @@ class TrainConfig(Table):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{kind}: expected a name of its own for each, got {', '.join(sorted(twice))} twice")
+        if self.lora is not None and self.start == "nothing":
+            raise ValueError("lora changes a trained model a little: name one to start from, or take lora away")
+        if self.lora is not None and any(stage.new_language for stage in self.stages):
+            raise ValueError("new_language begins layers anew, which pairs can't learn: take one of the two away")
         known = [part.name for part in self.data]
         for stage in self.stages:
             if not set(stage.data) <= set(known):

@@ -62,7 +62,7 @@ def train(model: XSam, config: TrainConfig, streams: Sequence[QuestionSet], star
     ever_trained: list[str] = []
     for stage in config.stages:
         _refuse_unfit(stage, model)
-        ever_trained += trained_names(both, model.config, stage)
+        ever_trained += trained_names(both, model.config, stage, config.lora)
     state = read_state(config.run)
     at, first = place_in(state, config) if state else (0, 0)
     processes.refuse_unlike(f"the place where the run goes on (stage {at}, step {first})", (at, first), model.device)
@@ -102,7 +102,10 @@ def _train_stage(
     model.language.model.set_attn_implementation("eager" if stage.grounding else "sdpa")
     # One tensor after the other: on a GPU, all at once would take as much memory again as what is trained.
     optimizer = torch.optim.AdamW(
-        parameter_groups(both, model.config, stage), lr=stage.learning_rate, betas=stage.betas, foreach=False
+        parameter_groups(both, model.config, stage, config.lora),
+        lr=stage.learning_rate,
+        betas=stage.betas,
+        foreach=False,
     )
     parameters = {name: parameter for name, parameter in both.named_parameters() if parameter.requires_grad}
     average = {name: p.detach().clone() for name, p in parameters.items() if stage.ema and name.startswith(MODEL)}

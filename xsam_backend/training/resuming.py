@@ -24,7 +24,7 @@ from xsam_backend.training.trained import GROUNDING, MODEL, trained_names
 
 logger = logging.getLogger(__name__)
 
-DECISIVE = {"seed", "least_px", "oversample", "data", "stages"}
+DECISIVE = {"seed", "least_px", "oversample", "data", "stages", "lora"}
 """Settings on which the losses depend."""
 
 
@@ -151,7 +151,7 @@ def _trained_until(both: nn.ModuleDict, config: TrainConfig, number: int) -> lis
     assert isinstance(model, XSam)
     wanted = {name for name, _ in both.named_parameters() if name.startswith(f"{GROUNDING}.")}
     for stage in config.stages[: number + 1]:
-        wanted.update(trained_names(both, model.config, stage))
+        wanted.update(trained_names(both, model.config, stage, config.lora))
     return [name for name, _ in both.named_parameters() if name in wanted]
 
 

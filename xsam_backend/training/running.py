@@ -70,7 +70,7 @@ def run_training(config: TrainConfig, device: str, models: Path) -> None:
         questions = streams(config, opened, begun.model.config, begun.tokenizer)
         model = train(begun.model, config, questions, begun.version)
         if config.export is not None and processes.number() == 0:
-            _export(model, begun, config.export)
+            _export(model, begun, config.export, lora=config.lora is not None)
 
 
 def plan(config: TrainConfig, device: str, models: Path) -> list[str]:
@@ -110,6 +110,10 @@ def _begin(config: TrainConfig, device: torch.device, models: Path, *, with_weig
         version = f"nothing, seed {config.seed}"
         return Start(tiny.start(tokenizer, config.seed).to(device), tokenizer, folder, version, torch.float16)
     model = load_model(folder, torch.float32, device) if with_weights else build_empty(load_config(folder))
+    if config.lora is not None:
+        from xsam_backend.training.lora import add_lora  # peft takes seconds to import
+
+        add_lora(model, config.lora)
     dtype = DTYPES.get(main_dtype(stored_layout(folder / WEIGHTS)), torch.float32)
     if dtype is torch.bfloat16 and all(stage.precision != "float32" for stage in config.stages if stage.steps):
         _keep_as_stored(model, config)
@@ -119,13 +123,22 @@ def _begin(config: TrainConfig, device: torch.device, models: Path, *, with_weig
 def _keep_as_stored(model: XSam, config: TrainConfig) -> None:
     """What no stage trains goes back to bfloat16, in place: nothing is lost by it, and it takes half the memory."""
     both = torch.nn.ModuleDict({MODEL: model})
-    trained = {name for stage in config.stages if stage.steps for name in trained_names(both, model.config, stage)}
+    trained = {
+        name
+        for stage in config.stages
+        if stage.steps
+        for name in trained_names(both, model.config, stage, config.lora)
+    }
     for name, parameter in both.named_parameters():
         if name not in trained:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def _export(model: XSam, begun: Start, folder: Path) -> None:
+def _export(model: XSam, begun: Start, folder: Path, *, lora: bool) -> None:
+    if lora:
+        from xsam_backend.training.lora import merge_lora
+
+        merge_lora(model)
     try:
         save_model(model, folder, begun.dtype)
         for name in TOKENIZER_FILES:
@@ -146,7 +159,7 @@ def _lines(config: TrainConfig, begun: Start, opened: Mapping[str, OpenedData]) 
     sizes = {name: parameter.numel() for name, parameter in both.named_parameters()}
     weights = sum(parameter.nbytes for parameter in both.parameters())
     for stage in config.stages:
-        trained = sum(sizes.get(name, 0) for name in trained_names(both, begun.model.config, stage))
+        trained = sum(sizes.get(name, 0) for name in trained_names(both, begun.model.config, stage, config.lora))
         # Of what is trained also gradient, two moments and the average, in float32; and a copy for half precision.
         nbytes = weights + trained * (4 * (4 if stage.ema else 3) + (0 if stage.precision == "float32" else 2))
         fastest = max((rate(stage, step) for step in range(stage.steps)), default=0.0) * stage.learning_rate

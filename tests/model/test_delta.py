@@ -1,0 +1,92 @@
+"""A delta on its base: a model of its own that shares all it doesn't change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import small_model
+
+from xsam_backend.errors import CheckpointError
+from xsam_backend.model.delta import Delta, load_delta, save_delta, with_delta
+from xsam_backend.model.xsam import XSam
+
+MATRIX = "language.model.model.layers.0.self_attn.o_proj.weight"
+VECTOR = "background.weight"
+
+
+@pytest.fixture
+def base() -> XSam:
+    return small_model()
+
+
+def delta_of(base: XSam, version: str = "small-1") -> Delta:
+    generator = torch.Generator().manual_seed(3)
+    parameters = dict(base.named_parameters())
+    out, width = parameters[MATRIX].shape
+    pair = torch.randn(2, width, generator=generator), torch.randn(out, 2, generator=generator)
+    whole = torch.randn(parameters[VECTOR].shape, generator=generator)
+    return Delta(version, 0.5, {MATRIX: pair}, {VECTOR: whole})
+
+
+def test_only_what_is_in_it_changes_and_the_rest_is_shared(base: XSam) -> None:
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    delta = delta_of(base)
+    model = with_delta(base, "small-1", delta)
+    own, shared = dict(model.named_parameters()), dict(base.named_parameters())
+    a, b = delta.pairs[MATRIX]
+    torch.testing.assert_close(own[MATRIX], shared[MATRIX] + 0.5 * b @ a)
+    torch.testing.assert_close(own[VECTOR], delta.whole[VECTOR])
+    for name, tensor in own.items():
+        assert (tensor.data_ptr() == shared[name].data_ptr()) is (name not in (MATRIX, VECTOR)), name
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items()), (
+        "the base is as before"
+    )
+    assert not model.training
+    assert type(model) is type(base)
+
+
+def test_two_projects_have_a_model_each(base: XSam) -> None:
+    first, second = (with_delta(base, "small-1", delta_of(base)) for _ in range(2))
+    with torch.no_grad():
+        dict(first.named_parameters())[MATRIX].zero_()
+    assert dict(second.named_parameters())[MATRIX].any()
+    assert dict(base.named_parameters())[MATRIX].any()
+
+
+def test_it_comes_back_from_its_file(base: XSam, tmp_path: Path) -> None:
+    delta = delta_of(base)
+    for name in ("a", "b"):
+        save_delta(delta, tmp_path / name, torch.float32)
+    found = load_delta(tmp_path / "a")
+    assert (found.base, found.scale, found.numbers) == (delta.base, delta.scale, delta.numbers)
+    assert torch.equal(found.pairs[MATRIX][1], delta.pairs[MATRIX][1])
+    assert torch.equal(found.whole[VECTOR], delta.whole[VECTOR])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes(), "the same changes are the same file"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        pytest.param(lambda d: Delta("other-1", d.scale, d.pairs, d.whole), "belong to other-1", id="another base"),
+        pytest.param(lambda d: Delta(d.base, 1, {}, {"no.such": torch.zeros(1)}), "no.such", id="unknown name"),
+        pytest.param(lambda d: Delta(d.base, 1, {}, {VECTOR: torch.zeros(1)}), VECTOR, id="another shape"),
+        pytest.param(
+            lambda d: Delta(d.base, 1, {MATRIX: (torch.zeros(2, 3), torch.zeros(4, 2))}, {}), MATRIX, id="other pair"
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(base: XSam, spoil: object, words: str) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        with_delta(base, "small-1", spoil(delta_of(base)))  # type: ignore[operator]
+
+
+def test_a_damaged_file_is_told(base: XSam, tmp_path: Path) -> None:
+    path = tmp_path / "delta.safetensors"
+    save_delta(delta_of(base), path)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(CheckpointError, match=r"expected a fine-tuning's changes"):
+        load_delta(path)
+    with pytest.raises(CheckpointError, match=r"expected a fine-tuning's changes"):
+        load_delta(tmp_path / "nowhere")

@@ -1,0 +1,141 @@
+"""What a fine-tuning changed, and nothing else: low-rank changes of matrices (LoRA, arXiv 2106.09685), whole tensors.
+
+A delta belongs to one base version. Put on it, it makes a model of its own that shares with the base all that it
+doesn't change: several projects' models stand side by side, and none is ever switched in place.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xsam_backend.errors import CheckpointError
+from xsam_backend.model.xsam import XSam
+
+FORMAT = "xsam-backend delta 1"
+_WHOLE, _A, _B = "whole.", "lora_a.", "lora_b."
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Changes by parameter name.
+
+    Attributes:
+        base: the version that they belong to.
+        scale: what the product of a pair is multiplied with.
+        pairs: of a matrix (out, in): A (rank, in) and B (out, rank), float.
+        whole: parameters as they are now.
+    """
+
+    base: str
+    scale: float
+    pairs: Mapping[str, tuple[Tensor, Tensor]]
+    whole: Mapping[str, Tensor]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return sum(a.numel() + b.numel() for a, b in self.pairs.values()) + sum(
+            t.numel() for t in self.whole.values()
+        )
+
+
+def save_delta(delta: Delta, path: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a delta, whole or not at all. Deterministic: equal deltas make equal files.
+
+    Raises:
+        CheckpointError: it can't be written.
+    """
+    tensors = {_A + name: a for name, (a, _) in delta.pairs.items()}
+    tensors |= {_B + name: b for name, (_, b) in delta.pairs.items()}
+    tensors |= {_WHOLE + name: tensor for name, tensor in delta.whole.items()}
+    stored = {name: tensors[name].detach().to("cpu", dtype).contiguous().clone() for name in sorted(tensors)}
+    facts = json.dumps({"base": delta.base, "format": FORMAT, "scale": delta.scale}, sort_keys=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(stored, partial, metadata={"facts": facts})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: the changes can't be written ({error}): free some space") from error
+
+
+def load_delta(path: Path) -> Delta:
+    """Read a delta, on the CPU.
+
+    Raises:
+        CheckpointError: it isn't one, or it is damaged.
+    """
+    pairs: dict[str, tuple[Tensor, Tensor]] = {}
+    whole: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["facts"])
+            if facts["format"] != FORMAT:
+                raise CheckpointError(f"{path}: format {facts['format']!r}, this version reads {FORMAT!r}: update it")
+            for name in file.keys():  # noqa: SIM118  safe_open isn't a mapping
+                if name.startswith(_A):
+                    matrix = name.removeprefix(_A)
+                    pairs[matrix] = file.get_tensor(name), file.get_tensor(_B + matrix)
+                elif name.startswith(_WHOLE):
+                    whole[name.removeprefix(_WHOLE)] = file.get_tensor(name)
+        return Delta(facts["base"], float(facts["scale"]), pairs, whole)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: expected a fine-tuning's changes, got {error!r}: restore a backup") from error
+
+
+def with_delta(base: XSam, version: str, delta: Delta) -> XSam:
+    """The base model with the changes, as a model of its own. What isn't changed is shared, not copied.
+
+    Args:
+        version: of the base model.
+
+    Raises:
+        CheckpointError: the delta is of another base, or of parameters that the base hasn't.
+    """
+    if delta.base != version:
+        raise CheckpointError(
+            f"these changes belong to {delta.base}, the model that runs is {version}: serve with that base, or "
+            "fine-tune again"
+        )
+    parameters = dict(base.named_parameters())
+    misfits = [name for name in (*delta.pairs, *delta.whole) if name not in parameters]
+    misfits += [
+        name for name, tensor in delta.whole.items() if name in parameters and not _fits(tensor, parameters[name])
+    ]
+    misfits += [
+        name
+        for name, (a, b) in delta.pairs.items()
+        if name in parameters and parameters[name].shape != (b.shape[0], a.shape[1])
+    ]
+    if misfits:
+        raise CheckpointError(f"the changes don't fit the model: {', '.join(misfits[:3])}: were they damaged?")
+    # Parameters and buffers that are in the memo aren't copied: the new modules hold the same tensors.
+    shared: dict[int, object] = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+    model = copy.deepcopy(base, shared)
+    changed = {name: _changed(parameters[name], *pair, delta.scale) for name, pair in delta.pairs.items()}
+    changed |= {name: tensor.to(parameters[name]) for name, tensor in delta.whole.items()}
+    for name, tensor in changed.items():
+        path, _, own = name.rpartition(".")
+        new = torch.nn.Parameter(tensor, requires_grad=False)
+        setattr(model.get_submodule(path), own, new)
+    return model.eval()
+
+
+def _fits(tensor: Tensor, parameter: Tensor) -> bool:
+    return tensor.shape == parameter.shape
+
+
+def _changed(matrix: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """In float32, then back: so that a model whose numbers are half as long gets the nearest ones."""
+    change = b.to(matrix.device, torch.float32) @ a.to(matrix.device, torch.float32)
+    return (matrix.detach().float() + scale * change).to(matrix.dtype)
