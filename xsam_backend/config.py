@@ -95,6 +95,32 @@ class Settings(BaseSettings):
         description="When a batch begins no further task: those are left for the next request. Label Studio waits "
         "100 s in all, and the picture under way may take image_timeout_s more.",
     )
+    train_every: int = Field(
+        0,
+        ge=0,
+        description="Fine-tune a project each time that so many annotations were accepted since its last job; 0: "
+        "not by their number.",
+    )
+    train_schedule: str | None = Field(
+        None,
+        description="Fine-tune every project with news at these times: a cron expression in local time, such as "
+        "'0 3 * * mon-fri'.",
+    )
+    train_worker: bool = Field(
+        True,
+        description="Start the process that fine-tunes from the service, when there is something to do; false where "
+        "'jobs work' runs elsewhere.",
+    )
+    train_tries: int = Field(
+        5, ge=1, description="How often a fine-tuning is begun or gone on with if its process is killed, in all."
+    )
+    train_nice: int = Field(
+        10, ge=0, le=19, description="How much that process steps back for others on the CPU (nice)."
+    )
+    train_memory_mb: int = Field(
+        0, ge=0, description="Memory of that process at which its job fails, in megabytes; 0: whatever there is."
+    )
+
     max_request_mb: int = Field(32, ge=1, description="Largest request body, in megabytes.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
 
@@ -142,6 +168,11 @@ class Settings(BaseSettings):
     def pictures_dir(self) -> Path:
         """Folder of the pictures of annotated tasks, each under its hash."""
         return self.data_dir / "pictures"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Folder of the fine-tunings' logs, and of the locks of the processes that run them."""
+        return self.data_dir / "jobs"
 
     @property
     def prediction_slots(self) -> int:
@@ -197,3 +228,17 @@ def load_settings(**given: Any) -> Settings:
 def inherited_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
     """This process's environment for a child process, less the variables whose names begin with one of these."""
     return {name: value for name, value in os.environ.items() if not name.startswith(without)}
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """This process's environment, with variables that give a child process these very settings, options included."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return inherited_environment() | {
+        f"{ENV_PREFIX}{name.upper()}": _as_text(value) for name, value in values.items() if value is not None
+    }
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value)

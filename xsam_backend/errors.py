@@ -42,6 +42,10 @@ class StoreError(XSamBackendError):
     """The store cannot be read or written."""
 
 
+class JobError(XSamBackendError):
+    """A fine-tuning that cannot be queued, run or gone on with."""
+
+
 class BusyError(XSamBackendError):
     """Too much asked at once; the same request may succeed later."""
 

@@ -24,7 +24,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     with ExitStack() as stack:
 
         def make(predictor: Any = None, images: Any = None, **given: Any) -> Flask:
-            settings = load_settings(**{"data_dir": tmp_path / "data", **given})
+            settings = load_settings(**{"data_dir": tmp_path / "data", "train_worker": False, **given})
             app = create_app(settings, predictor or FakePredictor(), images)
             stack.callback(services_of(app).close)
             return app

@@ -98,6 +98,7 @@ def test_the_operator_is_told_where_label_studio_says_it_is(make_app: Any) -> No
         ("GET", "/versions", None),
         ("GET", "/status", None),
         ("GET", "/metrics", None),
+        ("GET", "/jobs", None),
         ("POST", "/webhook", {"action": "START_TRAINING"}),
     ],
 )
@@ -116,11 +117,11 @@ def test_other_webhooks_come_without_a_login(make_app: Any) -> None:
     assert client.post("/webhook", json={"action": "TASKS_CREATED"}).status_code == 201
 
 
-def test_the_training_button_is_answered_in_words(make_app: Any) -> None:
+def test_a_press_that_names_no_project_is_answered_in_words(make_app: Any) -> None:
     app = make_app()
     answer = app.test_client().post("/webhook", json={"action": "START_TRAINING"})
     assert answer.status_code == 201
-    assert "noted" in answer.get_json()["message"]
+    assert "nothing is queued" in answer.get_json()["message"]
     assert "job" not in answer.get_json(), "Label Studio would wait for a job that does not exist"
     assert services_of(app).inbox.count() == {"START_TRAINING": 1}
 

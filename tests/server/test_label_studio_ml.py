@@ -74,6 +74,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, loads: list[str]) -> Iterator[Host]:
     monkeypatch.setenv("XSAM_BACKEND_WEBHOOK_SECRET", ROOT_SECRET)
+    monkeypatch.setenv("XSAM_BACKEND_TRAIN_WORKER", "false")
     monkeypatch.setattr(services_module, "ImageSource", lambda policy, client: MemoryImages())
     host = Host(monkeypatch)
     yield host

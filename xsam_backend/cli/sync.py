@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from xsam_backend.cli.known_projects import known_project
 from xsam_backend.cli.options import settings_options
 from xsam_backend.config import Settings, load_settings
 from xsam_backend.errors import DatasetError, SettingsError
@@ -91,16 +92,7 @@ def _take_in(
     collector: Collector, projects: Projects, instance: str, export: Path, uid: str, label_config: Path | None
 ) -> Synced:
     known = {project.key: project for project in projects.all()}
-    if uid.isascii() and uid.isdecimal():
-        fitting = [key for key in known if ProjectKey.parse(key).project_id == int(uid)]
-        if len(fitting) != 1:
-            raise SettingsError(
-                f"--uid {uid}: expected the number of one known project ({', '.join(known) or 'none is known'}), "
-                f"{len(fitting)} have it: write <number>.<creation second>"
-            )
-        key = ProjectKey.parse(fitting[0])
-    else:
-        key = ProjectKey.from_uid(instance, uid)
+    key = known_project(uid, instance, known)
     project = known.get(str(key))
     config = label_config.read_text(encoding="utf-8") if label_config else project and project.label_config
     if not config:

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, render_template,
 from werkzeug.exceptions import RequestEntityTooLarge
 
 import xsam_backend
+from xsam_backend.errors import JobError
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.server.auth import WEBHOOK_HEADER
 from xsam_backend.server.connections import set_up
@@ -25,6 +26,11 @@ from xsam_backend.server.webhooks import START_TRAINING
 blueprint = Blueprint("protocol", __name__)
 pages = Blueprint("pages", __name__, template_folder="templates")
 """For people. Apart from the protocol, so that another server of it (``label_studio_ml``) can have them too."""
+
+
+_STATES = {"running": "started", "done": "finished", "cancelled": "canceled"} | {
+    same: same for same in ("queued", "failed")
+}
 
 
 def services() -> Services:
@@ -80,11 +86,15 @@ def webhook() -> tuple[Response, int]:
     starts_training = event.get("action") == START_TRAINING
     if starts_training:
         parts.login.demand(request.authorization)
-    parts.webhooks.receive(event, request.headers.get(WEBHOOK_HEADER), has_login=parts.login.is_on)
+    job = parts.webhooks.receive(event, request.headers.get(WEBHOOK_HEADER), has_login=parts.login.is_on)
+    if job is not None:
+        return jsonify(
+            status="ok", job=str(job.id), message=f"queued as job {job.id}: /jobs/{job.id} tells of it"
+        ), 201
     if starts_training:
         return jsonify(
             status="ok",
-            message="noted: the annotations are being collected; this version does not fine-tune on them yet",
+            message="noted, but nothing is queued: expected a project that has called here before",
         ), 201
     return jsonify(status="ok"), 201
 
@@ -111,8 +121,13 @@ def train() -> tuple[Response, int]:
 
 @blueprint.post("/job_status")
 def job_status() -> Response:
-    """No training job is ever given out, so every job asked about is one that is gone."""
-    return jsonify(job_status="removed")
+    """State of a job in the words that Label Studio's client knows; it never asked so far."""
+    number = str(body().get("job"))
+    try:
+        job = services().jobs.get(int(number) if number.isascii() and number.isdecimal() else -1)
+    except JobError:
+        return jsonify(job_status="removed")
+    return jsonify(job_status=_STATES[job.state], error=job.error)
 
 
 @blueprint.post("/delete")
@@ -156,6 +171,7 @@ def status() -> Response:
         },
         "events": parts.inbox.count(),
         "regions": parts.predictions.count(),
+        "jobs": [job.as_json() for job in parts.jobs.latest(10)],
         "projects": [{"key": project.key, "title": project.title} for project in parts.projects.all()[:100]],
         "problems": [
             {

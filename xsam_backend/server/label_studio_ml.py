@@ -29,6 +29,7 @@ from xsam_backend.errors import RequestError, StoreError
 from xsam_backend.server.auth import WEBHOOK_HEADER
 from xsam_backend.server.connections import set_up
 from xsam_backend.server.endpoints import pages
+from xsam_backend.server.job_pages import job_pages
 from xsam_backend.server.protocol import PredictRequest, SetupRequest
 from xsam_backend.server.services import Services, open_services
 
@@ -58,9 +59,10 @@ def services() -> Services:
 
 def prepare(app: Flask) -> Flask:
     """Open the services before the first request (Label Studio waits 3 s for a setup), and give the host's
-    application our ``/status`` page, where the reasons of failed predictions stand."""
+    application our ``/status`` and ``/jobs`` pages, where the reasons of failed predictions stand."""
     app.extensions["xsam_backend"] = services()
     app.register_blueprint(pages)
+    app.register_blueprint(job_pages)
     return app
 
 
@@ -105,7 +107,8 @@ class XSam(LabelStudioMLBase):  # type: ignore[misc]  # the host has no types
         return ModelResponse(model_version=parts.engine.model_version, predictions=predictions)
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, str]:
-        """Write an event to the inbox; on return it is on disk. Nothing is trained here: Label Studio waits 1 s.
+        """Write an event to the inbox, and START_TRAINING's job to the queue; on return they are on disk. Nothing is
+        trained here: Label Studio waits 1 s.
 
         Raises:
             BadRequest: not an event. ServiceUnavailable: it could not be kept, so it must not be acknowledged.
@@ -113,14 +116,14 @@ class XSam(LabelStudioMLBase):  # type: ignore[misc]  # the host has no types
         parts = services()
         secret = request.headers.get(WEBHOOK_HEADER) if has_request_context() else None
         try:
-            parts.webhooks.receive({**data, "action": event}, secret, has_login=api.BASIC_AUTH is not None)
+            job = parts.webhooks.receive({**data, "action": event}, secret, has_login=api.BASIC_AUTH is not None)
         except RequestError as error:
             parts.monitor.problem(error, f"webhook {event}")
             raise BadRequest(str(error)) from error
         except StoreError as error:
             problem = parts.monitor.problem(error, f"webhook {event}")
             raise ServiceUnavailable(f"the event could not be kept; the log says why ({problem.error_id})") from error
-        return {"kept": event}
+        return {"kept": event} | ({"job": str(job.id)} if job is not None else {})
 
 
 def _answer(parts: Services, body: Mapping[str, Any]) -> list[Entry]:

@@ -24,9 +24,11 @@ from xsam_backend.errors import (
     LabelStudioError,
     PromptError,
     RequestError,
+    StoreError,
     XSamBackendError,
 )
 from xsam_backend.inference.engine import Engine
+from xsam_backend.store.jobs import Jobs
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +130,10 @@ class Monitor:
         """Add the engine's own numbers to the metrics."""
         self.registry.register(_EngineNumbers(engine))
 
+    def watch_jobs(self, jobs: Jobs) -> None:
+        """Add the numbers of queued and running jobs to the metrics."""
+        self.registry.register(_JobNumbers(jobs))
+
     def metrics(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -146,6 +152,27 @@ class _EngineNumbers(Collector):
         yield GaugeMetricFamily("xsam_backend_cache_bytes", "Memory of encoded pictures.", value=stats.nbytes)
         yield GaugeMetricFamily("xsam_backend_cache_entries", "Encoded pictures kept.", value=stats.entries)
         yield GaugeMetricFamily("xsam_backend_waiting", "Requests waiting for the model.", value=self._engine.waiting)
+
+
+class _JobNumbers(Collector):
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def describe(self) -> Iterator[Metric]:
+        """Named beforehand, so that registering reads no database."""
+        yield GaugeMetricFamily("xsam_backend_jobs", "Fine-tunings, by state.", labels=["state"])
+
+    def collect(self) -> Iterator[Metric]:
+        """Read when metrics are asked for. A database that can't be read must not cost the other metrics."""
+        try:
+            counted = self._jobs.count()
+        except StoreError as error:
+            logger.warning("%s", error)
+            return
+        gauge = GaugeMetricFamily("xsam_backend_jobs", "Fine-tunings, by state.", labels=["state"])
+        for state in ("queued", "running"):
+            gauge.add_metric([state], counted.get(state, 0))
+        yield gauge
 
 
 def _now() -> datetime:

@@ -16,6 +16,7 @@ from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.labelstudio.images import ImageSource
 from xsam_backend.learning.collecting import Collector
 from xsam_backend.learning.picture_copies import PictureCopies
+from xsam_backend.learning.wishes import Schedule, Wishes
 from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
 from xsam_backend.server.backend import Backend
 from xsam_backend.server.collecting_thread import CollectingThread
@@ -23,13 +24,15 @@ from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
+from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
 from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.inbox_reading import InboxReader
+from xsam_backend.store.jobs import Job, Jobs
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.predictions import PredictionLog
-from xsam_backend.store.projects import Projects
+from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.tasks import Tasks
 
 
@@ -51,6 +54,8 @@ class Services:
     annotations: Annotations
     tasks: Tasks
     collecting: CollectingThread
+    jobs: Jobs
+    worker: WorkerKeeper
     prediction_slots: threading.BoundedSemaphore
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
@@ -65,6 +70,7 @@ class Services:
 
     def close(self) -> None:
         """Stop the background threads and close the databases."""
+        self.worker.close()
         self.collecting.close()
         self.housekeeping.close()
         for database in self.databases:
@@ -94,6 +100,7 @@ def open_services(
     shared_url = settings.database_url.get_secret_value() if settings.database_url else None
     secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
+    schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
     inbox_database = open_database(database_url("inbox", settings.data_dir, shared_url), "inbox")
     store_database = open_database(database_url("store", settings.data_dir, shared_url), "store")
     client = label_studio_client(settings)
@@ -123,6 +130,22 @@ def open_services(
         monitor,
     )
     collecting.start()
+    jobs = Jobs(store_database, settings.train_tries)
+    monitor.watch_jobs(jobs)
+    worker = WorkerKeeper(
+        jobs,
+        Wishes(jobs, settings.train_every, schedule),
+        settings.jobs_dir,
+        monitor,
+        (lambda: spawn_worker(settings)) if settings.train_worker else None,
+    )
+    worker.start()
+
+    def start_training(key: ProjectKey) -> Job:
+        job, _ = jobs.queue(str(key), "button")
+        worker.wake()
+        return job
+
     return Services(
         settings=settings,
         monitor=monitor,
@@ -136,13 +159,22 @@ def open_services(
         projects=projects,
         predictions=predictions,
         webhooks=WebhookReceiver(
-            inbox, projects, secrets, settings.instance, monitor, housekeeping, on_event=collecting.wake
+            inbox,
+            projects,
+            secrets,
+            settings.instance,
+            monitor,
+            housekeeping,
+            on_event=collecting.wake,
+            on_start_training=start_training,
         ),
         webhook_guard=WebhookGuard(client, secrets, housekeeping, monitor) if client else None,
         housekeeping=housekeeping,
         annotations=annotations,
         tasks=tasks,
         collecting=collecting,
+        jobs=jobs,
+        worker=worker,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database),

@@ -17,6 +17,7 @@ from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.store.inbox import Inbox
+from xsam_backend.store.jobs import Job
 from xsam_backend.store.projects import ProjectKey, Projects
 
 START_TRAINING = "START_TRAINING"
@@ -49,8 +50,10 @@ class WebhookReceiver:
         monitor: Monitor,
         housekeeping: Housekeeping,
         on_event: Callable[[], None] = lambda: None,
+        on_start_training: Callable[[ProjectKey], Job | None] = lambda _key: None,
     ) -> None:
         self._on_event = on_event
+        self._on_start_training = on_start_training
         self._inbox = inbox
         self._projects = projects
         self._secrets = secrets
@@ -58,8 +61,14 @@ class WebhookReceiver:
         self._monitor = monitor
         self._housekeeping = housekeeping
 
-    def receive(self, body: Mapping[str, Any], secret: str | None, *, has_login: bool) -> None:
-        """Keep one event; on return it is on disk.
+    def receive(self, body: Mapping[str, Any], secret: str | None, *, has_login: bool) -> Job | None:
+        """Keep one event; on return it is on disk. So is the job that START_TRAINING queues, which comes out.
+
+        Label Studio sends no secret with START_TRAINING, but basic auth: where that is demanded, the event proves
+        itself by it. Where it isn't, whoever reaches the service may ask it for predictions, and for a fine-tuning as
+        well: the button would be dead otherwise. It costs them nothing they couldn't spend otherwise: a project has
+        one queued job at most, of projects that never called there is none, the data are what Label Studio itself
+        has confirmed, and the gate decides what is served.
 
         Args:
             secret: the webhook header's value, None without it.
@@ -67,7 +76,7 @@ class WebhookReceiver:
 
         Raises:
             RequestError: no action, or a project that cannot be read.
-            StoreError: it could not be written, so it must not be acknowledged.
+            StoreError: the event or the job could not be written, so it must not be acknowledged.
         """
         action = body.get("action")
         if not isinstance(action, str) or not action:
@@ -90,6 +99,9 @@ class WebhookReceiver:
         self._monitor.events.labels(action if action in KNOWN_ACTIONS else "other", str(verified).lower()).inc()
         if key is not None and verified and isinstance(project, Mapping):
             self._remember(key, project)
+        if starts_training and key is not None and (verified or self._projects.knows(key)):
+            return self._on_start_training(key)
+        return None
 
     def _remember(self, key: ProjectKey, project: Mapping[str, Any]) -> None:
         title, config = project.get("title"), project.get("label_config")

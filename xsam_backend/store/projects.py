@@ -140,6 +140,18 @@ class Projects:
         except SQLAlchemyError as error:
             raise StoreError(f"cannot note a project's sync: {getattr(error, 'orig', error)}") from error
 
+    def knows(self, key: ProjectKey) -> bool:
+        """Whether the project has called before.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        try:
+            with Session(self._engine) as session:
+                return session.get(ProjectRow, str(key)) is not None
+        except SQLAlchemyError as error:
+            raise StoreError(f"cannot look project {key} up: {error}") from error
+
     def all(self) -> list[Project]:
         """Every known project, the latest changed first."""
         with Session(self._engine) as session:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, DateTime, Float, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Boolean, DateTime, Float, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -117,6 +117,7 @@ class AnnotationRow(StoreTables):
     """An annotation as it was left last."""
 
     __tablename__ = "annotations"
+    __table_args__ = (Index("ix_annotations_news", "project_key", "state", "kept_at"),)
 
     project_key: Mapped[str] = mapped_column(String(255), primary_key=True)
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -137,3 +138,33 @@ class CursorRow(StoreTables):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     event_id: Mapped[int] = mapped_column(BigInteger)
+
+
+class JobRow(StoreTables):
+    """A fine-tuning that is wanted, under way or over."""
+
+    __tablename__ = "jobs"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  a number is never given twice
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    project_key: Mapped[str] = mapped_column(String(255), index=True)
+    queued_for: Mapped[str | None] = mapped_column(String(255), unique=True)
+    place: Mapped[str | None] = mapped_column(String(255), unique=True)
+    reason: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stage: Mapped[str] = mapped_column(Text)
+    step: Mapped[int] = mapped_column(Integer)
+    steps: Mapped[int] = mapped_column(Integer)
+    eta_s: Mapped[float | None] = mapped_column(Float)
+    cancel_wanted: Mapped[bool] = mapped_column(Boolean)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    host: Mapped[str | None] = mapped_column(String(255))
+    pid: Mapped[int | None] = mapped_column(Integer)
+    worker_started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    tries: Mapped[int] = mapped_column(Integer)
+    error: Mapped[str | None] = mapped_column(Text)
+    result: Mapped[str | None] = mapped_column(Text)
+    log_file: Mapped[str | None] = mapped_column(Text)

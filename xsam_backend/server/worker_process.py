@@ -1,0 +1,156 @@
+"""The thread that queues what is due and sees to it that a process works the queue off.
+
+The worker is ``python -m xsam_backend jobs work --once``: detached, so that it outlives this service, and ended when
+nothing is left to do, so that an idle machine has its memory back. Whether one is there is told by its lock, not by
+a process number: a service that was killed and started again finds the worker that it left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from xsam_backend.config import Settings, environment_of
+from xsam_backend.errors import XSamBackendError
+from xsam_backend.learning.wishes import Wishes
+from xsam_backend.learning.worker_places import places
+from xsam_backend.server.monitor import Monitor
+from xsam_backend.store.jobs import Jobs
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+FIRST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 300.0
+"""A worker that ends although work is left is started again: after twice as long each time, up to this."""
+
+LOG_LIMIT_BYTES = 2**20
+
+
+class WorkerKeeper:
+    """Looks every few seconds, and when woken, until it is closed. Errors go to the monitor.
+
+    Args:
+        folder: where the workers' locks are.
+        spawn: starts a worker; None where workers run elsewhere.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        wishes: Wishes,
+        folder: Path,
+        monitor: Monitor,
+        spawn: Callable[[], subprocess.Popen[bytes]] | None,
+    ) -> None:
+        self._jobs = jobs
+        self._wishes = wishes
+        self._folder = folder
+        self._monitor = monitor
+        self._spawn = spawn
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._ends = 0
+        self._not_before = 0.0
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """A job was queued."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the thread. A worker goes on: it loses nothing, and the next service finds it."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.clear()
+            try:
+                for job in self._wishes.queue_due():
+                    logger.info("job %d of project %s is queued (%s)", job.id, job.project_key, job.reason)
+                if self._spawn is not None:
+                    self.look()
+            except Exception as error:  # the thread must live on: nobody would start it again
+                if isinstance(error, XSamBackendError):
+                    self._monitor.note(type(error).__name__, "jobs", str(error))
+                else:
+                    self._monitor.problem(error, "jobs")
+            if not self._closing:
+                self._wake.wait(LOOK_EVERY_S)
+
+    def look(self) -> None:
+        """Start a worker where there is work, none is there, and the last one didn't end just now.
+
+        Raises:
+            StoreError: the queue can't be read. OSError: the worker can't be started.
+        """
+        assert self._spawn is not None
+        if self._worker is not None:
+            if self._worker.poll() is None:
+                return
+            self._note_end(self._worker)
+            self._worker = None
+        known = places(self._folder)
+        if not all(known.values()):  # one that an earlier service started, or a person
+            return
+        if not self._jobs.is_claimable(known):
+            self._ends = 0
+        elif time.monotonic() >= self._not_before:
+            self._worker = self._spawn()
+            logger.info("process %d works on the queue of fine-tunings", self._worker.pid)
+
+    def _note_end(self, worker: subprocess.Popen[bytes]) -> None:
+        self._not_before = time.monotonic() + min(FIRST_PAUSE_S * 2.0 ** min(self._ends, 30), LONGEST_PAUSE_S)
+        self._ends += 1
+        if worker.returncode != 0:
+            how = f"signal {-worker.returncode}" if worker.returncode < 0 else f"exit status {worker.returncode}"
+            self._monitor.note(
+                "WorkerEnded",
+                "jobs",
+                f"the process that fine-tunes ended with {how}; it is started again while work is left. "
+                f"{worker_log(self._folder)} has what it said",
+            )
+
+
+def worker_log(folder: Path) -> Path:
+    """What workers say apart from their jobs: why they can't start."""
+    return folder / "worker.log"
+
+
+def spawn_worker(settings: Settings) -> subprocess.Popen[bytes]:
+    """Start ``jobs work --once`` with these settings, in a session of its own.
+
+    Raises:
+        OSError: it can't be started, or its log can't be written.
+    """
+    path = worker_log(settings.jobs_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
+        mode |= os.O_TRUNC
+    log = os.open(path, mode, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "xsam_backend", "jobs", "work", "--once"],
+            env=environment_of(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
