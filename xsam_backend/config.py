@@ -170,6 +170,11 @@ class Settings(BaseSettings):
         return self.data_dir / "pictures"
 
     @property
+    def versions_dir(self) -> Path:
+        """Folder of what fine-tunings changed, each version under its name."""
+        return self.data_dir / "versions"
+
+    @property
     def jobs_dir(self) -> Path:
         """Folder of the fine-tunings' logs, and of the locks of the processes that run them."""
         return self.data_dir / "jobs"

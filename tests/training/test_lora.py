@@ -54,6 +54,17 @@ def test_pairs_change_nothing_before_they_are_trained() -> None:
     torch.testing.assert_close(logits(with_pairs()), logits(small_model()))
 
 
+def test_the_seed_decides_how_pairs_begin() -> None:
+    def begun(seed: int) -> torch.Tensor:
+        model = small_model()
+        torch.rand(seed + 1)  # whatever was drawn before
+        add_lora(model, LoraConfig(**LORA), seed)
+        return next(tensor for name, tensor in model.named_parameters() if "lora_A" in name)
+
+    assert torch.equal(begun(1), begun(1))
+    assert not torch.equal(begun(1), begun(2))
+
+
 def test_pairs_and_the_parts_in_full_are_trained_and_nothing_else(tmp_path: Path) -> None:
     before = {name: tensor.detach().clone() for name, tensor in small_model().named_parameters()}
     model = trained(tmp_path / "run")

@@ -168,3 +168,31 @@ class JobRow(StoreTables):
     error: Mapped[str | None] = mapped_column(Text)
     result: Mapped[str | None] = mapped_column(Text)
     log_file: Mapped[str | None] = mapped_column(Text)
+
+
+class VersionRow(StoreTables):
+    """A model version that a fine-tuning made for a project."""
+
+    __tablename__ = "versions"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    project_key: Mapped[str] = mapped_column(String(255), index=True)
+    base: Mapped[str] = mapped_column(String(255))
+    parent: Mapped[str] = mapped_column(String(255))
+    state: Mapped[str] = mapped_column(String(16))
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    report: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class DeploymentRow(StoreTables):
+    """From when on a project is answered by which version."""
+
+    __tablename__ = "deployments"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    project_key: Mapped[str] = mapped_column(String(255), index=True)
+    version: Mapped[str | None] = mapped_column(String(255))
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import cast
 
@@ -41,7 +42,13 @@ LEAST_RATE = 0.02
 """Share of the full learning rate at which a straight decay ends."""
 
 
-def train(model: XSam, config: TrainConfig, streams: Sequence[QuestionSet], start: str = "") -> XSam:
+def train(
+    model: XSam,
+    config: TrainConfig,
+    streams: Sequence[QuestionSet],
+    start: str = "",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> XSam:
     """Train in place, going on where the run's folder left off; returns the model with averaged weights.
 
     Args:
@@ -49,6 +56,7 @@ def train(model: XSam, config: TrainConfig, streams: Sequence[QuestionSet], star
         config: what to do; its folder gets state and log.
         streams: the questions of each stage.
         start: which weights the model started with: a state doesn't hold those that were never trained.
+        on_step: is told after each step how many are done, of how many; what it raises ends the training.
 
     Raises:
         CheckpointError: the folder's state is damaged, or doesn't fit this model or these stages.
@@ -74,7 +82,18 @@ def train(model: XSam, config: TrainConfig, streams: Sequence[QuestionSet], star
     log = RunLog(config.run, config.log_every, done, total, begun, config.tensorboard) if _is_first() else None
     with log or nullcontext():
         for number in range(at, len(config.stages)):
-            _train_stage(both, config, number, streams[number], first, state, log, start)
+            before = sum(stage.steps for stage in config.stages[:number])
+            _train_stage(
+                both,
+                config,
+                number,
+                streams[number],
+                first,
+                state,
+                log,
+                start,
+                partial(_told, on_step, before, total),
+            )
             first, state = 0, None
     return model.eval()
 
@@ -88,6 +107,7 @@ def _train_stage(
     state: State | None,
     log: RunLog | None,
     start: str,
+    on_step: Callable[[int], None],
 ) -> None:
     """One stage, from step ``first`` on, which ``state`` has; leaves the averaged weights in the model."""
     stage = config.stages[number]
@@ -147,10 +167,15 @@ def _train_stage(
             log.add(stage.name, _shown(losses, norm), rate(stage, step) * stage.learning_rate, stage.pictures, last)
             if last or (step + 1) % config.save_every == 0:
                 write_state(config.run, collect(live, config, number, step + 1, start, log.unfinished))
+        on_step(step + 1)
     with torch.no_grad():
         for name, tensor in average.items():
             parameters[name].copy_(tensor)
     model.language.model.set_attn_implementation("sdpa")
+
+
+def _told(on_step: Callable[[int, int], None], before: int, total: int, step: int) -> None:
+    on_step(before + step, total)
 
 
 def rate(stage: StageConfig, step: int) -> float:

@@ -16,7 +16,7 @@ from peft import inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from xsam_backend.errors import SettingsError
+from xsam_backend.errors import CheckpointError, SettingsError
 from xsam_backend.model.delta import Delta
 from xsam_backend.model.xsam import XSam
 from xsam_backend.training.config import LoraConfig
@@ -25,8 +25,8 @@ from xsam_backend.training.trained import LORA, PREFIXES
 ADAPTER = "default"
 
 
-def add_lora(model: XSam, config: LoraConfig) -> None:
-    """Put the pairs in, in place. They change nothing before they are trained.
+def add_lora(model: XSam, config: LoraConfig, seed: int = 0) -> None:
+    """Put the pairs in, in place. They change nothing before they are trained; the seed decides how they begin.
 
     Raises:
         SettingsError: the parts have no linear layer.
@@ -48,7 +48,9 @@ def add_lora(model: XSam, config: LoraConfig) -> None:
     peft_config = PeftConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=targets, bias="none"
     )
-    inject_adapter_in_model(peft_config, model, adapter_name=ADAPTER)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inject_adapter_in_model(peft_config, model, adapter_name=ADAPTER)
 
 
 def clean_name(name: str) -> str:
@@ -78,6 +80,28 @@ def take_delta(model: XSam, base: str, trained: Sequence[str]) -> Delta:
     parameters: Mapping[str, Tensor] = dict(model.named_parameters())
     whole = {clean_name(name): parameters[name].detach().cpu() for name in trained if LORA not in name}
     return Delta(base, scales.pop() if scales else 1.0, pairs, whole)
+
+
+@torch.no_grad()
+def put_delta(model: XSam, delta: Delta) -> None:
+    """Go on from a delta: its pairs and whole parameters, in place, into a model that has pairs for them.
+
+    Raises:
+        CheckpointError: the model has no such pairs or parameters, or of another size.
+    """
+    parameters = {clean_name(name): parameter for name, parameter in model.named_parameters()}
+    wanted = dict(delta.whole)
+    for name, (first, second) in delta.pairs.items():
+        module = name.removesuffix(".weight")
+        wanted[f"{module}.lora_A.{ADAPTER}.weight"] = first
+        wanted[f"{module}.lora_B.{ADAPTER}.weight"] = second
+    for name, tensor in wanted.items():
+        if name not in parameters or parameters[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"the version before has changes of {name}, for which this training has no place: train with the "
+                "same lora settings, or from the base model"
+            )
+        parameters[name].copy_(tensor)
 
 
 @torch.no_grad()

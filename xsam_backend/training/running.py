@@ -113,7 +113,7 @@ def _begin(config: TrainConfig, device: torch.device, models: Path, *, with_weig
     if config.lora is not None:
         from xsam_backend.training.lora import add_lora  # peft takes seconds to import
 
-        add_lora(model, config.lora)
+        add_lora(model, config.lora, config.seed)
     dtype = DTYPES.get(main_dtype(stored_layout(folder / WEIGHTS)), torch.float32)
     if dtype is torch.bfloat16 and all(stage.precision != "float32" for stage in config.stages if stage.steps):
         _keep_as_stored(model, config)

@@ -1,0 +1,203 @@
+"""An exam: how good a model is on each of some pictures, so that two models can be compared picture by picture.
+
+What annotators ask of a model, each answered from 0 to 1:
+
+- click: IoU with the object, one click at its middle; mean over some objects.
+- box: the same with its box.
+- labels: all of the project's labels at once, as pre-labelling does.
+- alike: all that is like one object, the one of median area, for each label.
+- phrases: IoU with what each of some phrases means, where the truth has phrases.
+
+Labels and alike are counted as panoptic quality is: the IoUs of the pairs that overlap by more than half, over true
+positives and half of what was missed or made up. A label that is neither there nor found counts as nothing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.evaluation.datasets.records import Record
+from xsam_backend.evaluation.segments import best_first_pairs, pairwise_ious
+from xsam_backend.evaluation.simulated_prompts import centre_click, exact_box
+from xsam_backend.ground_truth import GroundTruth
+from xsam_backend.instances import Answer, Instances
+from xsam_backend.prompts import Category, Prompt, Region, Task
+
+QUESTIONS = ("click", "box", "labels", "alike", "phrases")
+
+OBJECTS_PER_PICTURE = 4
+LEAST_IOU = 0.5
+
+
+class Asked(Protocol):
+    """What is needed of a predictor."""
+
+    def answer(self, state: Any, prompt: Prompt) -> Answer:
+        """See ``model.predictor.Predictor``."""
+
+    def encode(self, image: NDArray[np.uint8]) -> Any:
+        """See there."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What one model got.
+
+    Attributes:
+        by_question: question -> float (pictures,), nan where a picture can't ask it.
+    """
+
+    by_question: Mapping[str, NDArray[np.float64]]
+
+    def mean(self, question: str) -> float:
+        """Over the pictures that ask it; nan if none does."""
+        marks = self.by_question[question]
+        known = marks[np.isfinite(marks)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    @classmethod
+    def joined(cls, parts: Sequence[Marks]) -> Marks:
+        """Those of several exams, one after the other."""
+        return cls(
+            {
+                question: np.concatenate([np.empty(0), *(part.by_question[question] for part in parts)])
+                for question in QUESTIONS
+            }
+        )
+
+    def as_json(self) -> dict[str, list[float | None]]:
+        """Numbers by question; null where a picture couldn't ask it."""
+        return {
+            question: [float(mark) if np.isfinite(mark) else None for mark in marks]
+            for question, marks in self.by_question.items()
+        }
+
+    @classmethod
+    def from_json(cls, read: Mapping[str, Sequence[float | None]]) -> Marks:
+        """What ``as_json`` gave."""
+        return cls({question: np.array(marks, np.float64) for question, marks in read.items()})
+
+    @property
+    def of_pictures(self) -> NDArray[np.float64]:
+        """float (pictures,): the mean over the questions that each picture asks."""
+        stacked = np.stack([self.by_question[question] for question in self.by_question])
+        known = np.isfinite(stacked)
+        counts = known.sum(0)
+        sums = np.where(known, stacked, 0.0).sum(0)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def sit_exam(
+    predictor: Asked,
+    records: Sequence[Record],
+    categories: Sequence[Category],
+    on_picture: Callable[[int], None] = lambda _: None,
+) -> Marks:
+    """Ask a model about each picture. The same questions for every model: nothing is drawn at random.
+
+    Args:
+        on_picture: is told how many pictures are done.
+
+    Raises:
+        DatasetError: a picture can't be read.
+    """
+    marks: dict[str, list[float]] = {question: [] for question in QUESTIONS}
+    for number, record in enumerate(records, 1):
+        for question, mark in _marks(predictor, record.load(), categories).items():
+            marks[question].append(mark)
+        on_picture(number)
+    return Marks({question: np.array(values, np.float64) for question, values in marks.items()})
+
+
+def _marks(predictor: Asked, truth: GroundTruth, categories: Sequence[Category]) -> dict[str, float]:
+    state = predictor.encode(truth.image)
+    objects = _chosen_objects(truth)
+
+    def pointed(region_of: Callable[[NDArray[np.bool_]], Region]) -> float:
+        found = [
+            predictor.answer(state, Prompt(Task.INTERACTIVE, (region_of(truth.masks[i]),), score_threshold=0.0))
+            for i in objects
+        ]
+        ious = [_iou(answer.instances, truth.masks[i]) for answer, i in zip(found, objects, strict=True)]
+        return float(np.mean(ious)) if ious else float("nan")
+
+    asked = [category for category in categories if category.label in truth.complete_for]
+    labels = (
+        predictor.answer(state, Prompt(Task.GENERIC, categories=tuple(asked))).instances
+        if asked
+        else Instances.empty(truth.size_hw)
+    )
+    return {
+        "click": pointed(centre_click),
+        "box": pointed(exact_box),
+        "labels": _quality(labels, truth, {category.label for category in asked}),
+        "alike": _alike(predictor, state, truth),
+        "phrases": _phrases(predictor, state, truth),
+    }
+
+
+def _phrases(predictor: Asked, state: Any, truth: GroundTruth) -> float:
+    said = [expression for expression in truth.referring if expression.segments]
+    rng = np.random.default_rng(zlib.crc32(truth.source.encode()))
+    ious = []
+    for number in rng.permutation(len(said))[:OBJECTS_PER_PICTURE]:
+        prompt = Prompt(Task.REFERRING, phrase=said[number].text, score_threshold=0.0)
+        ious.append(_iou(predictor.answer(state, prompt).instances, truth.union(said[number].segments)))
+    return float(np.mean(ious)) if ious else float("nan")
+
+
+def _alike(predictor: Asked, state: Any, truth: GroundTruth) -> float:
+    exemplars = [
+        (name, _median_object(truth, name)) for name in dict.fromkeys(truth.names) if name in truth.complete_for
+    ]
+    shown = [(name, index) for name, index in exemplars if index is not None]
+    if not shown:
+        return float("nan")
+    regions = tuple(exact_box(truth.masks[index]) for _, index in shown)
+    categories = tuple(Category(name, name) for name, _ in shown)
+    answer = predictor.answer(state, Prompt(Task.VGD, regions, categories=categories))
+    return _quality(answer.instances, truth, {name for name, _ in shown})
+
+
+def _quality(found: Instances, truth: GroundTruth, names: set[str]) -> float:
+    """Panoptic quality of all these names together, nan if nothing is there and nothing was found."""
+    right, missed_or_made_up = 0.0, 0.0
+    pairs = 0
+    for name in sorted(names):
+        mine = [i for i, label in enumerate(found.labels) if label == name]
+        there = [i for i, label in enumerate(truth.names) if label == name and not truth.is_crowd[i]]
+        ious = pairwise_ious(found.masks[mine], truth.masks[there])
+        paired = best_first_pairs(ious, ious > LEAST_IOU)
+        right += sum(float(ious[pair]) for pair in paired)
+        pairs += len(paired)
+        missed_or_made_up += (len(mine) + len(there)) / 2 - len(paired)
+    total = pairs + missed_or_made_up
+    return right / total if total else float("nan")
+
+
+def _chosen_objects(truth: GroundTruth) -> list[int]:
+    """A few objects, the same whenever the picture is asked about."""
+    objects = [i for i in range(len(truth.names)) if truth.is_thing[i] and not truth.is_crowd[i]]
+    rng = np.random.default_rng(zlib.crc32(truth.source.encode()))
+    return [int(i) for i in rng.permutation(objects)[:OBJECTS_PER_PICTURE]]
+
+
+def _median_object(truth: GroundTruth, name: str) -> int | None:
+    of_name = [i for i, own in enumerate(truth.names) if own == name and truth.is_thing[i] and not truth.is_crowd[i]]
+    if not of_name:
+        return None
+    by_area = sorted(of_name, key=lambda i: int(truth.masks[i].sum()))
+    return by_area[(len(by_area) - 1) // 2]
+
+
+def _iou(found: Instances, mask: NDArray[np.bool_]) -> float:
+    if not len(found):
+        return 0.0
+    union = found.masks[0] | mask
+    return float((found.masks[0] & mask).sum() / union.sum()) if union.any() else 0.0

@@ -1,0 +1,94 @@
+"""How a fine-tuning trains: a training's config made for a project, from 5 labelled pictures to 50,000.
+
+Half of the pictures are the project's, half are drawn scenes, which every task can be asked about: what the model
+could do before is rehearsed while it learns. The projectors, the connector and the conditions' embeddings are trained
+in full, language model and decoder by low-rank pairs; image encoders stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from xsam_backend.training.config import TrainConfig
+
+PROJECT, REHEARSAL = "project", "rehearsal"
+
+SMALL = 100_000_000
+"""Models of fewer parameters learn with the small model's numbers."""
+
+LEAST_STEPS, MOST_STEPS = 60, 2000
+
+
+def steps_for(pictures: int) -> int:
+    """Steps for so many of the project's pictures: more for more, but ever less for each.
+
+    >>> [steps_for(count) for count in (5, 20, 80, 50_000)]
+    [60, 107, 215, 2000]
+    """
+    return min(max(round(24 * math.sqrt(pictures)), LEAST_STEPS), MOST_STEPS)
+
+
+def recipe(
+    run: Path, snapshot: Path, start: str, *, steps: int, parameters: int, seed: int, **changes: Any
+) -> TrainConfig:
+    """The config of one training.
+
+    Args:
+        run: folder of its state and log.
+        snapshot: what the project gives.
+        start: the base model, a name or folder.
+        steps: see ``steps_for``.
+        parameters: of the base model; the rate and the batch depend on it.
+        changes: other values of the config's keys, or of its one stage.
+    """
+    small = parameters < SMALL
+    stage = {
+        "name": "fine-tuning",
+        "kind": "mixed",
+        "trains": ["visual_projector", "seg_projector", "language", "llm_projector", "connector", "segmentor"],
+        "steps": steps,
+        "pictures": 4,
+        "accumulate": 1 if small else 4,
+        "learning_rate": 5e-4 if small else 4e-5,
+        "warmup_steps": min(20, steps // 4),
+        "decay_steps": steps // 2,
+        "ema": 0.98,
+        "precision": "float32" if small else "bf16",
+    }
+    content = {
+        "run": run,
+        "start": start,
+        "seed": seed,
+        "save_every": 25,
+        "log_every": 10,
+        "lora": {"parts": ["language", "segmentor"], "rank": 16, "alpha": 32},
+        "data": [
+            {
+                "name": PROJECT,
+                "kind": "dataset",
+                "path": snapshot,
+                "format": "snapshot",
+                "share": 0.5,
+                "questions": {"interactive": 4, "generic": 2, "vgd": 2, "referring": 1},
+            },
+            {
+                "name": REHEARSAL,
+                "kind": "scenes",
+                "share": 0.5,
+                "questions": {
+                    "interactive": 2,
+                    "generic": 1,
+                    "vgd": 1,
+                    "referring": 2,
+                    "reasoning": 0.3,
+                    "gcg": 0.5,
+                    "conversation": 0.2,
+                },
+            },
+        ],
+    }
+    of_stage = {key: value for key, value in changes.items() if key in stage}
+    of_config = {key: value for key, value in changes.items() if key not in stage}
+    return TrainConfig.model_validate({**content, **of_config, "stages": [{**stage, **of_stage}]})
