@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xsam_backend.cli.model_versions import diff, promote, prune, rollback, show, version_lines
 from xsam_backend.cli.options import settings_options
 from xsam_backend.config import load_settings
 from xsam_backend.errors import CheckpointError
@@ -27,7 +28,8 @@ def command() -> None:
 @command.command("list")
 @settings_options("data_dir")
 def list_models(**given: Any) -> None:
-    """The shipped model and those in the models folder: name, version, size, number format, folder."""
+    """The shipped model and those in the models folder: name, version, size, number format, folder. Then the versions
+    that fine-tunings made: name, state, project, what it went on from."""
     settings = load_settings(**given)
     from xsam_backend.model.checkpoint import WEIGHTS, folders_by_name, model_version
     from xsam_backend.model.precision import main_dtype, stored_layout
@@ -39,6 +41,12 @@ def list_models(**given: Any) -> None:
         except CheckpointError as error:
             facts = f"cannot be used: {error}"
         click.echo(f"{name}  {facts}  {folder}")
+    for line in version_lines(settings):
+        click.echo(line)
+
+
+for _of_versions in (show, diff, promote, rollback, prune):
+    command.add_command(_of_versions)
 
 
 @command.command("pull")

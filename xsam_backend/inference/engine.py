@@ -49,8 +49,10 @@ class Engine:
         cache_bytes: int,
         wait_limit_s: float,
         observe: StageObserver = lambda _stage, _seconds: None,
+        predictor_of: Callable[[str | None], Predictor[Any]] | None = None,
     ) -> None:
         self._predictor = predictor
+        self._predictor_of = predictor_of
         self._cache: StateCache[Any] = StateCache(cache_bytes)
         self._turns = Turns()
         self._wait_limit_s = wait_limit_s
@@ -58,8 +60,12 @@ class Engine:
 
     @property
     def model_version(self) -> str:
-        """The version that answers carry."""
+        """The base model's version."""
         return self._predictor.model_version
+
+    def predictor_of(self, project_key: str | None) -> Predictor[Any]:
+        """What answers a project now. Hold it for a whole request: the next one may get another."""
+        return self._predictor if self._predictor_of is None else self._predictor_of(project_key)
 
     @property
     def cache_stats(self) -> CacheStats:
@@ -78,6 +84,7 @@ class Engine:
         prompts: Sequence[Prompt],
         priority: Priority,
         deadline: float | None = None,
+        predictor: Predictor[Any] | None = None,
     ) -> list[Answer]:
         """One answer per prompt about one picture.
 
@@ -87,21 +94,21 @@ class Engine:
             prompts: asked one after the other; the picture is encoded once.
             priority: whose turn is first.
             deadline: ``time.monotonic()`` after which no stage starts any more.
+            predictor: see ``predictor_of``; without one, the base's.
 
         Raises:
             BusyError: no turn came in time, or the deadline has passed.
         """
         if not prompts:
             return []
-        key = StateKey(image_sha256, self.model_version)
+        asked = self._predictor if predictor is None else predictor
+        key = StateKey(image_sha256, asked.model_version)
 
         def encode() -> Any:
-            return self._stage("encode", priority, deadline, self._predictor.encode, image)
+            return self._stage("encode", priority, deadline, asked.encode, image)
 
         state = self._cache.get_or_encode(key, encode)
-        return [
-            self._stage("answer", priority, deadline, self._predictor.answer, state, prompt) for prompt in prompts
-        ]
+        return [self._stage("answer", priority, deadline, asked.answer, state, prompt) for prompt in prompts]
 
     def _stage(
         self, name: str, priority: Priority, deadline: float | None, work: Callable[..., Any], *given: Any

@@ -55,10 +55,11 @@ class VersionFiles:
             )
         return place
 
-    def nbytes(self, name: str) -> int:
-        """How large its file is."""
-        return self.delta(name).stat().st_size
-
-    def prune(self, name: str) -> None:
-        """Delete a version's files."""
-        shutil.rmtree(self.delta(name).parent)
+    def prune(self, name: str) -> int:
+        """Delete a version's files, if they are there; how many bytes that frees."""
+        folder = self._folder / name
+        if not _NAME.fullmatch(name) or not folder.is_dir():
+            return 0
+        freed = sum(path.stat().st_size for path in folder.iterdir())
+        shutil.rmtree(folder)
+        return freed

@@ -131,6 +131,35 @@ def with_delta(base: XSam, version: str, delta: Delta) -> XSam:
     return model.eval()
 
 
+def distance_by_part(first: Delta, second: Delta) -> dict[str, float]:
+    """How far two versions of one base are apart, for each part of the model: the norm of the difference of their
+    changes, over that of the first one's changes. Of whole parameters only the difference counts, since the base's
+    own values aren't in a delta.
+
+    Raises:
+        CheckpointError: they belong to different bases.
+    """
+    if first.base != second.base:
+        raise CheckpointError(f"expected two versions of one base, got ones of {first.base} and {second.base}")
+    apart: dict[str, float] = {}
+    size: dict[str, float] = {}
+    for name in sorted({*first.pairs, *second.pairs, *first.whole, *second.whole}):
+        part = name.split(".")[0]
+        one, other = _change(first, name), _change(second, name)
+        nothing = torch.zeros(())
+        difference = (one if one is not None else nothing) - (other if other is not None else nothing)
+        apart[part] = apart.get(part, 0.0) + float(difference.square().sum())
+        size[part] = size.get(part, 0.0) + (float(one.square().sum()) if one is not None else 0.0)
+    return {part: (apart[part] / size[part]) ** 0.5 if size[part] else float("inf") for part in apart}
+
+
+def _change(delta: Delta, name: str) -> Tensor | None:
+    if name in delta.pairs:
+        a, b = delta.pairs[name]
+        return delta.scale * (b.float() @ a.float())
+    return delta.whole[name].float() if name in delta.whole else None
+
+
 def _fits(tensor: Tensor, parameter: Tensor) -> bool:
     return tensor.shape == parameter.shape
 

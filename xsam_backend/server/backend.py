@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from xsam_backend.errors import BusyError, RequestError, StoreError
-from xsam_backend.inference.engine import Engine
+from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.instances import Answer
 from xsam_backend.labelstudio.context import Question, batch_prompts, context_target, interactive_request
@@ -47,6 +47,7 @@ class _Asking:
     config: LabelConfig
     priority: Priority
     deadline: float | None
+    predictor: Predictor[Any]
     at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """One moment for all regions of an answer: the log tells by it what belongs to one prediction."""
 
@@ -95,17 +96,22 @@ class Backend:
             return {"result": []}
         image = self._fetch(task, config, target.to_name, target.item_index)
         request = interactive_request(config, asked.context, image.size_hw)
-        asking = _Asking(project, task, config, Priority.INTERACTIVE, deadline=None)
+        predictor = self._predictor_of(project)
+        asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor)
         return write_prediction(
-            self._answer(asking, image, request.questions, request.item_index), self._engine.model_version
+            self._answer(asking, image, request.questions, request.item_index), predictor.model_version
         )
+
+    def _predictor_of(self, project: ProjectKey | None) -> Predictor[Any]:
+        return self._engine.predictor_of(str(project) if project is not None else None)
 
     def _batch(self, asked: PredictRequest, config: LabelConfig, project: ProjectKey | None) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self._batch_limit_s
         questions = batch_prompts(config) if asked.tasks else ()
+        predictor = self._predictor_of(project)  # one for all: Label Studio takes a batch for one version's
         entries: list[dict[str, Any]] = []
         for task in asked.tasks:
-            asking = _Asking(project, task, config, Priority.BATCH, deadline)
+            asking = _Asking(project, task, config, Priority.BATCH, deadline, predictor)
             try:
                 entries.append(self._prelabel(asking, questions))
             except Exception as error:  # also what nobody foresaw: the other tasks must not pay for it
@@ -126,7 +132,7 @@ class Backend:
                 item_index = number if image_tag.is_list else None
                 image = self._fetch(asking.task, asking.config, image_tag.name, item_index)
                 regions += self._answer(asking, image, mine, item_index)
-        return write_prediction(regions, self._engine.model_version)
+        return write_prediction(regions, asking.predictor.model_version)
 
     def _fetch(self, task: TaskItem, config: LabelConfig, to_name: str, item_index: int | None) -> FetchedImage:
         url = config.image_value(_data_of(task), to_name, item_index)
@@ -137,7 +143,9 @@ class Backend:
     ) -> list[RegionDict]:
         """Ask the predictor about one picture, write the regions down, log them."""
         prompts = [question.prompt for question in questions]
-        answers = self._engine.answer(image.pixels, image.sha256, prompts, asking.priority, asking.deadline)
+        answers = self._engine.answer(
+            image.pixels, image.sha256, prompts, asking.priority, asking.deadline, asking.predictor
+        )
         regions: list[RegionDict] = []
         records: list[LoggedRegion] = []
         for question, answer in zip(questions, answers, strict=True):
@@ -152,7 +160,7 @@ class Backend:
                 image,
                 project_key=str(asking.project) if asking.project else None,
                 task_id=asking.task.id,
-                model_version=self._engine.model_version,
+                model_version=asking.predictor.model_version,
                 interactive=asking.priority is Priority.INTERACTIVE,
                 created_at=asking.at,
             )

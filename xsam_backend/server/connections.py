@@ -36,7 +36,7 @@ def set_up(parts: Services, asked: SetupRequest, own_host: str) -> str:
     _compare_addresses(parts, asked.hostname)
     if parts.webhook_guard is not None:
         parts.webhook_guard.after_setup(key, own_host)
-    return parts.engine.model_version
+    return parts.engine.predictor_of(str(key)).model_version
 
 
 def _compare_addresses(parts: Services, hostname: str) -> None:

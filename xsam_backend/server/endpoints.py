@@ -101,8 +101,8 @@ def webhook() -> tuple[Response, int]:
 
 @blueprint.get("/versions")
 def versions() -> Response:
-    """The model versions to choose from."""
-    return jsonify(versions=[services().engine.model_version])
+    """The model versions that answer projects now, the base's first."""
+    return jsonify(versions=services().deployed.versions)
 
 
 @blueprint.post("/validate")

@@ -32,6 +32,7 @@ from xsam_backend.server.endpoints import pages
 from xsam_backend.server.job_pages import job_pages
 from xsam_backend.server.protocol import PredictRequest, SetupRequest
 from xsam_backend.server.services import Services, open_services
+from xsam_backend.store.projects import ProjectKey
 
 Entry = dict[str, Any]
 """One task's answer: ``result``, ``score``, ``model_version``; or, where it failed, ``error`` and ``kind``."""
@@ -77,8 +78,9 @@ class XSam(LabelStudioMLBase):  # type: ignore[misc]  # the host has no types
                 set_up(parts, SetupRequest.parse(_body()), request.host)
             except RequestError as error:
                 parts.monitor.problem(error, "setup")
-        if self.get("model_version") != parts.engine.model_version:  # each set is a transaction of the host's
-            self.set("model_version", parts.engine.model_version)
+        version = _version(parts)
+        if self.get("model_version") != version:  # each set is a transaction of the host's
+            self.set("model_version", version)
 
     def predict(
         self, tasks: list[dict[str, Any]], context: Mapping[str, Any] | None = None, **kwargs: Any
@@ -104,7 +106,7 @@ class XSam(LabelStudioMLBase):  # type: ignore[misc]  # the host has no types
         if any("error" in entry for entry in entries):
             return entries
         predictions = [PredictionValue(**entry) for entry in entries]
-        return ModelResponse(model_version=parts.engine.model_version, predictions=predictions)
+        return ModelResponse(model_version=_version(parts), predictions=predictions)
 
     def fit(self, event: str, data: Mapping[str, Any], **kwargs: Any) -> dict[str, str]:
         """Write an event to the inbox, and START_TRAINING's job to the queue; on return they are on disk. Nothing is
@@ -141,6 +143,15 @@ def _answer(parts: Services, body: Mapping[str, Any]) -> list[Entry]:
         entry: Entry = {"error": problem.message, "kind": problem.kind, "id": problem.error_id}
         tasks = body["tasks"] if isinstance(body["tasks"], list) else [None]
         return [entry | ({"result": []} if interactive else {}) for _ in tasks]
+
+
+def _version(parts: Services) -> str:
+    """What answers the project that the request is about; the base's version where it names none."""
+    try:
+        key = ProjectKey.from_uid(parts.settings.instance, _body().get("project"))
+    except RequestError:
+        return parts.engine.model_version
+    return parts.engine.predictor_of(str(key)).model_version
 
 
 def _body() -> Mapping[str, Any]:

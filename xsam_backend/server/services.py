@@ -6,16 +6,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine as DatabaseEngine
 
 from xsam_backend.config import Settings
-from xsam_backend.errors import BusyError
+from xsam_backend.errors import BusyError, CheckpointError
+from xsam_backend.inference.deployed import Deployed
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.labelstudio.images import ImageSource
 from xsam_backend.learning.collecting import Collector
 from xsam_backend.learning.picture_copies import PictureCopies
+from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.learning.wishes import Schedule, Wishes
 from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
 from xsam_backend.server.backend import Backend
@@ -23,6 +26,7 @@ from xsam_backend.server.collecting_thread import CollectingThread
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
+from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
 from xsam_backend.store.annotations import Annotations
@@ -34,6 +38,7 @@ from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.tasks import Tasks
+from xsam_backend.store.versions import Versions
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Services:
     collecting: CollectingThread
     jobs: Jobs
     worker: WorkerKeeper
+    versions: Versions
+    deployed: Deployed
+    version_watch: VersionWatch
     prediction_slots: threading.BoundedSemaphore
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
@@ -72,6 +80,7 @@ class Services:
         """Stop the background threads and close the databases."""
         self.worker.close()
         self.collecting.close()
+        self.version_watch.close()
         self.housekeeping.close()
         for database in self.databases:
             database.dispose()
@@ -87,6 +96,15 @@ def _hold(slots: threading.BoundedSemaphore, what: str) -> Iterator[None]:
         yield
     finally:
         slots.release()
+
+
+def _load_version(base: Predictor[Any], files: VersionFiles, name: str) -> Predictor[Any]:
+    from xsam_backend.model.predictor import Predictor as XSamPredictor
+    from xsam_backend.model.versions import predictor_with_delta
+
+    if not isinstance(base, XSamPredictor):
+        raise CheckpointError(f"version '{name}': the model that runs ({base.model_version}) can't be changed")
+    return predictor_with_delta(base, files.delta(name), name)
 
 
 def open_services(
@@ -111,13 +129,25 @@ def open_services(
         predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
 
     monitor = Monitor()
+    versions, version_files = Versions(store_database), VersionFiles(settings.versions_dir)
+    deployed = Deployed(
+        predictor,
+        partial(_load_version, predictor, version_files),
+        versions.deployed,
+        lambda error, project: monitor.note(
+            type(error).__name__, f"project {project}" if project else "versions", str(error)
+        ),
+    )
     engine = Engine(
         predictor,
         cache_bytes=settings.image_cache_mb * 2**20,
         wait_limit_s=settings.wait_limit_s,
         observe=lambda stage, seconds: monitor.stage_seconds.labels(stage).observe(seconds),
+        predictor_of=deployed.predictor_of,
     )
     monitor.watch(engine)
+    version_watch = VersionWatch(deployed)
+    version_watch.start()
     housekeeping = Housekeeping(monitor)
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
     annotations, tasks = Annotations(store_database), Tasks(store_database)
@@ -175,6 +205,9 @@ def open_services(
         collecting=collecting,
         jobs=jobs,
         worker=worker,
+        versions=versions,
+        deployed=deployed,
+        version_watch=version_watch,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database),

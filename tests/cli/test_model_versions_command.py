@@ -1,0 +1,123 @@
+"""``models show | diff | promote | rollback | prune`` on a store with a few versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import torch
+
+from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.model.delta import Delta, save_delta
+from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.versions import Version, Versions
+
+Run = Callable[..., tuple[int, str, str]]
+PROJECT = "local/21.5"
+START = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+CHANGE = {
+    "where": "project",
+    "question": "click",
+    "pictures": 20,
+    "deployed": 0.5,
+    "candidate": 0.625,
+    "change": {"value": 0.125, "low": 0.1, "high": None},
+}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def versions(data_dir: Path) -> Iterator[Versions]:
+    engine = open_database(database_url("store", data_dir), "store")
+    yield Versions(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def names(versions: Versions, data_dir: Path, tmp_path: Path) -> list[str]:
+    """Three versions, the last one refused; the second answers."""
+    found = []
+    for number in (1, 2, 3):
+        path = tmp_path / f"{number}.safetensors"
+        pair = torch.ones(1, 4), torch.full((4, 1), float(number))
+        save_delta(Delta("tiny-1", 1.0, {"language.x.weight": pair}, {"connector.b": torch.zeros(2)}), path)
+        name = VersionFiles(data_dir / "versions").keep(path, "tiny-1")
+        state = "refused" if number == 3 else "promoted"
+        report = {"reasons": [f"reason {number}"], "pictures": ["a" * 64], "steps": 60, "changes": [CHANGE]}
+        at = START + timedelta(hours=number)
+        versions.add(Version(name, PROJECT, "tiny-1", "tiny-1", state, 7, report, at))  # type: ignore[arg-type]
+        found.append(name)
+    versions.deploy(PROJECT, found[0], "better")
+    versions.deploy(PROJECT, found[1], "better still")
+    return found
+
+
+@pytest.fixture
+def models(run: Run, data_dir: Path) -> Run:
+    return lambda *arguments: run("models", *arguments, "--data-dir", data_dir)
+
+
+def test_list_has_versions_after_models(models: Run, names: list[str]) -> None:
+    status, said, _ = models("list")
+    lines = [line for line in said.splitlines() if "project " in line]
+    assert status == 0
+    assert lines == [
+        f"{names[2]}  refused  project {PROJECT}  after tiny-1  2026-11-22 15:00 UTC",
+        f"{names[1]}  promoted, answers  project {PROJECT}  after tiny-1  2026-11-22 14:00 UTC",
+        f"{names[0]}  promoted  project {PROJECT}  after tiny-1  2026-11-22 13:00 UTC",
+    ]
+
+
+def test_show_says_why_and_how_it_was_tested(models: Run, names: list[str]) -> None:
+    status, said, _ = models("show", names[1])
+    assert status == 0
+    assert "reason 2" in said
+    assert "0.500     0.625  +0.125 (+0.100 to      -)" in said
+    assert "better still" in said
+
+
+def test_diff_is_the_distance_of_the_changes(models: Run, names: list[str]) -> None:
+    status, said, _ = models("diff", names[0], names[1])
+    assert status == 0
+    assert "language             100.0%" in said, "twice the change is as far away as the change is large"
+
+
+def test_promote_and_rollback(models: Run, names: list[str], versions: Versions) -> None:
+    assert models("promote", names[2], "--reason", "I know better")[0] == 0
+    assert versions.deployed() == {PROJECT: names[2]}
+    for expected in (names[1], names[0], None):
+        status, said, _ = models("rollback", "21")
+        assert (status, versions.deployed()) == (0, {PROJECT: expected})
+        assert (expected or "the base model") in said
+
+
+def test_prune_leaves_what_answers_and_what_a_rollback_leads_to(
+    models: Run, names: list[str], versions: Versions, data_dir: Path
+) -> None:
+    status, said, _ = models("prune", "--keep", 1)
+    assert status == 0
+    assert [line.split(":")[0] for line in said.splitlines()] == [names[2]]
+    assert sorted(path.name for path in (data_dir / "versions").iterdir()) == sorted(names[:2])
+    status, _, error = models("promote", names[2])
+    assert (status, "has no files" in error) == (1, True)
+    assert models("show", names[2])[0] == 0, "its report stays"
+    assert models("prune", "--keep", 1)[1] == "", "nothing left to prune"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["show", "tiny-1+00000000"], "no version", id="unknown"),
+        pytest.param(["rollback", "99"], "0 fit '99'", id="a project without versions"),
+        pytest.param(["promote", "../../etc"], "no version", id="a path"),
+    ],
+)
+def test_what_is_not_there_is_said(models: Run, names: list[str], arguments: list[str], words: str) -> None:
+    status, _, error = models(*arguments)
+    assert (status, words in error) == (1, True), error

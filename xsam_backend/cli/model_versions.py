@@ -1,0 +1,187 @@
+"""``models show | diff | promote | rollback | prune``: the versions that fine-tunings made, and which one answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from xsam_backend.cli.options import settings_options
+from xsam_backend.config import Settings, load_settings
+from xsam_backend.errors import StoreError
+from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.projects import Projects
+from xsam_backend.store.versions import Version, Versions
+
+KEEP = 5
+
+
+@dataclass(frozen=True)
+class _Kept:
+    versions: Versions
+    files: VersionFiles
+    projects: Projects
+
+    def version(self, name: str) -> Version:
+        found = self.versions.get(name)
+        if found is None:
+            raise StoreError(f"no version '{name}': `models list` has them all")
+        return found
+
+
+@contextmanager
+def _kept(settings: Settings) -> Iterator[_Kept]:
+    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
+    database = open_database(database_url("store", settings.data_dir, shared_url), "store")
+    try:
+        yield _Kept(Versions(database), VersionFiles(settings.versions_dir), Projects(database))
+    finally:
+        database.dispose()
+
+
+def version_lines(settings: Settings) -> list[str]:
+    """One line for each version, the newest first: name, state, project, what it went on from."""
+    with _kept(settings) as kept:
+        deployed = kept.versions.deployed()
+        return [
+            f"{version.name}  {version.state}"
+            f"{', answers' if deployed.get(version.project_key) == version.name else ''}"
+            f"  project {version.project_key}  after {version.parent}  {version.created_at:%Y-%m-%d %H:%M} UTC"
+            for version in kept.versions.all()
+        ]
+
+
+@click.command("show")
+@click.argument("name")
+@settings_options("data_dir")
+def show(name: str, **given: Any) -> None:
+    """What version NAME learned from, how it was tested, and why it was promoted or refused."""
+    with _kept(load_settings(**given)) as kept:
+        version = kept.version(name)
+        for line in _report_lines(version):
+            click.echo(line)
+        for deployment in kept.versions.history(version.project_key):
+            if deployment.version == name:
+                click.echo(f"deployed {deployment.at:%Y-%m-%d %H:%M} UTC: {deployment.reason}")
+
+
+def _report_lines(version: Version) -> Iterator[str]:
+    report = version.report
+    yield f"{version.name}: {version.state}"
+    yield f"project {version.project_key}, job {version.job_id}, after {version.parent}"
+    for reason in report.get("reasons", ()):
+        yield f"  {reason}"
+    yield (
+        f"learned from {len(report.get('pictures', ()))} pictures in {report.get('steps')} steps, "
+        f"{report.get('seconds')} s in all; {report.get('numbers_changed', 0) / 1e6:.1f} million numbers changed"
+    )
+    for reason, count in report.get("left_out", {}).items():
+        yield f"left out: {count} tasks, {reason}"
+    yield f"tested on {report.get('tested_on')}:"
+    yield from (f"  {line}" for line in _measures(report))
+
+
+def _measures(report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{'where':<10} {'question':<8} {'pictures':>8} {'deployed':>9} {'candidate':>9}  change (95 % interval)"
+    for change in report.get("changes", ()):
+        estimate = change["change"]
+        yield (
+            f"{change['where']:<10} {change['question']:<8} {change['pictures']:>8} {_number(change['deployed'], 9)} "
+            f"{_number(change['candidate'], 9)}  {_number(estimate['value'], 6, '+')} "
+            f"({_number(estimate['low'], 6, '+')} to {_number(estimate['high'], 6, '+')})"
+        )
+
+
+def _number(value: float | None, width: int, sign: str = "") -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{sign}{width}.3f}"
+
+
+@click.command("diff")
+@click.argument("first")
+@click.argument("second")
+@settings_options("data_dir")
+def diff(first: str, second: str, **given: Any) -> None:
+    """How far two versions of one base are apart, part by part, and what each was measured at.
+
+    FIRST and SECOND are versions' names. The distance is that of their changes, over the size of the first one's.
+    """
+    settings = load_settings(**given)
+    from xsam_backend.model.delta import distance_by_part, load_delta
+
+    with _kept(settings) as kept:
+        one, other = kept.version(first), kept.version(second)
+        for part, share in distance_by_part(
+            load_delta(kept.files.delta(first)), load_delta(kept.files.delta(second))
+        ).items():
+            click.echo(f"{part:<20} {share:.1%}")
+        for version in (one, other):
+            click.echo(version.name)
+            for line in _measures(version.report):
+                click.echo(f"  {line}")
+
+
+@click.command("promote")
+@click.argument("name")
+@click.option("--reason", default="promoted by hand", show_default=True, help="Kept with the deployment.")
+@settings_options("data_dir")
+def promote(name: str, reason: str, **given: Any) -> None:
+    """Let version NAME answer its project, also one that the gate refused. A running service swaps it in itself."""
+    with _kept(load_settings(**given)) as kept:
+        version = kept.version(name)
+        kept.files.delta(name)  # it must be there
+        kept.versions.deploy(version.project_key, name, reason)
+        click.echo(f"project {version.project_key} is answered by {name}")
+
+
+@click.command("rollback")
+@click.argument("project")
+@settings_options("data_dir")
+def rollback(project: str, **given: Any) -> None:
+    """Let what answered PROJECT before answer it again: the version before, in the end the base model.
+
+    PROJECT is its number in Label Studio, or its whole key as `models list` shows it.
+    """
+    with _kept(load_settings(**given)) as kept:
+        key = _project_key(kept, project)
+        name = kept.versions.before(key)
+        if name is not None:
+            kept.files.delta(name)
+        kept.versions.deploy(key, name, "rolled back")
+        click.echo(f"project {key} is answered by {name or 'the base model'}")
+
+
+def _project_key(kept: _Kept, project: str) -> str:
+    keys = {version.project_key for version in kept.versions.all()}
+    fitting = [key for key in keys if project == key or key.rpartition("/")[2].partition(".")[0] == project]
+    if len(fitting) != 1:
+        known = ", ".join(sorted(keys)) or "none has any"
+        raise StoreError(f"expected one project that has versions ({known}), {len(fitting)} fit '{project}'")
+    return fitting[0]
+
+
+@click.command("prune")
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=KEEP, show_default=True, help="Newest promoted ones to keep."
+)
+@settings_options("data_dir")
+def prune(keep: int, **given: Any) -> None:
+    """Delete the files of old versions: of each project, all but what answers, what a rollback leads to, and the
+    newest promoted ones. Their reports stay."""
+    with _kept(load_settings(**given)) as kept:
+        deployed = kept.versions.deployed()
+        for key in sorted({version.project_key for version in kept.versions.all()}):
+            of_project = [version for version in kept.versions.all(key) if version.state != "pruned"]
+            needed = {deployed.get(key)}
+            if key in deployed:
+                needed.add(kept.versions.before(key))
+            promoted = [version.name for version in of_project if version.state == "promoted"]
+            needed.update(promoted[:keep])
+            for version in of_project:
+                if version.name not in needed:
+                    kept.versions.mark(version.name, "pruned")  # first: a version without files must not be deployed
+                    freed = kept.files.prune(version.name)
+                    click.echo(f"{version.name}: {freed / 1e6:.1f} MB freed")

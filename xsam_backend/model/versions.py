@@ -1,0 +1,18 @@
+"""From a base predictor and a version's changes to the version's predictor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xsam_backend.model.delta import load_delta, with_delta
+from xsam_backend.model.predictor import Predictor
+
+
+def predictor_with_delta(base: Predictor, delta: Path, name: str) -> Predictor:
+    """A predictor of its own that shares with the base all that the changes leave alone.
+
+    Raises:
+        CheckpointError: the changes can't be read, or belong to another base.
+    """
+    model = with_delta(base.model, base.model_version, load_delta(delta))
+    return Predictor(model, base.tokenizer, name)
