@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from xsam_backend.store.database import History, alembic_config, database_url, open_database
 from xsam_backend.store.inbox import Inbox
+from xsam_backend.store.jobs import STALE_AFTER, JobLost, Jobs, Worker
 from xsam_backend.store.predictions import LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 
@@ -83,3 +84,49 @@ def test_projects_and_predictions(engines: dict[History, Engine]) -> None:
     log.add([region, replace(region, region_id="b", label=None)])
     assert log.find(["a"]) == {"a": region}
     assert log.count() == {"v": 2}
+
+
+def test_services_that_share_a_queue_run_each_job_once(engines: dict[History, Engine]) -> None:
+    engine = engines["store"]
+
+    def claim(number: int) -> int | None:
+        job = Jobs(engine).claim(Worker(f"place {number}", "here", number, datetime.now(timezone.utc)))
+        return None if job is None else job.id
+
+    def press(number: int) -> tuple[int, bool]:
+        job, is_new = Jobs(engine).queue(f"local/{number % 6}.1", "button")
+        return job.id, is_new
+
+    with ThreadPoolExecutor(8) as pool:
+        presses = list(pool.map(press, range(60)))
+        assert (len({number for number, _ in presses}), sum(is_new for _, is_new in presses)) == (6, 6)
+        found = [number for number in pool.map(claim, range(20)) if number is not None]
+    assert len(found) == len(set(found)) == 6
+
+
+def test_a_job_is_cancelled_lost_given_up_or_done(engines: dict[History, Engine]) -> None:
+    engine = engines["store"]
+    jobs, here = Jobs(engine, tries=2), Worker("place", "here", 1, datetime.now(timezone.utc))
+    first, _ = jobs.queue("local/1.1", "button")
+    assert jobs.cancel(first.id).state == "cancelled"
+    jobs.queue("local/1.1", "button")
+    lost = jobs.claim(here)
+    assert lost is not None
+    assert not jobs.beat(lost, stage="training", step=1, steps=2, eta_s=0.5)
+    long_ago = datetime.now(timezone.utc) - STALE_AFTER - timedelta(seconds=1)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET heartbeat_at = :at"), {"at": long_ago})
+    assert jobs.is_claimable([])
+    again = jobs.claim(replace(here, place="elsewhere"))
+    assert again is not None
+    assert (again.id, again.tries, again.step, again.worker_started_at) == (lost.id, 2, 1, here.started_at)
+    with pytest.raises(JobLost):
+        jobs.beat(lost)
+    assert jobs.claim(replace(here, place="elsewhere")) is None
+    assert jobs.get(again.id).state == "failed"
+    jobs.queue("local/1.1", "button")
+    last = jobs.claim(here)
+    assert last is not None
+    assert jobs.end(last, "done", result={"version": "é"}).result == {"version": "é"}
+    assert jobs.news() == {}
+    assert jobs.count() == {"cancelled": 1, "failed": 1, "done": 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from apscheduler.triggers.cron import CronTrigger
 
@@ -30,8 +30,8 @@ class Schedule:
             raise SettingsError(f"{words}, got {expression!r} ({error})") from error
 
     def after(self, moment: datetime) -> datetime | None:
-        """The first of them at ``moment`` or later; None if there is none."""
-        found: datetime | None = self._trigger.get_next_fire_time(None, moment)
+        """The first of them that is later than ``moment``; None if there is none."""
+        found: datetime | None = self._trigger.get_next_fire_time(None, moment + timedelta(microseconds=1))
         return found
 
 

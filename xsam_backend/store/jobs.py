@@ -17,9 +17,9 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from sqlalchemy import CursorResult, Engine, and_, case, false, func, or_, select, update
+from sqlalchemy import Engine, and_, case, false, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
@@ -135,10 +135,11 @@ class Jobs:
         )
         with self._session() as session:
             while True:  # between the two statements, the one that is queued may be claimed
-                done = session.execute(insert.on_conflict_do_nothing(index_elements=["queued_for"]))
+                keep = insert.on_conflict_do_nothing(index_elements=["queued_for"]).returning(JobRow.id)
+                new_id = session.scalar(keep)
                 row = session.scalars(select(JobRow).where(JobRow.queued_for == project_key)).first()
                 if row is not None:
-                    return _from_row(row), cast("CursorResult[Any]", done).rowcount > 0
+                    return _from_row(row), row.id == new_id
 
     def claim(self, worker: Worker) -> Job | None:
         """The oldest job that can run, which is ``worker``'s from now on; None if there is none.
