@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Training simulates clicks and strokes as the evaluation does.
     "training": CONTRACTS | {"geometry", "region_masks", "model", "store", "scenes", "overlay", "evaluation"},
     # Label Studio's annotations become what training eats, so it stands above both.
-    "learning": CONTRACTS | {"geometry", "region_masks", "labelstudio", "model", "store", "training", "evaluation"},
+    "learning": CONTRACTS
+    | {"geometry", "region_masks", "labelstudio", "model", "store", "training", "evaluation", "overlay"},
     # The top.
     "server": CONTRACTS | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay", "learning"},
     "cli": CONTRACTS

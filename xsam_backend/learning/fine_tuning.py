@@ -20,6 +20,7 @@ import torch
 from xsam_backend.errors import JobError
 from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.evaluation.datasets.records import Dataset
+from xsam_backend.learning.before_after import draw_before_after, most_changed
 from xsam_backend.learning.choosing import Choice, Chosen, choose
 from xsam_backend.learning.exam import Marks, sit_exam
 from xsam_backend.learning.folds import Split, split
@@ -28,7 +29,7 @@ from xsam_backend.learning.jobs import Progress
 from xsam_backend.learning.recipe import recipe, steps_for
 from xsam_backend.learning.rehearsal import rehearsal
 from xsam_backend.learning.snapshot import write_snapshot
-from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.learning.version_files import BEFORE_AFTER, VersionFiles
 from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_folder, model_version
 from xsam_backend.model.delta import Delta, load_delta, save_delta, with_delta
 from xsam_backend.model.predictor import Predictor
@@ -134,8 +135,13 @@ def _project_marks(run: _Run, shared: Split) -> tuple[Marks, Marks]:
         name, steps = ("version", whole) if shared.is_pinned else (f"fold-{number}", round(FOLD_STEPS_SHARE * whole))
         delta = run.train(name, learned, steps)
         exam = open_dataset(run.write(f"tested-{number}", tested))
+        candidate = run.base.predictor(delta, name)
         before.append(run.marks(f"tested-{number}-deployed", run.deployed, exam))
-        after.append(run.marks(f"tested-{number}-candidate", run.base.predictor(delta, name), exam))
+        after.append(run.marks(f"tested-{number}-candidate", candidate, exam))
+        for place, picture in enumerate(most_changed(before[-1], after[-1])):
+            path = run.places.folder / f"{BEFORE_AFTER}{number}-{place}.jpg"
+            if not path.is_file():
+                draw_before_after(path, exam.records[picture], exam.categories, run.deployed, candidate)
     return Marks.joined(before), Marks.joined(after)
 
 
@@ -259,7 +265,8 @@ class _Run:
 def _keep(run: _Run, delta: Delta, shared: Split, chosen: Chosen, verdict: Verdict, seconds: float) -> str:
     """Put the version's files in their place, note it, and deploy it if it passed; its name."""
     places, job = run.places, run.job
-    name = places.files.keep(places.folder / "version.safetensors", run.base.version)
+    shown = sorted(places.folder.glob(f"{BEFORE_AFTER}*.jpg"))
+    name = places.files.keep(places.folder / "version.safetensors", run.base.version, shown)
     report = {
         "project": job.project_key,
         "job": job.id,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.version import hash_file
 
 DELTA = "delta.safetensors"
+BEFORE_AFTER = "before-after-"
+"""Beginning of the names of pictures that show what changed."""
+
 _NAME = re.compile(r"[\w.-]+\+[0-9a-f]{8}")
 
 
@@ -20,27 +24,40 @@ class VersionFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, delta: Path, base: str) -> str:
-        """Copy a delta's file; the version's name: its base, and eight digits of the content's hash.
+    def keep(self, delta: Path, base: str, pictures: Sequence[Path] = ()) -> str:
+        """Copy a delta's file and the pictures that show what changed; the version's name: its base, and eight digits
+        of the content's hash.
 
         Raises:
-            CheckpointError: it can't be copied; nothing half is left.
+            CheckpointError: they can't be copied; no half version is left.
         """
         name = f"{base}+{hash_file(delta)[:8]}"
-        place = self._folder / name / DELTA
-        if place.is_file():
+        place = self._folder / name
+        if (place / DELTA).is_file():
             return name
-        partial = place.with_name(DELTA + ".partial")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
+            for picture in pictures:
+                shutil.copyfile(picture, place / picture.name)
+            partial = place / (DELTA + ".partial")
             shutil.copyfile(delta, partial)
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-            partial.replace(place)
+            partial.replace(place / DELTA)  # last: with it the version is there
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
             raise CheckpointError(f"{place}: can't be written ({error.strerror}): free some space") from error
         return name
+
+    def pictures(self, name: str) -> list[str]:
+        """Names of the pictures that show what a version changed; none where its files are gone."""
+        if not _NAME.fullmatch(name):
+            return []
+        return sorted(path.name for path in (self._folder / name).glob(f"{BEFORE_AFTER}*.jpg"))
+
+    def picture(self, version: str, name: str) -> Path | None:
+        """The file of one of ``pictures``; None if it's none of them."""
+        return self._folder / version / name if name in self.pictures(version) else None
 
     def delta(self, name: str) -> Path:
         """Where a version's delta lies.

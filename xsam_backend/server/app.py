@@ -22,6 +22,7 @@ from xsam_backend.errors import (
 from xsam_backend.inference.engine import Predictor
 from xsam_backend.labelstudio.images import ImageSource
 from xsam_backend.server.endpoints import blueprint, pages
+from xsam_backend.server.home import home_pages
 from xsam_backend.server.job_pages import job_pages
 from xsam_backend.server.services import Services, open_services
 
@@ -58,6 +59,7 @@ def create_app(
     app.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(job_pages)
+    app.register_blueprint(home_pages)
     app.before_request(_start_clock)
     app.before_request(lambda: _demand_login(services))
     app.after_request(lambda response: _count(services, response))

@@ -52,7 +52,6 @@ def body() -> dict[str, Any]:
     return read_json(raw)
 
 
-@blueprint.get("/")
 @blueprint.get("/health")
 def health() -> Response:
     """Up, since the weights were loaded before the first request was let in."""

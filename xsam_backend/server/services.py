@@ -62,6 +62,7 @@ class Services:
     jobs: Jobs
     worker: WorkerKeeper
     versions: Versions
+    version_files: VersionFiles
     deployed: Deployed
     version_watch: VersionWatch
     prediction_slots: threading.BoundedSemaphore
@@ -206,6 +207,7 @@ def open_services(
         jobs=jobs,
         worker=worker,
         versions=versions,
+        version_files=version_files,
         deployed=deployed,
         version_watch=version_watch,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
