@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 
 from xsam_backend.errors import JobError
 from xsam_backend.server.services import Services
-from xsam_backend.store.jobs import Job
 
 job_pages = Blueprint("jobs", __name__)
 
@@ -30,24 +29,28 @@ def jobs() -> Response:
 @job_pages.get("/jobs/<int:job_id>")
 def job(job_id: int) -> Response:
     """One job."""
-    return jsonify(_get(job_id).as_json())
+    try:
+        return jsonify(_services().jobs.get(job_id).as_json())
+    except JobError as error:
+        return _not_found(str(error))
 
 
 @job_pages.get("/jobs/<int:job_id>/log")
 def log(job_id: int) -> Response:
     """The end of its log, where this machine has it."""
-    found = _get(job_id)
     try:
+        found = _services().jobs.get(job_id)
         with Path(found.log_file or "").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_END_BYTES))
             text = file.read()
-    except OSError:
-        abort(404, f"job {job_id} has no log here" + (f": it ran on {found.host}" if found.host else ""))
-    return Response(text, mimetype="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
-
-
-def _get(job_id: int) -> Job:
-    try:
-        return _services().jobs.get(job_id)
     except JobError as error:
-        abort(404, str(error))
+        return _not_found(str(error))
+    except OSError:
+        return _not_found(f"job {job_id} has no log here" + (f": it ran on {found.host}" if found.host else ""))
+    return Response(text, mimetype="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _not_found(words: str) -> Response:
+    response = jsonify(error=words)
+    response.status_code = 404
+    return response
