@@ -41,7 +41,8 @@ class BackendProcess:
             else [sys.executable, "-m", "xsam_backend", "serve", "--model", model, "--port", str(self.port)]
             + ["--data-dir", str(data_dir)]
         )
-        self._environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # A worker outlives its service; tests that want one say so.
+        self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "XSAM_BACKEND_TRAIN_WORKER": "false"}
         self._environment |= {f"XSAM_BACKEND_{name.upper()}": value for name, value in (settings or {}).items()}
         self._start_limit_s = start_limit_s
         self.log_file = data_dir.parent / f"backend-{self.port}.log"

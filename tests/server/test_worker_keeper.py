@@ -125,6 +125,17 @@ def test_a_worker_that_keeps_dying_is_started_less_and_less_often(keeping: Keepi
     assert str(worker_log(keeping.folder)) in problem.message
 
 
+def test_a_worker_that_finds_another_one_in_its_place_is_no_problem(keeping: Keeping) -> None:
+    """Two services on one data folder, which look at the same moment."""
+    keeping.jobs.queue(KEY, "button")
+    keeping.keeper.look()
+    with held_place(keeping.folder, "cpu"):
+        keeping.started[-1].returncode = 1
+        keeping.keeper.look()
+    assert keeping.monitor.last_problems == []
+    assert len(keeping.started) == 1
+
+
 def test_an_ordinary_end_is_no_problem_and_forgets_earlier_ones(keeping: Keeping) -> None:
     for _ in range(5):
         keeping.jobs.queue(KEY, "button")

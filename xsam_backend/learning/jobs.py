@@ -13,7 +13,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,10 @@ LOOK_EVERY_S = 5.0
 
 _WRITE_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """How a job ended is worth waiting for: a full disk or a locked database may pass."""
+
+_RESERVE = "reserve"
+_RESERVE_BYTES = 2**20
+"""Laid by in a file, and given up where the disk is full, so that there is room to write down that it is."""
 
 
 class Progress(Protocol):
@@ -103,6 +107,7 @@ def work(
                 raise
             logger.warning("%s", error)
         if job is not None:
+            _lay_by(log_folder / _RESERVE)
             _run(jobs, job, run_job, log_folder, Heart(jobs, job, is_stopping, memory_mb))
         elif once:
             return
@@ -129,11 +134,20 @@ def _run(jobs: Jobs, job: Job, run_job: RunJob, log_folder: Path, heart: Heart) 
             return
         except Exception as failure:
             error = failure_in_words(failure)
-        _write(lambda: jobs.end(job, state, error=error, result=result))
+        _write(lambda: jobs.end(job, state, error=error, result=result), log_folder / _RESERVE)
     logger.info("job %d of project %s: %s", job.id, job.project_key, error or state)
 
 
-def _write(write: Callable[[], object]) -> None:
+def _lay_by(reserve: Path) -> None:
+    try:
+        reserve.parent.mkdir(parents=True, exist_ok=True)
+        if not reserve.exists():
+            reserve.write_bytes(bytes(_RESERVE_BYTES))
+    except OSError as error:
+        logger.warning("no room is laid by for a full disk: %s", error)
+
+
+def _write(write: Callable[[], object], reserve: Path) -> None:
     for pause_s in (*_WRITE_AGAIN_S, None):
         try:
             write()
@@ -143,6 +157,8 @@ def _write(write: Callable[[], object]) -> None:
             if pause_s is None:
                 raise
             logger.warning("%s", error)
+            with suppress(OSError):
+                reserve.unlink(missing_ok=True)
             time.sleep(pause_s)
             continue
         return

@@ -99,31 +99,36 @@ class WorkerKeeper:
             StoreError: the queue can't be read. OSError: the worker can't be started.
         """
         assert self._spawn is not None
+        ended = None
         if self._worker is not None:
             if self._worker.poll() is None:
                 return
-            self._note_end(self._worker)
-            self._worker = None
+            ended, self._worker = self._worker, None
+            self._pause()
         known = places(self._folder)
-        if not all(known.values()):  # one that an earlier service started, or a person
+        if not all(known.values()):  # one that an earlier or another service started, or a person
             return
+        if ended is not None and ended.returncode != 0:
+            self._tell_of(ended)
         if not self._jobs.is_claimable(known):
             self._ends = 0
         elif time.monotonic() >= self._not_before:
             self._worker = self._spawn()
             logger.info("process %d works on the queue of fine-tunings", self._worker.pid)
 
-    def _note_end(self, worker: subprocess.Popen[bytes]) -> None:
+    def _pause(self) -> None:
         self._not_before = time.monotonic() + min(FIRST_PAUSE_S * 2.0 ** min(self._ends, 30), LONGEST_PAUSE_S)
         self._ends += 1
-        if worker.returncode != 0:
-            how = f"signal {-worker.returncode}" if worker.returncode < 0 else f"exit status {worker.returncode}"
-            self._monitor.note(
-                "WorkerEnded",
-                "jobs",
-                f"the process that fine-tunes ended with {how}; it is started again while work is left. "
-                f"{worker_log(self._folder)} has what it said",
-            )
+
+    def _tell_of(self, ended: subprocess.Popen[bytes]) -> None:
+        status = ended.returncode
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        self._monitor.note(
+            "WorkerEnded",
+            "jobs",
+            f"the process that fine-tunes ended with {how}; it is started again while work is left. "
+            f"{worker_log(self._folder)} has what it said",
+        )
 
 
 def worker_log(folder: Path) -> Path:
