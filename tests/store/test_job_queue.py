@@ -1,4 +1,4 @@
-"""The queue of fine-tunings: one queued job per project, one claim per job, and what becomes of lost workers' ones."""
+"""The queue of fine-tunings: one queued job per project, one claim per job, and what becomes of a lost one."""
 
 from __future__ import annotations
 
