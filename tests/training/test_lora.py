@@ -31,7 +31,8 @@ def logits(model: XSam) -> torch.Tensor:
     """Mask logits of one click on one picture."""
     predictor = Predictor(model.eval(), tokenizer(), "small-1")
     region = frame_regions(region_mask(Point(20, 20), (48, 64))[None], predictor.processor.seg_size)
-    return predictor._ask(predictor.encode(noise_picture()), interactive_turn(), region)[1]
+    state = predictor.encode(noise_picture())
+    return predictor._ask(state, interactive_turn(), predictor._embedded(state, region))[1]
 
 
 def with_pairs() -> XSam:

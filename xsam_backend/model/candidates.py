@@ -6,7 +6,7 @@ precision, ``segments`` for panoptic quality, ``semantic`` for IoU per class, ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from xsam_backend.instances import Instances
 from xsam_backend.model import postprocess
 from xsam_backend.model.postprocess import Detections, PictureFrame
+from xsam_backend.model.tiles import Window, in_picture, joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,25 +40,55 @@ class Pass:
 
 
 class Candidates:
-    """All proposals for a list of conditions, in one pass or, where the list is too long for that, in several."""
+    """All proposals for a list of conditions, in one pass or, where the list is too long for that, in several.
 
-    def __init__(self, passes: Sequence[Pass], frame: PictureFrame) -> None:
+    ``closer`` are those for windows of the picture, where it was looked at a second time: things are then counted in
+    what all looks have seen together, each once.
+    """
+
+    def __init__(
+        self,
+        passes: Sequence[Pass],
+        frame: PictureFrame,
+        closer: Sequence[tuple[Window, Candidates]] = (),
+    ) -> None:
         self._passes = tuple(passes)
         self._frame = frame
+        self._closer = tuple(closer)
+
+    def with_closer_looks(self, closer: Sequence[tuple[Window, Candidates]]) -> Candidates:
+        """The same with what windows of the picture show."""
+        return Candidates(self._passes, self._frame, closer)
 
     @torch.inference_mode()
     def answered(self, threshold: float) -> Instances:
         """What annotators get, best first: each region once, stuff as disjoint areas, nothing below the threshold."""
-        return self._together([self._answered(one, threshold) for one in self._passes])
+        whole = self._together([self._answered(one, threshold) for one in self._passes])
+        return self._with_closer(whole, lambda look: look.answered(threshold))
+
+    def _with_closer(self, whole: Instances, of_window: Callable[[Candidates], Instances]) -> Instances:
+        """Stuff is taken from the whole picture alone: windows cut it, and it needs no closer look."""
+        if not self._closer:
+            return whole
+        stuff = {one.labels[index] for one in self._passes for index in one.stuff}
+        is_stuff = np.array([label in stuff for label in whole.labels], np.bool_)
+        closer = []
+        for window, look in self._closer:
+            seen = of_window(look)
+            things = seen.select([i for i, label in enumerate(seen.labels) if label not in stuff])
+            closer.append(in_picture(things, window, self._frame.size_hw))
+        things = joined(whole.select(np.flatnonzero(~is_stuff)), closer)
+        return self._together([whole.select(np.flatnonzero(is_stuff)), things])
 
     @torch.inference_mode()
     def instances(self) -> Instances:
-        """The best (query, condition) pairs, as many as there are queries. Masks may overlap, and repeat."""
+        """The best (query, condition) pairs, as many as there are queries. Masks may overlap, and repeat; not where
+        there were closer looks."""
         parts = []
         for one in self._passes:
             found = postprocess.instances(one.class_logits, one.mask_logits, self._frame, threshold=0.0)
             parts.append(named(found, one.labels))
-        return self._together(parts)
+        return self._with_closer(self._together(parts), Candidates.instances)
 
     @torch.inference_mode()
     def segments(self) -> Instances:

@@ -32,6 +32,7 @@ from xsam_backend.model.conversation import (
     tokenize,
 )
 from xsam_backend.model.generation import generate
+from xsam_backend.model.hints import clicks, covers, named_pixels, outlines
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regions, process_image
 from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.language import Prefix
@@ -39,6 +40,7 @@ from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
+from xsam_backend.model.tiles import Window, tile_windows
 from xsam_backend.model.turns import (
     Turn,
     conversation_turn,
@@ -50,7 +52,7 @@ from xsam_backend.model.turns import (
     vgd_turn,
 )
 from xsam_backend.model.xsam import ImageFeatures, XSam, pool_by_id
-from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
+from xsam_backend.prompts import Category, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask, regions_mask
 
 MAX_NEW_TOKENS = 512
@@ -189,12 +191,12 @@ class Predictor:
         if not mask.any():
             return Answer(Instances.empty(state.size_hw), reason="the model sees no object where the prompt points")
         for point in (r for r in prompt.regions if isinstance(r, Point) and not r.positive):
-            if not _covers(mask, point):
+            if not covers(mask, point):
                 continue
             spot = Point(point.x_px, point.y_px)
             unwanted, _ = self._object(state, [spot], keep_clear_of=prompt.regions)
             left = mask & ~unwanted & ~region_mask(spot, state.size_hw)
-            mask = without_crumbs(left, _named_pixels(prompt.regions, state.size_hw), CRUMB_SHARE)
+            mask = without_crumbs(left, named_pixels(prompt.regions, state.size_hw), CRUMB_SHARE)
         if not mask.any():
             return Answer(Instances.empty(state.size_hw), reason="nothing is left after the negative clicks")
         if score < threshold:
@@ -211,7 +213,7 @@ class Predictor:
         """
         mask, score = self._seen_object(state, regions, keep_clear_of)
         hinted = regions_mask(regions, state.size_hw)
-        extent = hinted if _outlines(regions) else mask | hinted
+        extent = hinted if outlines(regions) else mask | hinted
         window = close_up_window(extent, self.model.config.close_up_share)
         if window is None:
             return mask, score
@@ -230,19 +232,19 @@ class Predictor:
         """``_object`` in one look."""
         region = regions_mask(regions, state.size_hw)
         framed = frame_regions(region[None], self.processor.seg_size)
-        class_logits, mask_logits = self._ask(state, interactive_turn(), framed)
+        class_logits, mask_logits = self._ask(state, interactive_turn(), self._embedded(state, framed))
         chosen, score = vote(
             postprocess.class_scores(class_logits)[:, 0],
             mask_logits,
             state.frame,
             framed[0],
-            is_outline=_outlines(regions),
-            positives_xy=_clicks(regions, positive=True),
-            negatives_xy=np.concatenate([_clicks(regions, positive=False), _clicks(keep_clear_of, positive=True)]),
+            is_outline=outlines(regions),
+            positives_xy=clicks(regions, positive=True),
+            negatives_xy=np.concatenate([clicks(regions, positive=False), clicks(keep_clear_of, positive=True)]),
         )
         mask = chosen.cpu().numpy()
         # An outline says how far the object goes; without one, what lies apart from all clicks is another object.
-        return (mask & region if _outlines(regions) else parts_touching(mask, region)), score
+        return (mask & region if outlines(regions) else parts_touching(mask, region)), score
 
     @torch.inference_mode()
     def candidates(self, state: ImageState, prompt: Prompt) -> Candidates:
@@ -252,29 +254,65 @@ class Predictor:
             PromptError: as ``answer``, or a prompt of another task.
         """
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
-            passes = [self._categories(state, group) for group in self._groups(prompt.categories)]
-        elif prompt.task is Task.VGD:
-            passes = [self._like_regions(state, prompt)]
-        elif prompt.task is Task.INTERACTIVE:
+            return self._named(state, prompt)
+        if prompt.task is Task.VGD:
+            return self._alike(state, prompt)
+        if prompt.task is Task.INTERACTIVE:
             region = regions_mask(prompt.regions, state.size_hw)
             framed = frame_regions(region[None], self.processor.seg_size)
-            logits = self._ask(state, interactive_turn(), framed)
-            passes = [Pass(*logits, (prompt.label,), region=framed[0])]
-        else:
-            raise PromptError(f"{prompt.task} has one answer and no candidates: ask for the answer")
-        return Candidates(passes, state.frame)
+            logits = self._ask(state, interactive_turn(), self._embedded(state, framed))
+            return Candidates([Pass(*logits, (prompt.label,), region=framed[0])], state.frame)
+        raise PromptError(f"{prompt.task} has one answer and no candidates: ask for the answer")
+
+    def _named(self, state: ImageState, prompt: Prompt) -> Candidates:
+        groups = self._groups(prompt.categories)
+
+        def look(seen: ImageState) -> Candidates:
+            return Candidates([self._categories(seen, group) for group in groups], seen.frame)
+
+        found = look(state)
+        return found.with_closer_looks([(window, look(seen)) for window, seen in self._windows(state, prompt, found)])
+
+    def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:
+        """Where there are closer looks, each exemplar is taken from the window that shows most of it."""
+        masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
+        labels: list[str | None] = [category.label for category in prompt.categories]
+        labels = labels if len(labels) == len(masks) else [prompt.label] * len(masks)
+
+        def look(seen: ImageState, exemplars: Tensor) -> Candidates:
+            logits = self._ask(seen, vgd_turn(len(masks)), exemplars)
+            return Candidates([Pass(*logits, tuple(labels))], seen.frame)
+
+        found = look(state, self._embedded(state, frame_regions(masks, self.processor.seg_size)))
+        windows = self._windows(state, prompt, found)
+        if not windows:
+            return found
+        exemplars = []
+        for mask in masks:
+            window, seen = max(windows, key=lambda one: int(mask[one[0]].sum()))
+            shown = np.ascontiguousarray(mask[window])[None]
+            exemplars.append(self._embedded(seen, frame_regions(shown, self.processor.seg_size)))
+        return found.with_closer_looks([(window, look(seen, torch.cat(exemplars))) for window, seen in windows])
+
+    def _windows(self, state: ImageState, prompt: Prompt, found: Candidates) -> list[tuple[Window, ImageState]]:
+        """The windows that deserve a closer look, encoded."""
+        most = self.model.config.closest_tiles
+        if most < 2:
+            return []
+        threshold = self.threshold(prompt.task) if prompt.score_threshold is None else prompt.score_threshold
+        windows = tile_windows(found.answered(threshold), most)
+        return [(window, self.encode(np.ascontiguousarray(state.pixels[window]))) for window in windows]
+
+    def _embedded(self, state: ImageState, framed: Tensor) -> Tensor:
+        """(R, W): what the language model gets for each region, bool (R, P, P) in the padded frame."""
+        points = region_points(framed, self.model.config.region_points).to(self.model.device)
+        maps = state.features.token_map.expand(len(points), -1, -1, -1)
+        return self.model.region_embeddings(maps, points)
 
     def _categories(self, state: ImageState, group: Sequence[Category]) -> Pass:
         logits = self._ask(state, generic_turn([category.phrase for category in group]))
         stuff = tuple(i for i, category in enumerate(group) if not category.is_thing)
         return Pass(*logits, tuple(category.label for category in group), stuff)
-
-    def _like_regions(self, state: ImageState, prompt: Prompt) -> Pass:
-        masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
-        framed = frame_regions(masks, self.processor.seg_size)
-        labels: list[str | None] = [category.label for category in prompt.categories]
-        logits = self._ask(state, vgd_turn(len(masks)), framed)
-        return Pass(*logits, tuple(labels if len(labels) == len(masks) else [prompt.label] * len(masks)))
 
     def _phrase(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         turn = (referring_turn if prompt.task is Task.REFERRING else reasoning_turn)(prompt.phrase)
@@ -327,14 +365,13 @@ class Predictor:
         return Answer(instances.select(kept), text=text, phrase_spans=tuple(spans[i] for i in kept))
 
     def _ask(self, state: ImageState, turn: Turn, regions: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One pass over question and fixed answer: class logits (Q, C + 1) and mask logits (Q, h, w)."""
+        """One pass over question and fixed answer: class logits (Q, C + 1) and mask logits (Q, h, w).
+
+        Args:
+            regions: (R, W), as ``_embedded`` gives them, for the turn's region placeholders.
+        """
         tokens = self._tokenize(turn, with_answer=True).after_image()
-        embedded = None
-        if regions is not None:
-            points = region_points(regions, self.model.config.region_points).to(self.model.device)
-            maps = state.features.token_map.expand(len(points), -1, -1, -1)
-            embedded = self.model.region_embeddings(maps, points)
-        merged = self.model.merge_tokens(tokens, regions=embedded)
+        merged = self.model.merge_tokens(tokens, regions=regions)
         row = torch.zeros(1, dtype=torch.long, device=self.model.device)
         projected = self.model.project(self.model.text_states([merged], state.prefix, row))
         return self._segment(state, projected, merged.cond_ids.cpu().numpy(), merged.seg_ids.cpu().numpy())
@@ -377,38 +414,3 @@ class Predictor:
             max_length=self.model.config.max_text_tokens if bounded else None,
             overlong="refuse",
         )
-
-
-def _outlines(regions: Sequence[Region]) -> bool:
-    """Whether the hints tell how far the object goes; clicks and strokes don't."""
-    return any(
-        isinstance(region, Box) or (isinstance(region, MaskRegion) and region.is_outline) for region in regions
-    )
-
-
-def _clicks(regions: Sequence[Region], *, positive: bool) -> NDArray[np.float64]:
-    points = [(r.x_px, r.y_px) for r in regions if isinstance(r, Point) and r.positive is positive]
-    return np.array(points, np.float64).reshape(-1, 2)
-
-
-def _named_pixels(regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """bool (H, W): what hints name as the object's own, a positive click its pixel, a stroke all that it is on."""
-    named = np.zeros(size_hw, np.bool_)
-    for region in regions:
-        if isinstance(region, Point) and region.positive and (pixel := _pixel(region, size_hw)) is not None:
-            named[pixel] = True
-        elif isinstance(region, MaskRegion) and not region.is_outline:
-            named |= region.mask
-    return named
-
-
-def _covers(mask: NDArray[np.bool_], point: Point) -> bool:
-    height, width = mask.shape
-    pixel = _pixel(point, (height, width))
-    return pixel is not None and bool(mask[pixel])
-
-
-def _pixel(point: Point, size_hw: tuple[int, int]) -> tuple[int, int] | None:
-    """(row, column) that a click is on; None where it is outside of the picture."""
-    row, column = int(point.y_px), int(point.x_px)
-    return (row, column) if 0 <= row < size_hw[0] and 0 <= column < size_hw[1] else None

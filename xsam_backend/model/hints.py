@@ -1,0 +1,47 @@
+"""What an interactive prompt's regions say in pixels: how far the object goes, and which pixels are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.prompts import Box, MaskRegion, Point, Region
+
+
+def outlines(regions: Sequence[Region]) -> bool:
+    """Whether the hints tell how far the object goes; clicks and strokes don't."""
+    return any(
+        isinstance(region, Box) or (isinstance(region, MaskRegion) and region.is_outline) for region in regions
+    )
+
+
+def clicks(regions: Sequence[Region], *, positive: bool) -> NDArray[np.float64]:
+    """float64 (N, 2): x, y of the positive or the negative clicks, in pixels."""
+    points = [(r.x_px, r.y_px) for r in regions if isinstance(r, Point) and r.positive is positive]
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def named_pixels(regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool (H, W): what hints name as the object's own, a positive click its pixel, a stroke all that it is on."""
+    named = np.zeros(size_hw, np.bool_)
+    for region in regions:
+        if isinstance(region, Point) and region.positive and (pixel := _pixel(region, size_hw)) is not None:
+            named[pixel] = True
+        elif isinstance(region, MaskRegion) and not region.is_outline:
+            named |= region.mask
+    return named
+
+
+def covers(mask: NDArray[np.bool_], point: Point) -> bool:
+    """Whether a click is on a mask, bool (H, W)."""
+    height, width = mask.shape
+    pixel = _pixel(point, (height, width))
+    return pixel is not None and bool(mask[pixel])
+
+
+def _pixel(point: Point, size_hw: tuple[int, int]) -> tuple[int, int] | None:
+    """(row, column) that a click is on; None where it is outside of the picture."""
+    row, column = int(point.y_px), int(point.x_px)
+    return (row, column) if 0 <= row < size_hw[0] and 0 <= column < size_hw[1] else None
