@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,6 +17,9 @@ from PIL import Image
 from xsam_backend.errors import ImageError
 from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.server.services import Services
+
+MakeApp = Callable[..., Flask]
+"""``make_app(predictor, images, **settings)``, a fixture: an application, closed when the test ends."""
 
 CONFIG = """<View>
   <Image name="image" value="$image"/>

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from app_parts import PictureServer, services_of
+from app_parts import MakeApp, PictureServer, services_of
 from fake_predictor import FakePredictor
 from flask import Flask
 
 from xsam_backend.config import load_settings
 from xsam_backend.server.app import create_app
-
-MakeApp = Callable[..., Flask]
 
 
 @pytest.fixture

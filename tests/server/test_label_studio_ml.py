@@ -15,8 +15,7 @@ from typing import Any
 
 import label_studio_ml_double as double
 import pytest
-from app_parts import CONFIG, MemoryImages, click, request_of
-from conftest import MakeApp
+from app_parts import CONFIG, MakeApp, MemoryImages, click, request_of
 from fake_predictor import FakePredictor
 from flask import Flask
 from flask.testing import FlaskClient
