@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 from xsam_backend.evaluation.exemplars import exemplars
 from xsam_backend.ground_truth import GroundTruth
@@ -36,3 +37,20 @@ def test_nothing_there() -> None:
         np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2, 2), bool), (), np.zeros(0, bool), np.zeros(0, bool)
     )
     assert exemplars(none, 0) == ()
+
+
+@pytest.mark.parametrize(
+    ("widths", "chosen"),
+    [
+        pytest.param((3, 1, 2), 2, id="the one in the middle"),
+        pytest.param((4, 1, 2, 3), 2, id="of two in the middle the smaller one"),
+        pytest.param((5,), 0, id="the only one"),
+    ],
+)
+def test_the_one_of_median_area(widths: tuple[int, ...], chosen: int) -> None:
+    masks = np.zeros((len(widths), 1, 8), bool)
+    for mask, width in zip(masks, widths, strict=True):
+        mask[0, :width] = True
+    flags = np.zeros(len(widths), bool)
+    truth = GroundTruth(np.zeros((1, 8, 3), np.uint8), masks, ("cell",) * len(widths), ~flags, flags)
+    assert exemplars(truth, 0, "median") == exemplars(truth, 1, "median") == (chosen,)

@@ -18,6 +18,7 @@ from xsam_backend.cli.stopping import stopping_on_request
 from xsam_backend.config import Settings, load_settings
 from xsam_backend.errors import DatasetError, LabelConfigError, XSamBackendError
 from xsam_backend.evaluation.datasets.records import Dataset, Record
+from xsam_backend.evaluation.exemplars import RULES
 from xsam_backend.evaluation.report.as_html import to_html
 from xsam_backend.evaluation.report.as_json import to_json
 from xsam_backend.evaluation.report.on_screen import Screen
@@ -60,6 +61,13 @@ REPORT, RESULTS = "report.html", "results.json"
 )
 @click.option("--max-detections", type=click.IntRange(1), help="Per picture and label, for AP; dense: 500. [100]")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Lowest score that counts. [the model's own]")
+@click.option(
+    "--exemplar",
+    type=click.Choice(list(RULES)),
+    default="random",
+    show_default=True,
+    help="Which object of a class shows what to look for: any, or the one of median area.",
+)
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Swapped phrases, other pictures.")
 @click.option("--seed", default=0, show_default=True, help="Of all that is drawn by chance.")
 @click.option("--rounds", default=1000, show_default=True, type=click.IntRange(0), help="Bootstrap draws.")
@@ -86,6 +94,7 @@ def command(
     least_px: int | None,
     max_detections: int | None,
     threshold: float | None,
+    exemplar: str,
     controls: bool,
     seed: int,
     rounds: int,
@@ -123,7 +132,7 @@ def command(
         "least_px": least_px,
         "max_detections": max_detections,
     }
-    shared = {"threshold": threshold, "controls": controls, "seed": seed, "rounds": rounds}
+    shared = {"threshold": threshold, "exemplar": exemplar, "controls": controls, "seed": seed, "rounds": rounds}
     page, numbers = _targets(report, json_path)
     specs = [spec.or_else(usual) for spec in datasets]
     wishes = _wishes(specs, settings, shared | {"cases": 3 if page else 0}, label_config)

@@ -12,6 +12,7 @@ import numpy as np
 from xsam_backend.evaluation.asking import AskedPicture
 from xsam_backend.evaluation.average_precision import MAX_DETECTIONS
 from xsam_backend.evaluation.datasets.records import PROMPT_KINDS, Dataset, PromptKind
+from xsam_backend.evaluation.exemplars import ExemplarRule
 from xsam_backend.evaluation.results import TaskResult
 
 
@@ -26,6 +27,7 @@ class Options:
             0 for all.
         least_px: smaller objects aren't asked about one by one, nor classes by their name that have no larger one.
         prompts: ways to point at an object.
+        exemplar: which object of a class shows the model what to look for.
         controls: whether the controls are asked, too: swapped phrases, other pictures.
         seed: of everything drawn by chance.
         rounds: draws of the bootstrap.
@@ -37,6 +39,7 @@ class Options:
     objects: int | None = None
     least_px: int = 0
     prompts: tuple[PromptKind, ...] = PROMPT_KINDS
+    exemplar: ExemplarRule = "random"
     controls: bool = True
     seed: int = 0
     rounds: int = 1000

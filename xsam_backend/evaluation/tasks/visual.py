@@ -16,7 +16,7 @@ from xsam_backend.evaluation.bootstrap import bootstraps
 from xsam_backend.evaluation.calibration import right_detections
 from xsam_backend.evaluation.case_pictures import drawn_case
 from xsam_backend.evaluation.datasets.records import PromptKind
-from xsam_backend.evaluation.exemplars import EXEMPLAR_RULE, exemplars
+from xsam_backend.evaluation.exemplars import RULES, exemplars
 from xsam_backend.evaluation.gallery import Gallery
 from xsam_backend.evaluation.results import Column, Row, Table, TaskResult
 from xsam_backend.evaluation.tasks.pointing import Pointing
@@ -48,12 +48,13 @@ class VisualRun:
     def ask(self, picture: AskedPicture) -> None:
         """One question for each way to point, with all classes of the picture."""
         truth = picture.truth
-        shown = [i for i in exemplars(truth, self._setting.options.seed) if truth.names[i] in truth.complete_for]
+        options = self._setting.options
+        shown = [i for i in exemplars(truth, options.seed, options.exemplar) if truth.names[i] in truth.complete_for]
         if not shown:
             return
         names = [truth.names[i] for i in shown]
         alike = [i for i, name in enumerate(truth.names) if name in names and truth.is_thing[i]]
-        given = self._setting.options.threshold
+        given = options.threshold
         threshold = picture.threshold(Task.VGD) if given is None else given
         asked: list[tuple[PromptKind, Instances]] = []
         for kind in self._pointing.kinds:
@@ -61,7 +62,7 @@ class VisualRun:
             prompt = Prompt(Task.VGD, regions, tuple(Category(name, name) for name in names))
             candidates = picture.candidates(prompt)
             asked.append((kind, candidates.instances()))
-            if self._setting.options.cases and kind == self._pointing.kinds[-1]:
+            if options.cases and kind == self._pointing.kinds[-1]:
                 self._show(truth, kind, regions, alike, candidates.answered(threshold))
         there = truth.masks[alike], [truth.names[i] for i in alike], truth.is_crowd[alike]
         for kind, found in asked:
@@ -83,7 +84,7 @@ class VisualRun:
             title="Visual grounding (VGD)",
             pictures=self._pictures,
             conditions={
-                "exemplars": f"{EXEMPLAR_RULE}: {self._exemplars}",
+                "exemplars": f"{RULES[options.exemplar]}: {self._exemplars}",
                 "prompts": self._pointing.words,
                 "queries of the model": self._setting.queries,
                 "maxDets": options.max_detections,
