@@ -1,0 +1,168 @@
+"""How much the shipped model learns from so many accepted pictures of a domain that it has never seen.
+
+python -m benchmarks.learning DATA/domain nuclei --accept 20 --photos DATA/photos --out FOLDER
+python -m benchmarks.learning DATA/domain facade --accept 0+5+10+20+40+80 --out FOLDER
+
+Pictures of the train split are accepted as annotators would, outlines as polygons; then one fine-tuning runs as the
+service's worker runs it (folds, gate and all), and the version is measured on the val split beside the base model, by
+`evaluate`'s own measures. Each count starts anew from the base model.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import numpy as np
+
+from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
+from xsam_backend.evaluation.datasets.opening import open_dataset
+from xsam_backend.evaluation.datasets.records import Dataset
+from xsam_backend.evaluation.results import Evaluation
+from xsam_backend.evaluation.running import Watching, Wish, evaluate
+from xsam_backend.evaluation.tasks.run import Options
+from xsam_backend.instances import Instances
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.results import write_regions
+from xsam_backend.learning.fine_tuning import Places, fine_tune_project
+from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.model.predictor import Predictor, load_predictor
+from xsam_backend.model.versions import predictor_with_delta
+from xsam_backend.store.annotations import Annotations, KeptAnnotation
+from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.picture_files import PictureFiles
+from xsam_backend.store.projects import ProjectKey, Projects
+from xsam_backend.store.tasks import TaskPicture, Tasks
+from xsam_backend.store.versions import Versions
+
+KEY = ProjectKey("local", 1, 1)
+SEED = 0
+
+
+def label_config(names: Sequence[str]) -> str:
+    """Polygons with these labels."""
+    labels = "".join(f'<Label value="{name}"/>' for name in names)
+    polygons = f'<PolygonLabels name="poly" toName="image" smart="false">{labels}</PolygonLabels>'
+    return f'<View><Image name="image" value="$image"/>{polygons}</View>'
+
+
+def accept(places: Places, records: Sequence[CocoRecord], config: str) -> None:
+    """Keep these pictures with all of their objects, as if an annotator had drawn them."""
+    places.projects.remember(KEY, "benchmark", config)
+    control = LabelConfig.parse(config).control("poly")
+    files = PictureFiles(places.pictures)
+    for number, record in enumerate(records, 1):
+        truth = record.load()
+        instances = Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
+        regions = write_regions(instances, control)
+        picture = TaskPicture("image", None, None, files.put(record.path.read_bytes()), truth.size_hw)
+        places.tasks.know(str(KEY), number, [picture])
+        at = datetime.now(timezone.utc)
+        places.annotations.keep([KeptAnnotation(str(KEY), number, number, "accepted", at, 1, False, tuple(regions))])
+
+
+def fine_tuned(folder: Path, records: Sequence[CocoRecord], config: str) -> tuple[Places, dict[str, Any]]:
+    """One job over these pictures; where its version is, and what came of it."""
+    engine = open_database(database_url("store", folder), "store")
+    places = Places(
+        projects=Projects(engine),
+        tasks=Tasks(engine),
+        annotations=Annotations(engine),
+        versions=Versions(engine),
+        files=VersionFiles(folder / "versions"),
+        model="tiny",
+        models=folder / "models",
+        device="cpu",
+        folder=folder / "jobs" / "1",
+        pictures=folder / "pictures",
+    )
+    accept(places, records, config)
+    stage = ""
+
+    def progress(name: str, step: int = 0, steps: int = 0) -> None:
+        nonlocal stage
+        if name != stage:
+            stage = name
+            click.echo(f"  {time.strftime('%H:%M:%S')} {name}", err=True)
+
+    started = time.monotonic()
+    job: Any = SimpleNamespace(id=1, project_key=str(KEY), tries=1)
+    result = dict(fine_tune_project(job, progress, places))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result |= {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak_mb)}
+    return places, result
+
+
+def measured(predictor: Predictor, wishes: Sequence[Wish]) -> Evaluation:
+    """By ``evaluate``'s measures, quietly."""
+    return evaluate(predictor, "tiny", wishes, Watching())
+
+
+def numbers(evaluation: Evaluation) -> dict[str, Any]:
+    """Data set, task, table, row, column -> value and interval, and over how many."""
+    found: dict[str, Any] = {}
+    for dataset in evaluation.datasets:
+        for task, result in dataset.tasks.items():
+            for table in result.tables:
+                for row in table.rows:
+                    for column, estimate in row.values.items():
+                        key = f"{dataset.name} {dataset.split}: {task}, {table.key}, {row.key}, {column}"
+                        found[key] = [estimate.value, estimate.low, estimate.high, row.items]
+    return found
+
+
+def _wishes(domain: Dataset, photos: Path | None, correction: bool) -> list[Wish]:
+    dense = Options(
+        max_detections=500, prompts=("point", "box"), exemplar="median", controls=False, seed=SEED, objects=6
+    )
+    tasks = ("interactive", "vgd", "generic", *(("correction",) if correction else ()))
+    wishes = [Wish(domain, tasks, dense)]
+    if photos is not None:
+        plain = Options(prompts=("point", "box"), controls=False, seed=SEED, least_px=1000)
+        wishes.append(Wish(open_dataset(photos, split="val"), ("interactive",), plain))
+        wishes.append(Wish(open_dataset("scenes", limit=60), ("referring", "generic"), plain))
+    return wishes
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("only", type=click.Choice(["nuclei", "facade"]))
+@click.option("--accept", "counts", default="20", show_default=True, help="So many pictures; several with + between.")
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Measure these, too.")
+@click.option("--correction", is_flag=True, help="Also clicks to 85 %: takes long.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Work and numbers go here.")
+def main(folder: Path, only: str, counts: str, photos: Path | None, correction: bool, out: Path) -> None:
+    """See the module's words."""
+    train = open_dataset(folder, split="train", only=only)
+    order = np.random.default_rng(SEED).permutation(len(train.records))
+    config = label_config([category.label for category in train.categories])
+    wishes = _wishes(open_dataset(folder, split="val", only=only), photos, correction)
+    out.mkdir(parents=True, exist_ok=True)
+    base = load_predictor("tiny", "cpu")
+    table: dict[str, Any] = {}
+    for count in [int(one) for one in counts.split("+")]:
+        click.echo(f"{only}, {count} accepted", err=True)
+        predictor, result = base, {}
+        if count:
+            chosen = [train.records[index] for index in order[:count]]
+            places, result = fine_tuned(out / f"{only}-{count}", chosen, config)  # type: ignore[arg-type]
+            predictor = predictor_with_delta(base, places.files.delta(result["version"]), result["version"])
+        table[str(count)] = {"job": result, "measures": numbers(measured(predictor, wishes))}
+        (out / f"{only}.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
+    for key in table[next(iter(table))]["measures"]:
+        values = "  ".join(f"{count}: {one['measures'][key][0]:.3f}" for count, one in table.items())
+        click.echo(f"{key:<70} {values}")
+    for count, one in table.items():
+        if one["job"]:
+            click.echo(f"{count} accepted: {one['job']}")
+
+
+if __name__ == "__main__":
+    main()
