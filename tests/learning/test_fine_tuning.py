@@ -18,7 +18,7 @@ from PIL import Image
 from small_models import small_model
 
 from xsam_backend.errors import JobError
-from xsam_backend.learning import fine_tuning, folds
+from xsam_backend.learning import folds
 from xsam_backend.learning.fine_tuning import Places, fine_tune_project
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.checkpoint import SHIPPED, load_model, model_version, save_model
@@ -49,7 +49,7 @@ def accept(parts: Parts, files: PictureFiles, numbers: range) -> None:
 
 
 @pytest.fixture
-def places(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def places(parts: Parts, tmp_path: Path) -> Places:
     """Twelve pictures, a small base model, two steps a training, one rehearsed scene."""
     base = tmp_path / "base"
     save_model(small_model(), base, torch.float32)
@@ -57,10 +57,6 @@ def places(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
         shutil.copy(SHIPPED / "tiny" / name, base / name)
     parts.projects.remember(ProjectKey.parse(KEY), "cats", CONFIG)
     accept(parts, PictureFiles(tmp_path / "pictures"), range(1, 13))
-    monkeypatch.setattr(fine_tuning, "steps_for", lambda pictures: 2)
-    whole = fine_tuning.rehearsal()
-    short = type(whole)(**{**whole.__dict__, "records": whole.records[:1]})
-    monkeypatch.setattr(fine_tuning, "rehearsal", lambda: short)
     return Places(
         projects=parts.projects,
         tasks=parts.tasks,
@@ -72,6 +68,8 @@ def places(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
         device="cpu",
         folder=tmp_path / "jobs" / "7",
         pictures=tmp_path / "pictures",
+        steps=2,
+        rehearsed=1,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from xsam_backend.learning.folds import Split, split
 from xsam_backend.learning.gate import Verdict, judge
 from xsam_backend.learning.jobs import Progress
 from xsam_backend.learning.recipe import recipe, steps_for
-from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.learning.rehearsal import SCENES, rehearsal
 from xsam_backend.learning.snapshot import write_snapshot
 from xsam_backend.learning.version_files import BEFORE_AFTER, VersionFiles
 from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_folder, model_version
@@ -59,6 +60,8 @@ class Places:
         device: "auto", "cpu", "cuda" or "cuda:1".
         folder: of the job.
         pictures: the kept ones.
+        steps: of the version's training; 0: by the number of its pictures.
+        rehearsed: so many scenes ask whether the candidate still can what it could.
     """
 
     projects: Projects
@@ -71,6 +74,8 @@ class Places:
     device: str
     folder: Path
     pictures: Path
+    steps: int = 0
+    rehearsed: int = SCENES
 
 
 def fine_tune(job: Job, progress: Progress, settings: Any) -> Mapping[str, Any]:
@@ -89,6 +94,8 @@ def fine_tune(job: Job, progress: Progress, settings: Any) -> Mapping[str, Any]:
             device=settings.device,
             folder=settings.jobs_dir / str(job.id),
             pictures=settings.pictures_dir,
+            steps=settings.train_steps,
+            rehearsed=settings.train_rehearsal,
         )
         return fine_tune_project(job, progress, places)
     finally:
@@ -111,11 +118,11 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     shared = split(chosen.choices, known)
     run = _Run(job, places, base, parent, label_config, progress)
     marks = _project_marks(run, shared)
-    delta = run.train("version", shared.learned, steps_for(len(shared.learned)))
+    delta = run.train("version", shared.learned, run.steps(shared))
     candidate = base.predictor(delta, "candidate")
     progress("exam", 0, 1)
     rehearsed = [
-        run.marks(f"rehearsal-{name}", predictor, rehearsal())
+        run.marks(f"rehearsal-{name}", predictor, rehearsal(places.rehearsed))
         for name, predictor in (("deployed", run.deployed), ("candidate", candidate))
     ]
     verdict = judge(marks, (rehearsed[0], rehearsed[1]))
@@ -128,11 +135,13 @@ def _project_marks(run: _Run, shared: Split) -> tuple[Marks, Marks]:
     """(deployed, candidate) on the project's pictures that neither has learned from, all folds in a row."""
     before: list[Marks] = []
     after: list[Marks] = []
-    whole = steps_for(len(shared.learned))
+    whole = run.steps(shared)
     for number, (learned, tested) in enumerate(shared.tests):
         if not tested:
             continue
-        name, steps = ("version", whole) if shared.is_pinned else (f"fold-{number}", round(FOLD_STEPS_SHARE * whole))
+        name, steps = (
+            ("version", whole) if shared.is_pinned else (f"fold-{number}", math.ceil(FOLD_STEPS_SHARE * whole))
+        )
         delta = run.train(name, learned, steps)
         exam = open_dataset(run.write(f"tested-{number}", tested))
         candidate = run.base.predictor(delta, name)
@@ -209,6 +218,10 @@ class _Run:
         self.deployed = base.predictor(self.parent_delta, parent or base.version)
         self.damaged: list[str] = []
 
+    def steps(self, shared: Split) -> int:
+        """Of the version's own training."""
+        return self.places.steps or steps_for(len(shared.learned))
+
     def write(self, name: str, choices: Sequence[Choice]) -> Path:
         written = write_snapshot(
             self.places.folder / f"{name}.json",
@@ -275,7 +288,7 @@ def _keep(run: _Run, delta: Delta, shared: Split, chosen: Chosen, verdict: Verdi
         "left_out": dict(chosen.left_out),
         "damaged_regions": run.damaged,
         "numbers_changed": delta.numbers,
-        "steps": steps_for(len(shared.learned)),
+        "steps": run.steps(shared),
         "seconds": round(seconds, 1),
         "tested_on": "the pinned part" if shared.is_pinned else "folds of what is new",
         "promoted": verdict.promoted,

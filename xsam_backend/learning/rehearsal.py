@@ -14,8 +14,8 @@ FIRST_SEED = 1_500_000
 
 
 @cache
-def rehearsal() -> Dataset:
+def rehearsal(scenes: int = SCENES) -> Dataset:
     """The rehearsal's pictures; they ship with the code that draws them."""
-    records = tuple(SceneRecord(FIRST_SEED + number) for number in range(SCENES))
-    notes = (f"seeds {FIRST_SEED} to {FIRST_SEED + SCENES - 1}",)
+    records = tuple(SceneRecord(FIRST_SEED + number) for number in range(scenes))
+    notes = (f"seeds {FIRST_SEED} to {FIRST_SEED + scenes - 1}",)
     return replace(open_scenes(1), name="rehearsal scenes", records=records, notes=notes)
