@@ -187,6 +187,19 @@ class TestCalls:
         with pytest.raises(NotFoundError, match="check the id"):
             list(client.tasks(99))
 
+    def test_what_is_still_there(self, server: WebServer, client: LabelStudioClient) -> None:
+        answer_json(server, "/api/annotations/7/", {"id": 7})
+        answer_json(server, "/api/tasks/8/", {"id": 8})
+        assert (client.has_annotation(7), client.has_annotation(8)) == (True, False)
+        assert (client.has_task(8), client.has_task(7)) == (True, False)
+
+    def test_whoever_may_not_look_knows_nothing_of_what_is_gone(
+        self, server: WebServer, client: LabelStudioClient
+    ) -> None:
+        answer_json(server, "/api/tasks/8/", {}, 403)
+        with pytest.raises(LabelStudioError, match="may not do this"):
+            client.has_task(8)
+
     def test_tasks_in_smaller_pages_than_asked_for(self, server: WebServer, client: LabelStudioClient) -> None:
         """A server that caps the page size below what was asked for still gives all its tasks."""
 

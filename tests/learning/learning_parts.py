@@ -125,3 +125,6 @@ class Api:
 
     def has_annotation(self, annotation_id: int) -> bool:
         return any(one["id"] == annotation_id for row in self.rows for one in row["annotations"])
+
+    def has_task(self, task_id: int) -> bool:
+        return any(row["id"] == task_id for row in self.rows)

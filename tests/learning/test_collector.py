@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from learning_parts import CONFIG, KEY, PROJECT, Api, Parts, annotation, created, logged, polygon, task
 
-from xsam_backend.errors import LabelConfigError, RequestError
+from xsam_backend.errors import LabelConfigError, LabelStudioError, RequestError
+from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey
 
 DELETED = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 10}], "project": PROJECT}
@@ -170,6 +172,98 @@ def test_a_task_that_the_listing_passed_over_is_not_taken_for_deleted(parts: Par
     api.missed = {115}
     assert parts.collector.sync(api, 21).deleted == 0
     assert [one.state for one in parts.kept] == ["accepted", "accepted"]
+
+
+def test_neither_is_one_whose_annotations_are_all_gone(parts: Parts) -> None:
+    api = Api(task(114, annotations=[annotation(10)]))
+    parts.collector.sync(api, 21)
+    api.rows[0]["annotations"] = []
+    api.missed = {114}
+    parts.collector.sync(api, 21)
+    api.rows[0]["annotations"], api.missed = [annotation(11)], set()
+    parts.collector.sync(api, 21)
+    assert [(one.annotation_id, one.state) for one in parts.kept] == [(10, "deleted"), (11, "accepted")]
+
+
+def test_a_task_that_sync_cannot_understand_costs_no_other(parts: Parts) -> None:
+    api = Api(task(113, annotations=[annotation(9, 113, result="none")]), task(114, annotations=[annotation(10)]))
+    synced = parts.collector.sync(api, 21)
+    assert [one.annotation_id for one in parts.kept] == [10]
+    (problem,) = synced.problems
+    assert "task 113: annotation 9: expected a list of regions" in problem
+
+
+def test_another_project_under_the_same_number_is_not_collected(parts: Parts) -> None:
+    api = Api(task(114, annotations=[annotation(10)]))
+    with pytest.raises(LabelStudioError, match=r"expected project local/21\.5, Label Studio has local/21\."):
+        parts.collector.sync(api, 21, ProjectKey("local", 21, 5))
+    assert parts.kept == []
+    assert parts.projects.all() == []
+
+
+def test_sync_reads_only_what_is_new(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api(task(114, annotations=[annotation(10)]), task(115, annotations=[annotation(11, 115)]))
+    parts.collector.sync(api, 21)
+    for known in parts.tasks.lacking():
+        parts.tasks.copied(known, [replace(known.pictures[0], sha256="a" * 64, size_hw=(240, 320))])
+    api.rows[1]["annotations"] = [annotation(11, 115, second=30)]
+    read: list[int] = []
+    of_task = parts.log.batch_of_task
+    monkeypatch.setattr(
+        PredictionLog, "batch_of_task", lambda _, key, number: (read.append(number), of_task(key, number))[1]
+    )
+    assert parts.collector.sync(api, 21).news == 1
+    assert read == [115]
+
+
+def test_a_mended_address_is_heard_of_until_the_picture_is_copied(parts: Parts) -> None:
+    broken, mended = task(114, data={"image": "/gone.png"}), task(114, data={"image": "/here.png"})
+    for row in (broken, mended):
+        parts.collector.sync(Api({**row, "annotations": [annotation(10)]}), 21)
+    (known,) = parts.tasks.lacking()
+    assert known.pictures[0].address == "/here.png"
+
+
+def test_what_an_event_could_not_tell_is_fetched(parts: Parts) -> None:
+    parts.projects.remember(ProjectKey.parse(KEY))
+    event = created()
+    event["project"] = {**PROJECT, "label_config": "<View/>"}
+    put(parts, event, created(11))
+    (said,) = parts.collect()
+    assert "Image" in said
+    assert [one.annotation_id for one in parts.kept] == [11]
+    assert [key for key, _ in parts.projects.sync_wanted()] == [KEY]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pytest.param({"completed_by": 2**70}, id="a number no database holds"),
+        pytest.param({"result": [polygon("\ud800")]}, id="an id that is no text"),
+        pytest.param({"result": [polygon("\0")]}, id="an id that PostgreSQL refuses"),
+        pytest.param({"updated_at": "0001-01-01T00:00:00+10:00"}, id="a time before time"),
+    ],
+)
+def test_nothing_in_an_event_stops_those_behind_it(parts: Parts, strange: dict[str, Any]) -> None:
+    event = created(9)
+    event["annotation"] |= strange
+    put(parts, event, created(11))
+    parts.collect()
+    assert 11 in [one.annotation_id for one in parts.kept]
+
+
+def test_a_surprise_in_an_event_stops_none_behind_it(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = parts.annotations.keep
+
+    def surprised(annotations: Any) -> int:
+        if annotations[0].annotation_id == 9:
+            raise OverflowError("nobody thought of this")
+        return keep(annotations)
+
+    monkeypatch.setattr(parts.annotations, "keep", surprised)
+    put(parts, created(9), created(11))
+    assert parts.collect() == ["nobody thought of this"]
+    assert [one.annotation_id for one in parts.kept] == [11]
 
 
 def test_an_export_is_taken_in_whole(parts: Parts) -> None:

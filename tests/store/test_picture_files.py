@@ -19,22 +19,35 @@ def files(tmp_path: Path) -> PictureFiles:
     return PictureFiles(tmp_path / "pictures")
 
 
-def test_a_picture_comes_back_by_its_hash_and_is_kept_once(files: PictureFiles, tmp_path: Path) -> None:
-    assert not files.has(SHA256)
+def test_a_picture_lies_under_its_hash_and_is_kept_once(files: PictureFiles, tmp_path: Path) -> None:
+    other = "b" * 64
+    assert files.lacking([SHA256, other]) == {SHA256, other}
     assert files.put(PICTURE) == files.put(PICTURE) == SHA256
-    assert files.has(SHA256)
-    assert files.get(SHA256) == PICTURE
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [SHA256]
+    assert files.lacking([SHA256, other]) == {other}
+    (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert path.name == SHA256
+    assert path.read_bytes() == PICTURE
 
 
 def test_a_half_written_file_is_no_picture(files: PictureFiles, tmp_path: Path) -> None:
     files.put(PICTURE)
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
     path.write_bytes(PICTURE[:5])
-    with pytest.raises(StoreError, match=r"damaged.*sync the project"):
-        files.get(SHA256)
     files.put(PICTURE)
-    assert files.get(SHA256) == PICTURE
+    assert path.read_bytes() == PICTURE
+
+
+def test_file_and_name_are_on_the_disk_before_anybody_hears_of_it(
+    files: PictureFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced: list[str] = []
+    force = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (forced.append(os.readlink(f"/proc/self/fd/{handle}")), force(handle))
+    )
+    files.put(PICTURE)
+    assert [Path(name).suffix for name in forced] == [".partial", ""]
+    assert Path(forced[1]).name == SHA256[:2]
 
 
 def test_a_full_disk_leaves_nothing_behind(
@@ -49,12 +62,7 @@ def test_a_full_disk_leaves_nothing_behind(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_picture_that_is_not_there_is_said(files: PictureFiles) -> None:
-    with pytest.raises(StoreError, match=r"can't be read.*backup"):
-        files.get(SHA256)
-
-
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "A" * 64, SHA256 + "0"])
 def test_only_hashes_name_pictures(files: PictureFiles, name: str) -> None:
     with pytest.raises(StoreError, match=r"64 hex digits"):
-        files.get(name)
+        files.lacking([name])

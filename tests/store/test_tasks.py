@@ -79,3 +79,25 @@ def test_a_deleted_task_stays_so_also_if_news_of_it_come_later(tasks: Tasks) -> 
     tasks.know(PROJECT, 2, [LACKING])
     assert tasks.of_project(PROJECT) == []
     assert tasks.lacking() == []
+
+
+def test_what_lacks_is_looked_for_where_the_task_says_now(tasks: Tasks) -> None:
+    second = replace(LACKING, item_index=1)
+    tasks.know(PROJECT, 114, [LACKING, second])
+    tasks.copied(tasks.lacking()[0], [COPIED, replace(second, problem="HTTP 404")])
+    there = replace(second, address="https://elsewhere/b.png")
+    tasks.know(PROJECT, 114, [LACKING, there])
+    (due,) = tasks.lacking()
+    assert due.tries == 0
+    assert due.pictures == (replace(COPIED, address=None), there), "what was copied stays"
+    tasks.copied(due, [*due.pictures[:1], replace(there, problem="HTTP 404")])
+    tasks.know(PROJECT, 114, [LACKING, there])
+    assert tasks.lacking() == [], "the same address again is no reason to hurry"
+
+
+def test_a_copy_that_ends_after_its_task_was_deleted_wakes_nothing(tasks: Tasks) -> None:
+    tasks.know(PROJECT, 114, [LACKING])
+    (due,) = tasks.lacking()
+    tasks.delete(PROJECT, [114])
+    tasks.copied(due, [replace(LACKING, problem="HTTP 404")])
+    assert tasks.count_lacking() == 0

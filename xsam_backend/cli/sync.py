@@ -106,3 +106,5 @@ def _take_in(
 def _say(synced: Synced) -> None:
     gone = f", {synced.deleted} gone from Label Studio" if synced.deleted else ""
     click.echo(f"project {synced.project}: {synced.tasks} tasks, {synced.news} annotations new or changed{gone}")
+    for problem in synced.problems:
+        click.echo(f"project {synced.project}, {problem}", err=True)

@@ -144,8 +144,15 @@ class LabelStudioClient:
 
     def has_annotation(self, annotation_id: int) -> bool:
         """Whether there is such an annotation, for this user."""
+        return self._has(f"/api/annotations/{annotation_id:d}/")
+
+    def has_task(self, task_id: int) -> bool:
+        """Whether there is such a task, for this user."""
+        return self._has(f"/api/tasks/{task_id:d}/")
+
+    def _has(self, path: str) -> bool:
         try:
-            self._call("GET", f"/api/annotations/{annotation_id:d}/")
+            self._call("GET", path)
         except NotFoundError:
             return False
         return True

@@ -34,7 +34,7 @@ def annotation_from(annotation: Json, project_key: str, task_id: int, log: Predi
         annotation_id=number,
         task_id=task_id,
         state="skipped" if annotation.get("was_cancelled") else "accepted",
-        changed_at=_changed_at(annotation, number),
+        changed_at=changed_at(annotation, number),
         annotator=_annotator(annotation.get("completed_by")),
         ground_truth=annotation.get("ground_truth") is True,
         result=tuple(result),
@@ -78,7 +78,7 @@ def _shown(
 ) -> tuple[ShownRegion, ...]:
     """Regions of ours by their ids, and the whole pre-annotation that one of them, or the annotation, came from:
     what is missing of it in the result was deleted by the annotator."""
-    known = log.find(str(region.get("id")) for region in result)
+    known = log.find(region["id"] for region in result if _may_be_ours(region.get("id")))
     batches: dict[datetime, list[LoggedRegion]] = {}
     for region in log.batch_of_task(project_key, task_id):
         batches.setdefault(region.created_at, []).append(region)
@@ -101,15 +101,25 @@ def _shown(
     )
 
 
-def _changed_at(annotation: Json, number: int) -> datetime:
+def _may_be_ours(region_id: object) -> bool:
+    """Ours are printable ASCII; what else people write there isn't fit for every database."""
+    return isinstance(region_id, str) and region_id.isascii() and region_id.isprintable()
+
+
+def changed_at(annotation: Json, number: int) -> datetime:
+    """When an annotation was changed last, in UTC.
+
+    Raises:
+        RequestError: it has no such time.
+    """
     said = annotation.get("updated_at") or annotation.get("created_at")
     try:
         moment = datetime.fromisoformat(str(said).replace("Z", "+00:00"))
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         raise RequestError(f"annotation {number}: expected a time as 'updated_at', got {str(said)[:40]!r}") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _annotator(completed_by: object) -> int | None:
     number = completed_by.get("id") if isinstance(completed_by, Mapping) else completed_by
-    return number if type(number) is int else None
+    return number if type(number) is int and 0 <= number < 2**63 else None

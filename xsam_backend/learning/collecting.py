@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from xsam_backend.errors import LabelConfigError, RequestError
+from xsam_backend.errors import LabelStudioError, RequestError, StoreError
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.learning.accepted import annotation_from, number_of, task_pictures
+from xsam_backend.learning.accepted import annotation_from, changed_at, number_of, task_pictures
 from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.inbox import Event
 from xsam_backend.store.inbox_reading import InboxReader
 from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
-from xsam_backend.store.tasks import Tasks
+from xsam_backend.store.tasks import KeptTask, Tasks
 
 Json = Mapping[str, Any]
 
@@ -37,15 +37,20 @@ class LabelStudioApi(Protocol):
     def has_annotation(self, annotation_id: int) -> bool:
         """Whether it is still there."""
 
+    def has_task(self, task_id: int) -> bool:
+        """Whether it is still there."""
+
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync has brought: how many annotations were news, and how many had been deleted."""
+    """What a sync has brought: how many annotations were news, how many had been deleted, and why tasks couldn't be
+    understood, one sentence each."""
 
     project: ProjectKey
     tasks: int
     news: int
     deleted: int
+    problems: tuple[str, ...] = ()
 
 
 class Collector:
@@ -61,7 +66,8 @@ class Collector:
         self._instance = instance
 
     def take_events(self, reader: InboxReader) -> Iterator[tuple[Event, Exception]]:
-        """Keep what all unread events say. Those that can't be understood come out, with the reason.
+        """Keep what all unread events say. Those that can't be understood come out, with the reason; their projects
+        are to be synced, so that what they meant isn't lost.
 
         Raises:
             StoreError: a database cannot be written. That event and those behind it are still unread.
@@ -69,7 +75,11 @@ class Collector:
         for event in reader.unread():
             try:
                 self.take_event(event)
-            except (RequestError, LabelConfigError) as error:
+            except StoreError:
+                raise
+            except Exception as error:  # whatever is in an event, those behind it must not wait for ever
+                if event.project_key is not None:
+                    self._projects.want_sync(event.project_key)
                 yield event, error
             reader.done(event)
         reader.settle()
@@ -117,11 +127,15 @@ class Collector:
         self._tasks.know(project_key, number, task_pictures(task.get("data"), config))
         return self._annotations.keep(annotations)
 
-    def sync(self, api: LabelStudioApi, project_id: int) -> Synced:
-        """Fetch a project's truth: news are kept, and what is gone from Label Studio is noted.
+    def sync(self, api: LabelStudioApi, project_id: int, expected: ProjectKey | None = None) -> Synced:
+        """Fetch a project's truth: news are kept, and what is gone from Label Studio is noted. A task that can't be
+        understood is told and costs no other.
+
+        Args:
+            expected: the project that is meant; None for any that has this number.
 
         Raises:
-            LabelStudioError: Label Studio cannot be asked.
+            LabelStudioError: Label Studio cannot be asked, or the number is another project's.
             RequestError, LabelConfigError: its answer can't be understood, or the config has no picture.
             StoreError: a database cannot be written.
         """
@@ -129,27 +143,35 @@ class Collector:
         project = api.project(project_id)
         key = ProjectKey.from_webhook(self._instance, project)
         title, label_config = str(project.get("title") or ""), str(project.get("label_config") or "")
+        if expected not in (None, key):
+            raise LabelStudioError(
+                f"expected project {expected}, Label Studio has {key} under that number: it is another one, or was "
+                "made anew; nothing was changed"
+            )
         self._projects.remember(key, title or None, label_config or None)
         config = LabelConfig.parse(label_config)
-        unseen = set(self._annotations.changed_at(str(key)))
-        unseen_tasks = {task.task_id for task in self._tasks.of_project(str(key))}
+        kept = self._annotations.changed_at(str(key))
+        known = {task.task_id: task for task in self._tasks.of_project(str(key))}
+        unseen, unseen_tasks = set(kept), set(known)
+        problems: list[str] = []
         tasks = news = 0
         for task in api.tasks(project_id):
             tasks += 1
-            news += self._take_task(task, str(key), config)
-            unseen_tasks.discard(number_of(task, "task"))
-            unseen -= {number_of(annotation, "annotation") for annotation in _listed(task.get("annotations"))}
+            number = number_of(task, "task")
+            unseen_tasks.discard(number)
+            try:
+                listed = {number_of(one, "annotation"): one for one in _listed(task.get("annotations"))}
+                unseen -= set(listed)
+                if number not in known or _lacks_pictures(known[number]) or not _are_old(listed, kept):
+                    news += self._take_task(task, str(key), config)
+            except RequestError as error:
+                problems.append(f"task {number}: {error}")
         # A page may have been missed while tasks were deleted, and deletion is final: so ask about each.
         gone = [number for number in sorted(unseen) if not api.has_annotation(number)]
         self._annotations.delete(str(key), gone, started)
-        still_there = {
-            annotation.task_id
-            for annotation in self._annotations.of_tasks(str(key), sorted(unseen_tasks))
-            if annotation.state != "deleted"
-        }
-        self._tasks.delete(str(key), unseen_tasks - still_there)
+        self._tasks.delete(str(key), [number for number in sorted(unseen_tasks) if not api.has_task(number)])
         self._tasks.try_again(str(key))
-        return Synced(key, tasks, news, len(gone))
+        return Synced(key, tasks, news, len(gone), tuple(problems))
 
     def import_export(self, rows: Iterable[object], key: ProjectKey, label_config: str) -> Synced:
         """Keep what a JSON export of a project holds. It says nothing about what was deleted.
@@ -167,6 +189,18 @@ class Collector:
             tasks += 1
             news += self._take_task(task, str(key), config)
         return Synced(key, tasks, news, 0)
+
+
+def _lacks_pictures(task: KeptTask) -> bool:
+    return any(picture.sha256 is None for picture in task.pictures)
+
+
+def _are_old(annotations: Mapping[int, Json], kept: Mapping[int, datetime]) -> bool:
+    """Whether all of them are kept as they are: then nothing needs to be read."""
+    return all(
+        number in kept and changed_at(annotation, number) <= kept[number]
+        for number, annotation in annotations.items()
+    )
 
 
 def _config_of(project: object) -> LabelConfig:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from xsam_backend.errors import LabelStudioError, XSamBackendError
+from xsam_backend.errors import LabelConfigError, LabelStudioError, RequestError, XSamBackendError
 from xsam_backend.learning.collecting import Collector, LabelStudioApi
 from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.server.monitor import Monitor
@@ -22,6 +22,9 @@ LOOK_EVERY_S = 5.0
 SYNC_AGAIN_AFTER_S = 60.0
 """A project is synced so often at most: hints can be sent by anybody."""
 
+LONGEST_PAUSE_S = 3600.0
+"""Where that fails again and again."""
+
 
 class CollectingThread:
     """Reads the inbox, copies pictures and syncs projects until it is closed. Errors go to the monitor."""
@@ -34,6 +37,7 @@ class CollectingThread:
         projects: Projects,
         api: LabelStudioApi | None,
         monitor: Monitor,
+        instance: str,
     ) -> None:
         self._collector = collector
         self._reader = reader
@@ -43,7 +47,9 @@ class CollectingThread:
         self._monitor = monitor
         self._wake = threading.Event()
         self._closing = False
+        self._instance = instance
         self._not_before: dict[str, float] = {}
+        self._failed: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="collecting", daemon=True)
 
     def start(self) -> None:
@@ -96,13 +102,26 @@ class CollectingThread:
     def _sync(self) -> None:
         assert self._api is not None
         for key, wanted_at in self._projects.sync_wanted():
-            if self._closing or time.monotonic() < self._not_before.get(key, 0.0):
+            project = ProjectKey.parse(key)
+            # Projects of another Label Studio may be known from before: this one has others under their numbers.
+            if project.instance != self._instance or time.monotonic() < self._not_before.get(key, 0.0):
                 continue
-            self._not_before[key] = time.monotonic() + SYNC_AGAIN_AFTER_S
+            if self._closing:
+                return
             try:
-                synced = self._collector.sync(self._api, ProjectKey.parse(key).project_id)
-            except LabelStudioError as error:
+                synced = self._collector.sync(self._api, project.project_id, project)
+            except (LabelStudioError, RequestError, LabelConfigError) as error:
                 self._monitor.note("SyncFailed", f"project {key}", str(error))
+                self._pause(key, failed=True)
                 continue
+            self._pause(key, failed=False)
+            for problem in synced.problems:
+                self._monitor.note("TaskNotUnderstood", f"project {key}", problem)
             logger.info("project %s synced: %d annotations new, %d gone", key, synced.news, synced.deleted)
             self._projects.synced(key, wanted_at)
+
+    def _pause(self, key: str, *, failed: bool) -> None:
+        """What fails, as for a project that was deleted, is tried less and less often."""
+        self._failed[key] = self._failed.get(key, 0) + 1 if failed else 0
+        wait_s = SYNC_AGAIN_AFTER_S * 2.0 ** min(max(self._failed[key] - 1, 0), 10)
+        self._not_before[key] = time.monotonic() + min(wait_s, LONGEST_PAUSE_S)

@@ -159,6 +159,7 @@ def open_services(
         projects,
         client,
         monitor,
+        settings.instance,
     )
     collecting.start()
     jobs = Jobs(store_database, settings.train_tries)

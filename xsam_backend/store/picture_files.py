@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from xsam_backend.errors import StoreError
@@ -38,6 +39,7 @@ class PictureFiles:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
+            _force(path.parent)
         except OSError as error:
             if partial is not None:
                 Path(partial).unlink(missing_ok=True)
@@ -47,31 +49,20 @@ class PictureFiles:
             ) from error
         return sha256
 
-    def get(self, sha256: str) -> bytes:
-        """The bytes of a kept picture.
-
-        Raises:
-            StoreError: it isn't there, or its content has another hash.
-        """
-        path = self._path(sha256)
-        try:
-            encoded = path.read_bytes()
-        except OSError as error:
-            raise StoreError(
-                f"{path}: a kept picture can't be read ({error.strerror}): put a backup of it back"
-            ) from (error)
-        if hashlib.sha256(encoded).hexdigest() != sha256:
-            raise StoreError(
-                f"{path}: a kept picture is damaged, its content has another hash: delete the file, and sync the "
-                "project to fetch it anew"
-            )
-        return encoded
-
-    def has(self, sha256: str) -> bool:
-        """Whether it is there; its content isn't looked at."""
-        return self._path(sha256).is_file()
+    def lacking(self, names: Iterable[str]) -> set[str]:
+        """Those of these hashes that have no file; no file is read."""
+        return {sha256 for sha256 in names if not self._path(sha256).is_file()}
 
     def _path(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
             raise StoreError(f"expected 64 hex digits as a picture's name, got {sha256[:80]!r}")
         return self._folder / sha256[:2] / sha256
+
+
+def _force(folder: Path) -> None:
+    """Wait until a folder's names are on the disk."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -112,12 +112,13 @@ class Projects:
             raise StoreError(f"cannot keep project {key}: {error}") from error
 
     def want_sync(self, key: str | None = None) -> None:
-        """Note that something may have been missed of a known project, or of all: its truth is to be fetched.
+        """Note that something may have been missed of a known project, or of all: its truth is to be fetched, also
+        where a sync is under way that may have passed it already.
 
         Raises:
             StoreError: the database cannot be written.
         """
-        wanted = update(ProjectRow).where(ProjectRow.sync_wanted_at.is_(None))
+        wanted = update(ProjectRow)
         if key is not None:
             wanted = wanted.where(ProjectRow.key == key)
         self._write(wanted.values(sync_wanted_at=datetime.now(timezone.utc)))

@@ -60,7 +60,8 @@ class Tasks:
         self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
     def know(self, project_key: str, task_id: int, pictures: Sequence[TaskPicture]) -> None:
-        """Keep a task's addresses, unless it is known: what was copied first stays, as it was labelled.
+        """Keep a task's addresses. Of a known task, what was copied stays, as it was labelled; what still lacks is to
+        be had from where the task says now.
 
         Raises:
             StoreError: the database cannot be written.
@@ -76,6 +77,26 @@ class Tasks:
             first_seen_at=now,
         )
         self._write(insert.on_conflict_do_nothing(index_elements=["project_key", "task_id"]))
+        self._readdress(project_key, task_id, pictures)
+
+    def _readdress(self, project_key: str, task_id: int, pictures: Sequence[TaskPicture]) -> None:
+        where = (TaskRow.project_key == project_key, TaskRow.task_id == task_id, TaskRow.lacks_pictures.is_(True))
+        with Session(self._engine) as session:
+            row = session.scalars(select(TaskRow).where(*where)).one_or_none()
+        if row is None:
+            return
+        kept = {(one.to_name, one.item_index): one for one in _from_row(row).pictures}
+        now = [
+            old
+            if (old := kept.get((new.to_name, new.item_index))) and (old.sha256 or old.address == new.address)
+            else new
+            for new in pictures
+        ]
+        if tuple(now) == tuple(kept.values()):
+            return
+        news = {**_columns(now), "tries": 0, "next_try_at": datetime.now(timezone.utc)}
+        # Unless a copy was noted meanwhile: then there is less to be told, and the next sync does.
+        self._write(update(TaskRow).where(*where, TaskRow.pictures == row.pictures).values(**news))
 
     def copied(self, task: KeptTask, pictures: Sequence[TaskPicture]) -> None:
         """Note what a try to copy its pictures has brought."""
@@ -85,7 +106,7 @@ class Tasks:
             "tries": task.tries + 1,
             "next_try_at": datetime.now(timezone.utc) + timedelta(seconds=delay_s),
         }
-        where = (TaskRow.project_key == task.project_key, TaskRow.task_id == task.task_id)
+        where = (TaskRow.project_key == task.project_key, TaskRow.task_id == task.task_id, TaskRow.deleted.is_(False))
         self._write(update(TaskRow).where(*where).values(**news))
 
     def delete(self, project_key: str, task_ids: Iterable[int]) -> None:
