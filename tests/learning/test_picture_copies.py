@@ -42,14 +42,17 @@ def files(tmp_path: Path) -> PictureFiles:
     return PictureFiles(tmp_path / "pictures")
 
 
-def test_a_copy_is_the_very_file_and_its_size_is_what_annotators_saw(parts: Parts, files: PictureFiles) -> None:
+def test_a_copy_is_the_very_file_and_its_size_is_what_annotators_saw(
+    parts: Parts, files: PictureFiles, tmp_path: Path
+) -> None:
     encoded = jpeg_on_its_side()
     parts.tasks.know(KEY, 114, [TaskPicture("image", None, "a"), TaskPicture("image", 1, "b")])
     done = list(PictureCopies(parts.tasks, files, Addresses(a=encoded)).copy_due())
     assert [problem for _, problem in done] == ["b: HTTP 404"]
     first, second = parts.tasks.of_project(KEY)[0].pictures
     assert first.sha256 is not None
-    assert files.get(first.sha256) == encoded
+    kept = tmp_path / "pictures" / first.sha256[:2] / first.sha256
+    assert kept.read_bytes() == encoded
     assert (first.size_hw, first.address, second.address) == ((40, 20), None, "b")
 
 
