@@ -31,7 +31,8 @@ from xsam_backend.evaluation.tasks.run import Options
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import write_regions
-from xsam_backend.learning.fine_tuning import Places, fine_tune_project
+from xsam_backend.learning.fine_tuning import fine_tune_project
+from xsam_backend.learning.places import Places
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.versions import predictor_with_delta

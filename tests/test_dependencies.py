@@ -12,10 +12,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "xsam_backend"
 
-CONTRACTS = {"errors", "instances", "prompts", "ground_truth"}
+CONTRACTS = {"errors", "instances", "prompts", "ground_truth", "whole_files"}
 MAY_IMPORT: dict[str, set[str]] = {
     # Contracts and pure parts.
     "errors": set(),
+    "whole_files": set(),
     "geometry": {"errors", "instances"},
     "instances": {"errors"},
     "prompts": {"errors", "geometry"},

@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def shared_database_url(self) -> str | None:
+        """The database that several services share, password included; None: files in the data folder."""
+        return self.database_url.get_secret_value() if self.database_url else None
+
+    @property
     def models_dir(self) -> Path:
         """Folder of the pulled models, each under its name."""
         return self.data_dir / "models"

@@ -97,6 +97,20 @@ def test_promote_and_rollback(models: Run, names: list[str], versions: Versions)
         assert (expected or "the base model") in said
 
 
+@pytest.mark.parametrize("project", ["21", "21.5", PROJECT])
+def test_projects_are_named_by_number_or_key(models: Run, names: list[str], project: str) -> None:
+    assert models("rollback", project)[0] == 0
+
+
+def test_prune_ends_what_a_killed_one_has_left(
+    models: Run, names: list[str], versions: Versions, data_dir: Path
+) -> None:
+    versions.mark(names[2], "pruned")
+    status, said, _ = models("prune", "--keep", 1)
+    assert (status, said.split(":")[0]) == (0, names[2])
+    assert not (data_dir / "versions" / names[2]).exists()
+
+
 def test_prune_leaves_what_answers_and_what_a_rollback_leads_to(
     models: Run, names: list[str], versions: Versions, data_dir: Path
 ) -> None:
@@ -114,7 +128,7 @@ def test_prune_leaves_what_answers_and_what_a_rollback_leads_to(
     ("arguments", "words"),
     [
         pytest.param(["show", "tiny-1+00000000"], "no version", id="unknown"),
-        pytest.param(["rollback", "99"], "0 fit '99'", id="a project without versions"),
+        pytest.param(["rollback", "99"], "0 have it", id="a project without versions"),
         pytest.param(["promote", "../../etc"], "no version", id="a path"),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
 
 from xsam_backend.errors import CheckpointError, StoreError
-from xsam_backend.inference.deployed import Deployed
+from xsam_backend.inference import deployed as deployed_module
+from xsam_backend.inference.deployed import AGAIN_AFTER_S, Deployed
 
 
 class Named:
@@ -74,10 +77,27 @@ def test_a_promotion_and_a_rollback_are_seen(store: Store) -> None:
         store.wanted = {"a": wanted}
         assert deployed.refresh()
         assert versions(deployed, "a") == [expected]
-    assert store.loaded == ["v1", "v2"], "the way back needs no loading"
+    assert store.loaded == ["v1", "v2", "v1"]
 
 
-def test_what_cannot_be_loaded_changes_nothing(store: Store) -> None:
+def test_what_answers_no_project_any_more_gives_its_memory_back(store: Store) -> None:
+    store.wanted = {"a": "v1", "b": "v1"}
+    deployed = store.deployed()
+    deployed.refresh()
+    under_way = deployed.predictor_of("a")
+    gone = weakref.ref(under_way)
+    for wanted, is_there in (({"a": "v2", "b": "v1"}, True), ({"a": "v2", "b": None}, True)):
+        store.wanted = dict(wanted)
+        deployed.refresh()
+        assert (gone() is not None) is is_there
+    del under_way
+    gc.collect()
+    assert gone() is None, "its last request is done"
+
+
+def test_what_cannot_be_loaded_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(deployed_module.time, "monotonic", lambda: clock[0])
     store.wanted = {"a": "v1", "b": "v1"}
     deployed = store.deployed()
     deployed.refresh()
@@ -86,6 +106,9 @@ def test_what_cannot_be_loaded_changes_nothing(store: Store) -> None:
     assert versions(deployed, "a", "b") == ["v1", "v3"]
     assert store.problems == [("v2 has no files", "a")]
     store.missing.clear()
+    deployed.refresh()
+    assert versions(deployed, "a") == ["v1"], "not at once: it may take seconds to fail"
+    clock[0] += AGAIN_AFTER_S + 1
     deployed.refresh()
     assert versions(deployed, "a") == ["v2"], "tried again"
 
@@ -108,8 +131,9 @@ def test_versions_make_room_and_come_back(store: Store) -> None:
     assert len(store.loaded) > 3
     assert store.loaded.count("v3") <= 2
     store.missing = {"v1"}
-    assert versions(deployed, "a") == ["base"], "its files went away meanwhile"
-    assert store.problems[-1] == ("v1 has no files", "a")
+    for _ in range(2):
+        assert versions(deployed, "a") == ["base"], "its files went away meanwhile"
+    assert store.problems == [("v1 has no files", "a")], "not tried at each request"
 
 
 def test_requests_are_answered_while_a_version_is_loaded(store: Store) -> None:

@@ -85,6 +85,11 @@ def test_a_skipped_task_teaches_what_had_been_predicted_and_nothing_else() -> No
     assert (without.choices, without.left_out) == ((), {"skipped, and nothing had been predicted": 1})
 
 
+def test_a_skipped_task_refuses_also_what_was_left_standing() -> None:
+    skipped = replace(ACCEPTED, state="skipped", shown=(shown("rg1"), shown("rg9", label="dog")))
+    assert chosen(skipped).refused == ("cat", "dog"), "rg1 is still in its result"
+
+
 @pytest.mark.parametrize(
     ("task", "annotations", "reason"),
     [

@@ -18,8 +18,11 @@ from PIL import Image
 from small_models import small_model
 
 from xsam_backend.errors import JobError
-from xsam_backend.learning import folds
-from xsam_backend.learning.fine_tuning import Places, fine_tune_project
+from xsam_backend.learning import fine_tuning, folds
+from xsam_backend.learning.fine_tuning import fine_tune_project
+from xsam_backend.learning.gate import Verdict
+from xsam_backend.learning.places import Places
+from xsam_backend.learning.plan import learned_by
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.checkpoint import SHIPPED, load_model, model_version, save_model
 from xsam_backend.model.delta import load_delta, with_delta
@@ -27,7 +30,7 @@ from xsam_backend.store.annotations import KeptAnnotation
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.projects import ProjectKey
 from xsam_backend.store.tasks import TaskPicture
-from xsam_backend.store.versions import Versions
+from xsam_backend.store.versions import Version, Versions
 
 START = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 JOB: Any = SimpleNamespace(id=7, project_key=KEY, tries=1)
@@ -143,6 +146,7 @@ def test_the_next_version_goes_on_from_the_deployed_one_and_is_tested_on_what_is
 def test_a_pinned_part_is_never_learned_from(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folds, "PINNED_FROM", 12)
     monkeypatch.setattr(folds, "PINNED_EVERY", 3)
+    monkeypatch.setattr(folds, "MIN_PICTURES", 1)
     fine_tune_project(JOB, quietly, places)
     learned, tested = (
         {sample["sha256"] for sample in json.loads((places.folder / f"{name}.json").read_text())["samples"]}
@@ -151,6 +155,115 @@ def test_a_pinned_part_is_never_learned_from(places: Places, monkeypatch: pytest
     assert not learned & tested
     assert len(learned) + len(tested) == 12
     assert not (places.folder / "fold-0").exists()
+
+
+def test_a_killed_job_keeps_its_plan_whatever_comes_meanwhile(places: Places, parts: Parts, tmp_path: Path) -> None:
+    """Otherwise a fold that was trained before the kill might be tested on what it has learned from."""
+
+    def kill(stage: str, step: int = 0, steps: int = 0) -> None:
+        if stage == "training fold-1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune_project(JOB, kill, places)
+    accept(parts, PictureFiles(tmp_path / "pictures"), range(20, 31))
+    parts.annotations.delete(KEY, [1, 2], START)
+    parts.projects.remember(ProjectKey.parse(KEY), label_config=CONFIG.replace("cat", "lion"))
+    name = fine_tune_project(JOB, quietly, places)["version"]
+    version = places.versions.get(name)
+    assert version is not None
+    assert len(version.report["pictures"]) == 12
+    assert version.report["changes"][0]["pictures"] == 12
+    for fold in (0, 1):
+        learned, tested = (
+            {sample["sha256"] for sample in json.loads((places.folder / f"{kind}.json").read_text())["samples"]}
+            for kind in (f"learned-fold-{fold}", f"tested-{fold}")
+        )
+        assert not learned & tested
+    assert not list(places.folder.rglob("state.safetensors")), "states are large, and of no more use"
+
+
+def passes(*_marks: Any) -> Verdict:
+    return Verdict(True, ("for the test",), ())
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_nothing_takes_the_place_of_what_it_was_not_measured_beside(
+    places: Places, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
+) -> None:
+    """As after a rollback, or a promotion by hand, while the job ran."""
+    monkeypatch.setattr(fine_tuning, "judge", passes)
+    by_hand = Version("x+00000000", KEY, "x", "x", "refused", None, {"pictures": []})
+
+    def promote(stage: str, step: int = 0, steps: int = 0) -> None:
+        if meanwhile and stage == "keeping the version":
+            places.versions.add(by_hand)
+            places.versions.deploy(KEY, by_hand.name, "by hand")
+
+    result = fine_tune_project(JOB, promote, places)
+    version = places.versions.get(result["version"])
+    assert version is not None
+    if meanwhile:
+        assert not result["promoted"]
+        assert "measured beside the base model, and x+00000000 was deployed meanwhile" in result["reasons"][0]
+    assert version.state == ("refused" if meanwhile else "promoted")
+    assert places.versions.deployed() == {KEY: by_hand.name if meanwhile else version.name}
+
+
+def test_a_job_that_is_killed_after_its_promotion_says_so_again(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fine_tuning, "judge", passes)
+    first = fine_tune_project(JOB, quietly, places)
+    assert first["promoted"]
+    assert fine_tune_project(JOB, quietly, places) == first, "it isn't its own parent"
+    assert len(places.versions.history(KEY)) == 1
+
+
+def test_a_version_of_another_base_is_no_beginning(places: Places) -> None:
+    places.versions.add(Version("old+00000000", KEY, "old", "old", "promoted", None, {"pictures": ["a" * 64]}))
+    places.versions.deploy(KEY, "old+00000000", "long ago")
+    name = fine_tune_project(JOB, quietly, places)["version"]
+    version = places.versions.get(name)
+    assert version is not None
+    assert version.parent == version.base == model_version(places.model)
+
+
+def test_what_was_learned_from_is_known_over_all_generations(places: Places) -> None:
+    base = "tiny-1"
+    for name, parent, pictures in (("a", base, ["1", "2"]), ("b", "a", ["3"]), ("c", "b", ["4"]), ("d", "a", ["5"])):
+        places.versions.add(Version(name, KEY, base, parent, "promoted", None, {"pictures": pictures}))
+    assert learned_by("c", places.versions) == {"1", "2", "3", "4"}
+    assert learned_by("d", places.versions) == {"1", "2", "5"}
+    assert learned_by(None, places.versions) == learned_by("unheard of", places.versions) == frozenset()
+
+
+def test_a_picture_that_is_gone_costs_no_other(places: Places, tmp_path: Path) -> None:
+    gone = next(path for path in (tmp_path / "pictures").rglob("*") if path.is_file())
+    gone.unlink()
+    version = places.versions.get(fine_tune_project(JOB, quietly, places)["version"])
+    assert version is not None
+    assert gone.name not in version.report["pictures"]
+    assert len(version.report["pictures"]) == 11
+    (reason,) = version.report["left_out"]
+    assert "its kept picture is gone" in reason
+
+
+def test_pictures_without_objects_are_not_enough(places: Places, parts: Parts) -> None:
+    at = START + timedelta(days=1)
+    parts.annotations.keep([KeptAnnotation(KEY, n, n, "accepted", at, 1, False, ()) for n in range(1, 10)])
+    with pytest.raises(JobError, match=r"3 pictures with accepted objects, at least 5"):
+        fine_tune_project(JOB, quietly, places)
+
+
+def test_one_picture_in_many_tasks_is_not_enough(places: Places, parts: Parts, tmp_path: Path) -> None:
+    parts.tasks.delete(KEY, range(1, 13))
+    sha256 = PictureFiles(tmp_path / "pictures").put(encoded(1))
+    for number in range(30, 50):
+        parts.tasks.know(KEY, number, [TaskPicture("image", None, None, sha256, (48, 64))])
+        parts.annotations.keep([KeptAnnotation(KEY, number, number, "accepted", START, 1, False, (polygon("r"),))])
+    with pytest.raises(JobError, match=r"1 pictures with accepted objects"):
+        fine_tune_project(JOB, quietly, places)
 
 
 def test_too_little_is_said(places: Places, parts: Parts) -> None:

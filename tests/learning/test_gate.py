@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from xsam_backend.learning.exam import QUESTIONS, Marks
-from xsam_backend.learning.gate import MIN_PICTURES, PROJECT_MARGIN, REHEARSAL_MARGIN, Verdict, judge
+from xsam_backend.learning.gate import (
+    BASE_MARGIN,
+    LEAST_GAIN,
+    MIN_PICTURES,
+    PROJECT_MARGIN,
+    REHEARSAL_MARGIN,
+    Verdict,
+    judge,
+)
 
 
 def marks(pictures: int = 20, **means: float) -> Marks:
@@ -41,6 +49,9 @@ def test_a_clear_gain_that_costs_nothing_is_promoted() -> None:
         pytest.param(shifted(-0.1), None, "no gain", id="worse"),
         pytest.param(marks(click=-0.1, labels=0.5), None, "click loses", id="one question pays for another"),
         pytest.param(shifted(0.1), marks(40, box=-0.02), "box", id="what it could do before suffers"),
+        pytest.param(marks(**dict.fromkeys(QUESTIONS, LEAST_GAIN / 2)), None, "isn't worth", id="a hair better"),
+        pytest.param(shifted(np.nan), None, "0 held-out pictures are too few", id="nothing but nan"),
+        pytest.param(marks(), marks(40), "no gain", id="constant marks"),
     ],
 )
 def test_no_promotion_is_the_default(candidate: Marks, rehearsed: Marks | None, words: str) -> None:
@@ -66,6 +77,40 @@ def test_questions_that_no_picture_asks_are_left_out() -> None:
     found = judge((before, after), (marks(40), marks(40)))
     assert found.promoted
     assert "alike" not in {change.question for change in found.changes if change.where == "project"}
+
+
+def test_without_a_rehearsal_nothing_is_promoted() -> None:
+    found = judge((marks(), shifted(0.1)), (marks(0), marks(0)))
+    assert not found.promoted
+    assert "nothing was rehearsed" in found.reasons[0]
+
+
+def test_small_losses_do_not_add_up() -> None:
+    """Each version loses less than the margin against the one before, and all together more than a few of them."""
+    before, after = marks(40, click=-0.022), marks(40, click=-0.022 - REHEARSAL_MARGIN / 2)
+    allowed = judge((marks(), shifted(0.1)), (before, after), marks(40))
+    assert allowed.promoted, allowed.reasons
+    later = marks(40, click=-BASE_MARGIN - 0.001)
+    found = judge((marks(), shifted(0.1)), (after, later), marks(40))
+    assert not found.promoted
+    assert "click of the base model" in found.reasons[0]
+    assert {change.where for change in found.changes} == {"project", "rehearsal", "base"}
+
+
+def test_few_pictures_have_wider_intervals() -> None:
+    """Of as many pictures as are needed at least, noise alone is promoted hardly more often than of many."""
+    promoted = 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        before = marks(MIN_PICTURES)
+        noise = rng.normal(0, 0.1, MIN_PICTURES)
+        noisy = Marks({question: before.by_question[question] + noise for question in QUESTIONS})
+        promoted += _mean_rise_is_above_0(before, noisy)
+    assert promoted / 400 < 0.045, "by the bootstrap alone about 0.056"
+
+
+def _mean_rise_is_above_0(before: Marks, after: Marks) -> bool:
+    return judge((before, after), (marks(4), marks(4))).changes[0].change.low > 0
 
 
 def test_chance_alone_is_promoted_hardly_ever() -> None:

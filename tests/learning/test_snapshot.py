@@ -73,7 +73,26 @@ def test_a_damaged_region_costs_no_other(tmp_path: Path, choice: Choice) -> None
     found = written(tmp_path, replace(choice, result=(bad, *choice.result)))
     assert len(found.damaged) == 1
     assert "task 114: region 'rg3'" in found.damaged[0]
-    assert open_dataset(found.path).records[0].load().names == ("cat", "dog")
+    truth = open_dataset(found.path).records[0].load()
+    assert truth.names == ("cat", "dog")
+    assert truth.complete_for == frozenset(), "what couldn't be read is there all the same"
+
+
+def test_a_label_that_was_renamed_teaches_no_absence(tmp_path: Path, choice: Choice) -> None:
+    """Pictures of before and after a change of the config don't contradict each other."""
+    before = replace(choice, result=(polygon("rg1", "kitten"),), origins={"rg1": "drawn"})
+    old, new, empty = (
+        one.load() for one in records(tmp_path, before, choice, replace(choice, result=(), origins={}))
+    )
+    assert (old.names, old.complete_for) == (("kitten",), {"kitten"})
+    assert (new.complete_for, empty.complete_for) == ({"cat", "dog"}, {"cat", "dog"})
+
+
+def test_an_image_tag_that_was_renamed_costs_no_regions(tmp_path: Path, choice: Choice) -> None:
+    renamed = replace(choice, result=(polygon("rg1", to_name="photo"),), origins={"rg1": "drawn"})
+    assert records(tmp_path, renamed)[0].load().names == ("cat",)
+    among_others = replace(renamed, is_alone=False)
+    assert records(tmp_path, among_others)[0].load().names == ()
 
 
 def test_the_same_choices_are_the_same_snapshot(tmp_path: Path, choice: Choice) -> None:
@@ -99,7 +118,7 @@ def test_a_vanished_picture_is_said(tmp_path: Path, choice: Choice) -> None:
     for path in (tmp_path / "data" / "pictures").rglob("*"):
         if path.is_file():
             path.unlink()
-    with pytest.raises(DatasetError, match=r"task 114 .*kept picture can't be read"):
+    with pytest.raises(DatasetError, match=r"task 114.*kept picture can't be read"):
         record.load()
 
 

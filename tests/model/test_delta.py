@@ -90,3 +90,14 @@ def test_a_damaged_file_is_told(base: XSam, tmp_path: Path) -> None:
         load_delta(path)
     with pytest.raises(CheckpointError, match=r"expected a fine-tuning's changes"):
         load_delta(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
+def test_numbers_that_are_none_are_no_version(base: XSam, tmp_path: Path, value: float) -> None:
+    """The last one is too large for half precision."""
+    delta = delta_of(base)
+    delta.whole[VECTOR].view(-1)[0] = value
+    path = tmp_path / "delta.safetensors"
+    with pytest.raises(CheckpointError, match=rf"went astray.*not finite.*{VECTOR}"):
+        save_delta(delta, path)
+    assert list(tmp_path.iterdir()) == []

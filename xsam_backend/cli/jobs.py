@@ -17,7 +17,7 @@ from xsam_backend.cli.options import settings_options
 from xsam_backend.cli.stopping import stopping_on_request
 from xsam_backend.config import Settings, load_settings
 from xsam_backend.errors import JobError
-from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.database import opened_store
 from xsam_backend.store.jobs import Job, Jobs, Worker
 from xsam_backend.store.projects import Projects
 
@@ -137,12 +137,8 @@ def _step_back(nice: int) -> None:
 
 @contextmanager
 def _store(settings: Settings) -> Iterator[tuple[Jobs, Projects]]:
-    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
-    database = open_database(database_url("store", settings.data_dir, shared_url), "store")
-    try:
+    with opened_store(settings.data_dir, settings.shared_database_url) as database:
         yield Jobs(database, settings.train_tries), Projects(database)
-    finally:
-        database.dispose()
 
 
 def _in_short(job: Job) -> str:

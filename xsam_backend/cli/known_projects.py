@@ -9,7 +9,7 @@ from xsam_backend.store.projects import ProjectKey
 
 
 def known_project(uid: str, instance: str, known: Collection[str]) -> ProjectKey:
-    """The project that ``uid`` names: ``21`` of those known, or ``21.1795347497``, known or not.
+    """The project that ``uid`` names: ``21`` of those known, or ``21.1795347497``, known or not, or a known key.
 
     Args:
         known: keys of projects.
@@ -18,6 +18,8 @@ def known_project(uid: str, instance: str, known: Collection[str]) -> ProjectKey
         SettingsError: none or several known ones have that number.
         RequestError: it has another form.
     """
+    if uid in known:
+        return ProjectKey.parse(uid)
     if not (uid.isascii() and uid.isdecimal()):
         return ProjectKey.from_uid(instance, uid)
     fitting = [key for key in known if ProjectKey.parse(key).project_id == int(uid)]

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from xsam_backend.cli.known_projects import known_project
 from xsam_backend.cli.options import settings_options
 from xsam_backend.config import Settings, load_settings
 from xsam_backend.errors import StoreError
 from xsam_backend.learning.version_files import VersionFiles
-from xsam_backend.store.database import database_url, open_database
-from xsam_backend.store.projects import Projects
+from xsam_backend.store.database import opened_store
 from xsam_backend.store.versions import Version, Versions
 
 KEEP = 5
@@ -24,7 +24,6 @@ KEEP = 5
 class _Kept:
     versions: Versions
     files: VersionFiles
-    projects: Projects
 
     def version(self, name: str) -> Version:
         found = self.versions.get(name)
@@ -35,12 +34,8 @@ class _Kept:
 
 @contextmanager
 def _kept(settings: Settings) -> Iterator[_Kept]:
-    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
-    database = open_database(database_url("store", settings.data_dir, shared_url), "store")
-    try:
-        yield _Kept(Versions(database), VersionFiles(settings.versions_dir), Projects(database))
-    finally:
-        database.dispose()
+    with opened_store(settings.data_dir, settings.shared_database_url) as database:
+        yield _Kept(Versions(database), VersionFiles(settings.versions_dir))
 
 
 def version_lines(settings: Settings) -> list[str]:
@@ -139,28 +134,21 @@ def promote(name: str, reason: str, **given: Any) -> None:
 
 @click.command("rollback")
 @click.argument("project")
-@settings_options("data_dir")
+@settings_options("data_dir", "label_studio_url")
 def rollback(project: str, **given: Any) -> None:
     """Let what answered PROJECT before answer it again: the version before, in the end the base model.
 
-    PROJECT is its number in Label Studio, or its whole key as `models list` shows it.
+    PROJECT is its number in Label Studio, <number>.<creation second>, or its whole key as `models list` shows it.
     """
-    with _kept(load_settings(**given)) as kept:
-        key = _project_key(kept, project)
+    settings = load_settings(**given)
+    with _kept(settings) as kept:
+        keys = sorted({version.project_key for version in kept.versions.all()})
+        key = str(known_project(project, settings.instance, keys))
         name = kept.versions.before(key)
         if name is not None:
             kept.files.delta(name)
         kept.versions.deploy(key, name, "rolled back")
         click.echo(f"project {key} is answered by {name or 'the base model'}")
-
-
-def _project_key(kept: _Kept, project: str) -> str:
-    keys = {version.project_key for version in kept.versions.all()}
-    fitting = [key for key in keys if project == key or key.rpartition("/")[2].partition(".")[0] == project]
-    if len(fitting) != 1:
-        known = ", ".join(sorted(keys)) or "none has any"
-        raise StoreError(f"expected one project that has versions ({known}), {len(fitting)} fit '{project}'")
-    return fitting[0]
 
 
 @click.command("prune")
@@ -174,14 +162,17 @@ def prune(keep: int, **given: Any) -> None:
     with _kept(load_settings(**given)) as kept:
         deployed = kept.versions.deployed()
         for key in sorted({version.project_key for version in kept.versions.all()}):
-            of_project = [version for version in kept.versions.all(key) if version.state != "pruned"]
+            of_project = kept.versions.all(key)
             needed = {deployed.get(key)}
             if key in deployed:
                 needed.add(kept.versions.before(key))
             promoted = [version.name for version in of_project if version.state == "promoted"]
             needed.update(promoted[:keep])
             for version in of_project:
-                if version.name not in needed:
+                if version.name in needed:
+                    continue
+                if version.state != "pruned":
                     kept.versions.mark(version.name, "pruned")  # first: a version without files must not be deployed
-                    freed = kept.files.prune(version.name)
+                freed = kept.files.prune(version.name)  # of pruned ones, what a kill has left
+                if freed or version.state != "pruned":
                     click.echo(f"{version.name}: {freed / 1e6:.1f} MB freed")

@@ -17,7 +17,7 @@ from xsam_backend.learning.collecting import Collector, Synced
 from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.store.annotations import Annotations
-from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.database import opened_store
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
@@ -52,9 +52,7 @@ def command(
         raise click.UsageError("--uid and --label-config belong to --export")
     if export is not None and (uid is None or project_ids):
         raise click.UsageError("--export is of one project: name it by --uid")
-    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
-    database = open_database(database_url("store", settings.data_dir, shared_url), "store")
-    try:
+    with opened_store(settings.data_dir, settings.shared_database_url) as database:
         projects, tasks = Projects(database), Tasks(database)
         collector = Collector(projects, tasks, Annotations(database), PredictionLog(database), settings.instance)
         if export is not None:
@@ -72,8 +70,6 @@ def command(
             if problem:
                 click.echo(f"project {task.project_key}, task {task.task_id}: {problem}", err=True)
         click.echo(f"pictures of {copied} tasks copied, {tasks.count_lacking()} tasks lack some")
-    finally:
-        database.dispose()
 
 
 def _fetch(collector: Collector, projects: Projects, project_ids: tuple[int, ...], settings: Settings) -> None:
@@ -94,7 +90,10 @@ def _take_in(
     known = {project.key: project for project in projects.all()}
     key = known_project(uid, instance, known)
     project = known.get(str(key))
-    config = label_config.read_text(encoding="utf-8") if label_config else project and project.label_config
+    try:
+        config = label_config.read_text(encoding="utf-8") if label_config else project and project.label_config
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--label-config {label_config}: expected XML in UTF-8 ({error})") from error
     if not config:
         raise SettingsError(f"project {key} is not known yet: give its label config (--label-config FILE)")
     rows = read_json(export)

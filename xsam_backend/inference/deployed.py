@@ -1,13 +1,15 @@
 """Which predictor answers which project: the base model, or a version of the project's own, swapped under load.
 
 Whoever asks gets a predictor and keeps it for the whole request, so an answer is of one version from its first region
-to its last. A new version is loaded beside the old one and takes its place in one assignment; the old one goes when
-its last request is done. What can't be loaded changes nothing: the project stays with what it had.
+to its last. A new version is loaded beside the old one and takes its place in one assignment; the old one's memory is
+given back when its last request is done. What can't be loaded changes nothing: the project stays with what it had,
+and it is tried again after a pause.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +18,9 @@ from xsam_backend.inference.engine import Predictor
 
 LOADED = 16
 """So many versions are kept ready; those asked for longest ago go first, and are loaded again when asked for."""
+
+AGAIN_AFTER_S = 60.0
+"""What couldn't be loaded is tried again: reading gigabytes for nothing takes them from the requests."""
 
 
 class Deployed:
@@ -44,6 +49,7 @@ class Deployed:
         self._lock = threading.Lock()
         self._ready: OrderedDict[str, Predictor[Any]] = OrderedDict()
         self._of_project: Mapping[str, str] = {}
+        self._not_before: dict[str, float] = {}
 
     def predictor_of(self, project_key: str | None) -> Predictor[Any]:
         """The predictor that answers this project now; callers without a project are answered by the base."""
@@ -54,9 +60,12 @@ class Deployed:
             if name in self._ready:
                 self._ready.move_to_end(name)
                 return self._ready[name]
+        if self._is_put_off(name):
+            return self._base
         try:  # it had to make room for others
             return self._made_ready(name)
         except Exception as error:
+            self._put_off(name)
             self._on_problem(error, project_key or "")
             return self._base
 
@@ -71,16 +80,26 @@ class Deployed:
         for project, name in wanted.items():
             if name is None:
                 swapped.pop(project, None)
-            elif swapped.get(project) != name:
+            elif swapped.get(project) != name and not self._is_put_off(name):
                 try:
                     self._made_ready(name)
                 except Exception as error:
+                    self._put_off(name)
                     self._on_problem(error, project)
                     continue
                 swapped[project] = name
         changed = swapped != self._of_project
         self._of_project = swapped
+        with self._lock:
+            for name in set(self._ready) - set(swapped.values()):
+                del self._ready[name]
         return changed
+
+    def _is_put_off(self, name: str) -> bool:
+        return time.monotonic() < self._not_before.get(name, 0.0)
+
+    def _put_off(self, name: str) -> None:
+        self._not_before[name] = time.monotonic() + AGAIN_AFTER_S
 
     @property
     def versions(self) -> list[str]:

@@ -18,6 +18,7 @@ from xsam_backend.instances import Instances
 from xsam_backend.learning.exam import Asked, Marks
 from xsam_backend.overlay import draw_overlay
 from xsam_backend.prompts import Category, Prompt, Task
+from xsam_backend.whole_files import write_whole
 
 SIDE_PX = 420
 """Longer side of one panel."""
@@ -42,7 +43,7 @@ def draw_before_after(
     """Write a JPEG of three panels: accepted, deployed, candidate, each with all of the project's labels.
 
     Raises:
-        DatasetError: the picture can't be read.
+        DatasetError: the picture can't be read. OSError: the file can't be written.
     """
     truth = record.load()
     labels = [category.label for category in categories]
@@ -52,11 +53,9 @@ def draw_before_after(
     panels = [_panel(truth.image, instances, labels) for instances in (accepted, *found)]
     gap = np.full((panels[0].shape[0], GAP_PX, 3), 255, np.uint8)
     sheet = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)
-    partial = path.with_name(path.name + ".partial")
     done, encoded = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done
-    partial.write_bytes(encoded.tobytes())
-    partial.replace(path)
+    write_whole(path, encoded.tobytes())
 
 
 def _panel(image: NDArray[np.uint8], instances: Instances, labels: Sequence[str]) -> NDArray[np.uint8]:

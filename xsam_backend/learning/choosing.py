@@ -39,6 +39,7 @@ class Choice:
         origins: of the regions that are objects, by region id.
         refused: labels of regions of ours that the annotator deleted, or skipped the task over.
         number: the how-manieth picture of the project, in the order in which tasks came.
+        is_alone: the task has no other picture, so that all regions are on this one, whatever its tag was called.
     """
 
     task_id: int
@@ -48,6 +49,7 @@ class Choice:
     origins: Mapping[str, Origin]
     refused: tuple[str, ...]
     number: int
+    is_alone: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def _counting(annotations: Sequence[KeptAnnotation]) -> KeptAnnotation | None:
 def _choice(task: KeptTask, picture: TaskPicture, annotation: KeptAnnotation, number: int) -> Choice:
     here = [region for region in annotation.result if _is_on(region, picture, task)]
     shown = {region.region_id: region for region in annotation.shown}
-    ids = {str(region.get("id")) for region in annotation.result}
+    kept = annotation.result if annotation.state == "accepted" else ()
+    ids = {str(region.get("id")) for region in kept}
     refused = {region.label for key, region in shown.items() if key not in ids and region.label}
     return Choice(
         task_id=task.task_id,
@@ -111,6 +114,7 @@ def _choice(task: KeptTask, picture: TaskPicture, annotation: KeptAnnotation, nu
         },
         refused=tuple(sorted(refused)),
         number=number,
+        is_alone=len(task.pictures) == 1,
     )
 
 

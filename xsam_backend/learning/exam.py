@@ -9,7 +9,8 @@ What annotators ask of a model, each answered from 0 to 1:
 - phrases: IoU with what each of some phrases means, where the truth has phrases.
 
 Labels and alike are counted as panoptic quality is: the IoUs of the pairs that overlap by more than half, over true
-positives and half of what was missed or made up. A label that is neither there nor found counts as nothing.
+positives and half of what was missed or made up. A label that is neither there nor found counts as nothing;
+where nothing at all is there, nothing found is right, and anything found is wrong.
 """
 
 from __future__ import annotations
@@ -166,7 +167,9 @@ def _alike(predictor: Asked, state: Any, truth: GroundTruth) -> float:
 
 
 def _quality(found: Instances, truth: GroundTruth, names: set[str]) -> float:
-    """Panoptic quality of all these names together, nan if nothing is there and nothing was found."""
+    """Panoptic quality of all these names together: 1 if nothing is there and nothing found, nan without names."""
+    if not names:
+        return float("nan")
     right, missed_or_made_up = 0.0, 0.0
     pairs = 0
     for name in sorted(names):
@@ -178,7 +181,7 @@ def _quality(found: Instances, truth: GroundTruth, names: set[str]) -> float:
         pairs += len(paired)
         missed_or_made_up += (len(mine) + len(there)) / 2 - len(paired)
     total = pairs + missed_or_made_up
-    return right / total if total else float("nan")
+    return right / total if total else 1.0
 
 
 def _chosen_objects(truth: GroundTruth) -> list[int]:

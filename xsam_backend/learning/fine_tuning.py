@@ -1,8 +1,9 @@
 """One fine-tuning, from what annotators accepted to a version that is promoted or refused.
 
 What each step makes is a file in the job's folder, and a step whose file is there is passed over: a job that was
-killed goes on where it was. The steps: choose and fix what is learned from; train candidates to be tested, and the
-version itself; both models sit the exam; the gate judges; the version is kept, and deployed if it passed.
+killed goes on where it was. The steps: fix what is learned from and tested on (``plan``); train candidates to be
+tested, and the version itself; both models sit the exam; the gate judges; the version is kept, and deployed if it
+passed and nobody has deployed something else meanwhile.
 """
 
 from __future__ import annotations
@@ -11,95 +12,45 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xsam_backend.errors import JobError
 from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.evaluation.datasets.records import Dataset
 from xsam_backend.learning.before_after import draw_before_after, most_changed
-from xsam_backend.learning.choosing import Choice, Chosen, choose
 from xsam_backend.learning.exam import Marks, sit_exam
-from xsam_backend.learning.folds import Split, split
 from xsam_backend.learning.gate import Verdict, judge
 from xsam_backend.learning.jobs import Progress
-from xsam_backend.learning.recipe import recipe, steps_for
-from xsam_backend.learning.rehearsal import SCENES, rehearsal
-from xsam_backend.learning.snapshot import write_snapshot
-from xsam_backend.learning.version_files import BEFORE_AFTER, VersionFiles
+from xsam_backend.learning.places import Places, places_of
+from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
+from xsam_backend.learning.recipe import recipe
+from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.learning.version_files import BEFORE_AFTER
 from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_folder, model_version
 from xsam_backend.model.delta import Delta, load_delta, save_delta, with_delta
 from xsam_backend.model.predictor import Predictor
-from xsam_backend.store.annotations import Annotations
-from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.jobs import Job
-from xsam_backend.store.projects import Projects
-from xsam_backend.store.tasks import Tasks
-from xsam_backend.store.versions import Version, Versions
+from xsam_backend.store.versions import Version
 from xsam_backend.training.data import open_data, streams
 from xsam_backend.training.loop import train
 from xsam_backend.training.lora import add_lora, put_delta, take_delta
+from xsam_backend.training.state import STATE
+from xsam_backend.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
-LEAST_PICTURES = 5
 FOLD_STEPS_SHARE = 0.6
 """Candidates that are only tested get so much of the version's steps: their gain is a lower bound of its gain."""
 
 
-@dataclass(frozen=True)
-class Places:
-    """What a fine-tuning works with.
-
-    Attributes:
-        model, models: the base model, and where pulled ones lie by their names.
-        device: "auto", "cpu", "cuda" or "cuda:1".
-        folder: of the job.
-        pictures: the kept ones.
-        steps: of the version's training; 0: by the number of its pictures.
-        rehearsed: so many scenes ask whether the candidate still can what it could.
-    """
-
-    projects: Projects
-    tasks: Tasks
-    annotations: Annotations
-    versions: Versions
-    files: VersionFiles
-    model: str
-    models: Path
-    device: str
-    folder: Path
-    pictures: Path
-    steps: int = 0
-    rehearsed: int = SCENES
-
-
 def fine_tune(job: Job, progress: Progress, settings: Any) -> Mapping[str, Any]:
     """What a worker runs: ``fine_tune_project`` with the stores and folders that the settings name."""
-    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
-    database = open_database(database_url("store", settings.data_dir, shared_url), "store")
-    try:
-        places = Places(
-            projects=Projects(database),
-            tasks=Tasks(database),
-            annotations=Annotations(database),
-            versions=Versions(database),
-            files=VersionFiles(settings.versions_dir),
-            model=settings.model,
-            models=settings.models_dir,
-            device=settings.device,
-            folder=settings.jobs_dir / str(job.id),
-            pictures=settings.pictures_dir,
-            steps=settings.train_steps,
-            rehearsed=settings.train_rehearsal,
-        )
+    with places_of(job.id, settings) as places:
         return fine_tune_project(job, progress, places)
-    finally:
-        database.dispose()
 
 
 def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[str, Any]:
@@ -107,44 +58,39 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
 
     Raises:
         JobError: too little was accepted, or the project is unknown.
-        XSamBackendError: something can't be read or written; the job's folder has all that was done.
+        XSamBackendError, OSError: something can't be read or written; the job's folder has all that was done.
     """
     begun = time.monotonic()
     progress("choosing")
     base = _Base.load(places)
-    chosen, label_config = _choices(job.project_key, places)
-    parent = places.versions.deployed().get(job.project_key)
-    known = _learned_by(parent, places)
-    shared = split(chosen.choices, known)
-    run = _Run(job, places, base, parent, label_config, progress)
-    marks = _project_marks(run, shared)
-    delta = run.train("version", shared.learned, run.steps(shared))
+    plan = fixed_plan(job.project_key, places, base.version)
+    run = _Run(job, places, base, plan, progress)
+    marks = _project_marks(run)
+    delta = run.train(VERSION)
     candidate = base.predictor(delta, "candidate")
     progress("exam", 0, 1)
-    rehearsed = [
-        run.marks(f"rehearsal-{name}", predictor, rehearsal(places.rehearsed))
+    scenes = rehearsal(places.rehearsed)
+    deployed, after = (
+        run.marks(f"rehearsal-{name}", predictor, scenes)
         for name, predictor in (("deployed", run.deployed), ("candidate", candidate))
-    ]
-    verdict = judge(marks, (rehearsed[0], rehearsed[1]))
+    )
+    before_all = run.marks("rehearsal-base", base.predictor_of_base, scenes) if plan.parent else None
+    verdict = judge(marks, (deployed, after), before_all)
     progress("keeping the version")
-    name = _keep(run, delta, shared, chosen, verdict, time.monotonic() - begun)
+    name, verdict = _keep(run, delta, verdict, time.monotonic() - begun)
+    for state in places.folder.glob(f"*/{STATE}"):  # large, and of no more use
+        state.unlink(missing_ok=True)
     return {"version": name, "promoted": verdict.promoted, "reasons": list(verdict.reasons)}
 
 
-def _project_marks(run: _Run, shared: Split) -> tuple[Marks, Marks]:
+def _project_marks(run: _Run) -> tuple[Marks, Marks]:
     """(deployed, candidate) on the project's pictures that neither has learned from, all folds in a row."""
     before: list[Marks] = []
     after: list[Marks] = []
-    whole = run.steps(shared)
-    for number, (learned, tested) in enumerate(shared.tests):
-        if not tested:
-            continue
-        name, steps = (
-            ("version", whole) if shared.is_pinned else (f"fold-{number}", math.ceil(FOLD_STEPS_SHARE * whole))
-        )
-        delta = run.train(name, learned, steps)
-        exam = open_dataset(run.write(f"tested-{number}", tested))
-        candidate = run.base.predictor(delta, name)
+    for number in range(run.plan.tests):
+        name = VERSION if run.plan.is_pinned else f"{FOLD}{number}"
+        candidate = run.base.predictor(run.train(name), name)
+        exam = open_dataset(run.plan.tested(number))
         before.append(run.marks(f"tested-{number}-deployed", run.deployed, exam))
         after.append(run.marks(f"tested-{number}-candidate", candidate, exam))
         for place, picture in enumerate(most_changed(before[-1], after[-1])):
@@ -152,26 +98,6 @@ def _project_marks(run: _Run, shared: Split) -> tuple[Marks, Marks]:
             if not path.is_file():
                 draw_before_after(path, exam.records[picture], exam.categories, run.deployed, candidate)
     return Marks.joined(before), Marks.joined(after)
-
-
-def _choices(project_key: str, places: Places) -> tuple[Chosen, str]:
-    project = next((one for one in places.projects.all() if one.key == project_key), None)
-    if project is None or not project.label_config:
-        raise JobError(f"project {project_key}: its label config is not known: open the project in Label Studio once")
-    chosen = choose(places.tasks.of_project(project_key), places.annotations.of_tasks(project_key))
-    if len(chosen.choices) < LEAST_PICTURES:
-        left_out = "".join(f"; {count} left out: {reason}" for reason, count in chosen.left_out.items())
-        raise JobError(
-            f"project {project_key}: {len(chosen.choices)} pictures with accepted annotations, at least "
-            f"{LEAST_PICTURES} are needed{left_out}: accept more tasks"
-        )
-    return chosen, project.label_config
-
-
-def _learned_by(version: str | None, places: Places) -> frozenset[str]:
-    """SHA-256 of the pictures that a version has learned from; none of the base."""
-    known = places.versions.get(version) if version else None
-    return frozenset(known.report["pictures"]) if known else frozenset()
 
 
 @dataclass(frozen=True)
@@ -208,41 +134,21 @@ class _Base:
 class _Run:
     """One job's trainings and exams, each done once."""
 
-    def __init__(
-        self, job: Job, places: Places, base: _Base, parent: str | None, label_config: str, progress: Progress
-    ) -> None:
-        self.job, self.places, self.base, self.parent = job, places, base, parent
-        self.label_config, self.progress = label_config, progress
-        parent_delta = load_delta(places.files.delta(parent)) if parent else None
-        self.parent_delta = parent_delta if parent_delta is None or parent_delta.base == base.version else None
-        self.deployed = base.predictor(self.parent_delta, parent or base.version)
-        self.damaged: list[str] = []
+    def __init__(self, job: Job, places: Places, base: _Base, plan: Plan, progress: Progress) -> None:
+        self.job, self.places, self.base, self.plan, self.progress = job, places, base, plan, progress
+        self.parent_delta = load_delta(places.files.delta(plan.parent)) if plan.parent else None
+        self.deployed = base.predictor(self.parent_delta, plan.parent or base.version)
 
-    def steps(self, shared: Split) -> int:
-        """Of the version's own training."""
-        return self.places.steps or steps_for(len(shared.learned))
-
-    def write(self, name: str, choices: Sequence[Choice]) -> Path:
-        written = write_snapshot(
-            self.places.folder / f"{name}.json",
-            choices,
-            project_key=self.job.project_key,
-            label_config=self.label_config,
-            pictures=self.places.pictures,
-        )
-        self.damaged += [line for line in written.damaged if line not in self.damaged]
-        return written.path
-
-    def train(self, name: str, choices: Sequence[Choice], steps: int) -> Delta:
-        """Train on these pictures, from the deployed version on; the changes against the base."""
+    def train(self, name: str) -> Delta:
+        """Train the version or a fold, from the deployed version on; the changes against the base."""
         path = self.places.folder / f"{name}.safetensors"
         if path.is_file():
             return load_delta(path)
         config = recipe(
             self.places.folder / name,
-            self.write(f"learned-{name}", choices),
+            self.plan.learned(name),
             str(self.base.folder),
-            steps=steps,
+            steps=self.plan.steps if name == VERSION else math.ceil(FOLD_STEPS_SHARE * self.plan.steps),
             parameters=self.base.parameters,
             seed=self.job.id,
         )
@@ -253,7 +159,7 @@ class _Run:
             put_delta(model, self.parent_delta)
         opened = open_data(config, model.config.segmentor_encoder.image_size)
         questions = streams(config, opened, model.config, self.base.predictor_of_base.tokenizer)
-        start = f"{self.base.version}, {self.parent or 'as it came'}"
+        start = f"{self.base.version}, {self.plan.parent or 'as it came'}"
         train(model, config, questions, start, lambda done, total: self.progress(f"training {name}", done, total))
         trained = [
             parameter_name for parameter_name, parameter in model.named_parameters() if parameter.requires_grad
@@ -269,28 +175,36 @@ class _Run:
             marks = sit_exam(
                 predictor, exam.records, exam.categories, lambda done: self.progress(f"exam: {name}", done, total)
             )
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(marks.as_json()), encoding="utf-8")
-            partial.replace(path)
+            write_whole(path, json.dumps(marks.as_json()).encode())
         return Marks.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _keep(run: _Run, delta: Delta, shared: Split, chosen: Chosen, verdict: Verdict, seconds: float) -> str:
-    """Put the version's files in their place, note it, and deploy it if it passed; its name."""
-    places, job = run.places, run.job
+def _keep(run: _Run, delta: Delta, verdict: Verdict, seconds: float) -> tuple[str, Verdict]:
+    """Put the version's files in their place, note it, and deploy it if it passed; its name, and the last word.
+
+    A version that was measured beside one that isn't deployed any more is not promoted: somebody decided otherwise.
+    """
+    places, job, plan = run.places, run.job, run.plan
     shown = sorted(places.folder.glob(f"{BEFORE_AFTER}*.jpg"))
-    name = places.files.keep(places.folder / "version.safetensors", run.base.version, shown)
+    name = places.files.keep(places.folder / f"{VERSION}.safetensors", run.base.version, shown)
+    now = places.versions.deployed().get(job.project_key)
+    if verdict.promoted and now not in (plan.deployed, name):
+        reason = (
+            f"it was measured beside {plan.deployed or 'the base model'}, and {now or 'the base model'} was deployed "
+            "meanwhile: fine-tune again, or promote it by hand"
+        )
+        verdict = replace(verdict, promoted=False, reasons=(reason, *verdict.reasons))
     report = {
         "project": job.project_key,
         "job": job.id,
-        "parent": run.parent or run.base.version,
-        "pictures": sorted({str(choice.picture.sha256) for choice in shared.learned}),
-        "left_out": dict(chosen.left_out),
-        "damaged_regions": run.damaged,
+        "parent": plan.parent or run.base.version,
+        "pictures": list(plan.pictures),
+        "left_out": dict(plan.left_out),
+        "damaged_regions": list(plan.damaged),
         "numbers_changed": delta.numbers,
-        "steps": run.steps(shared),
+        "steps": plan.steps,
         "seconds": round(seconds, 1),
-        "tested_on": "the pinned part" if shared.is_pinned else "folds of what is new",
+        "tested_on": "the pinned part" if plan.is_pinned else "folds of what is new",
         "promoted": verdict.promoted,
         "reasons": list(verdict.reasons),
         "changes": [asdict(change) for change in verdict.changes],
@@ -300,12 +214,12 @@ def _keep(run: _Run, delta: Delta, shared: Split, chosen: Chosen, verdict: Verdi
             name,
             job.project_key,
             run.base.version,
-            run.parent or run.base.version,
+            plan.parent or run.base.version,
             "promoted" if verdict.promoted else "refused",
             job.id,
-            json.loads(json.dumps(report, default=float).replace("NaN", "null")),
+            json.loads(json.dumps(report, default=float), parse_constant=lambda _not_finite: None),
         )
     )
     if verdict.promoted:
         places.versions.deploy(job.project_key, name, verdict.reasons[0])
-    return name
+    return name, verdict

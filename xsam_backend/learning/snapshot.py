@@ -15,6 +15,7 @@ from xsam_backend.evaluation.datasets.label_studio_record import is_object
 from xsam_backend.evaluation.datasets.snapshot import SNAPSHOT, VERSION
 from xsam_backend.labelstudio.regions import read_region
 from xsam_backend.learning.choosing import Choice, Origin
+from xsam_backend.whole_files import write_whole
 
 EMPHASIS: Mapping[Origin, float] = {"corrected": 3.0, "drawn": 2.0, "accepted": 1.0}
 """How often segments are asked about, by where they came from: what the model got wrong teaches most."""
@@ -44,11 +45,15 @@ def write_snapshot(
     pictures: Path,
     emphasis: Mapping[Origin, float] = EMPHASIS,
 ) -> Written:
-    """Write the choices to a file, whole or not at all. Regions that can't be read are left out, and told.
+    """Write the choices to a file, whole or not at all. Regions that can't be read are left out, and told; their
+    pictures don't tell what isn't there.
 
     Args:
         pictures: the folder of the kept pictures.
         emphasis: weights by origin.
+
+    Raises:
+        OSError: it can't be written.
     """
     damaged: list[str] = []
     content: dict[str, Any] = {
@@ -60,10 +65,7 @@ def write_snapshot(
         "samples": [_sample(choice, damaged) for choice in choices],
     }
     encoded = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(encoded)
-    partial.replace(path)
+    write_whole(path, encoded)
     return Written(path, hashlib.sha256(encoded).hexdigest(), tuple(damaged))
 
 
@@ -82,10 +84,11 @@ def _sample(choice: Choice, damaged: list[str]) -> dict[str, Any]:
     return {
         "task": choice.task_id,
         "annotation": choice.annotation_id,
-        "to_name": choice.picture.to_name,
-        "item_index": choice.picture.item_index,
+        "to_name": None if choice.is_alone else choice.picture.to_name,
+        "item_index": None if choice.is_alone else choice.picture.item_index,
         "sha256": choice.picture.sha256,
         "result": result,
         "origins": {number: origin for number, origin in choice.origins.items() if number in left},
         "refused": list(choice.refused),
+        "complete": len(result) == len(choice.result),
     }

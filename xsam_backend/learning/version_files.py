@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.version import hash_file
+from xsam_backend.whole_files import PARTIAL, force, move_into_place
 
 DELTA = "delta.safetensors"
 BEFORE_AFTER = "before-after-"
@@ -39,11 +39,10 @@ class VersionFiles:
             place.mkdir(parents=True, exist_ok=True)
             for picture in pictures:
                 shutil.copyfile(picture, place / picture.name)
-            partial = place / (DELTA + ".partial")
+            partial = place / (DELTA + PARTIAL)
             shutil.copyfile(delta, partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(place / DELTA)  # last: with it the version is there
+            move_into_place(partial, place / DELTA)  # last: with it the version is there
+            force(self._folder)
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)
             raise CheckpointError(f"{place}: can't be written ({error.strerror}): free some space") from error

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.xsam import XSam
+from xsam_backend.whole_files import PARTIAL, move_into_place
 
 FORMAT = "xsam-backend delta 1"
 _WHOLE, _A, _B = "whole.", "lora_a.", "lora_b."
@@ -52,18 +53,24 @@ def save_delta(delta: Delta, path: Path, dtype: torch.dtype = torch.float16) -> 
     """Write a delta, whole or not at all. Deterministic: equal deltas make equal files.
 
     Raises:
-        CheckpointError: it can't be written.
+        CheckpointError: it can't be written, or its numbers are none (any more, in this format).
     """
     tensors = {_A + name: a for name, (a, _) in delta.pairs.items()}
     tensors |= {_B + name: b for name, (_, b) in delta.pairs.items()}
     tensors |= {_WHOLE + name: tensor for name, tensor in delta.whole.items()}
     stored = {name: tensors[name].detach().to("cpu", dtype).contiguous().clone() for name in sorted(tensors)}
+    broken = [name for name, tensor in stored.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise CheckpointError(
+            f"{path}: the training went astray, of {len(broken)} tensors some numbers are not finite ({broken[0]}): "
+            "start it again, with a lower learning rate if it happens again"
+        )
     facts = json.dumps({"base": delta.base, "format": FORMAT, "scale": delta.scale}, sort_keys=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(stored, partial, metadata={"facts": facts})
-        partial.replace(path)
+        move_into_place(partial, path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: the changes can't be written ({error}): free some space") from error

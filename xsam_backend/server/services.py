@@ -116,12 +116,11 @@ def open_services(
     Raises:
         SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
     """
-    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
     secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
-    inbox_database = open_database(database_url("inbox", settings.data_dir, shared_url), "inbox")
-    store_database = open_database(database_url("store", settings.data_dir, shared_url), "store")
+    inbox_database = open_database(database_url("inbox", settings.data_dir, settings.shared_database_url), "inbox")
+    store_database = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
     client = label_studio_client(settings)
     images = images or ImageSource(fetch_policy(settings), client)
     if predictor is None:

@@ -8,6 +8,8 @@ only makes a few later annotations look hand-made; in exchange a click doesn't w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +77,20 @@ def open_database(url: URL, history: History) -> Engine:
             "check that the folder or server exists and may be written"
         ) from error
     return engine
+
+
+@contextmanager
+def opened_store(data_dir: Path, shared_url: str | None) -> Iterator[Engine]:
+    """The store's database, closed at the end.
+
+    Raises:
+        StoreError: see ``database_url`` and ``open_database``.
+    """
+    engine = open_database(database_url("store", data_dir, shared_url), "store")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _set_pragmas(engine: Engine, history: History) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xsam_backend.errors import StoreError
+from xsam_backend.whole_files import move_into_place
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -36,10 +37,7 @@ class PictureFiles:
             handle, partial = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
             with os.fdopen(handle, "wb") as file:
                 file.write(encoded)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-            _force(path.parent)
+            move_into_place(Path(partial), path)
         except OSError as error:
             if partial is not None:
                 Path(partial).unlink(missing_ok=True)
@@ -57,12 +55,3 @@ class PictureFiles:
         if not _SHA256.fullmatch(sha256):
             raise StoreError(f"expected 64 hex digits as a picture's name, got {sha256[:80]!r}")
         return self._folder / sha256[:2] / sha256
-
-
-def _force(folder: Path) -> None:
-    """Wait until a folder's names are on the disk."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -32,13 +32,12 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
     from xsam_backend.server.auth import root_secret
     from xsam_backend.store.database import History, database_url, open_database
 
-    shared_url = settings.database_url.get_secret_value() if settings.database_url else None
     secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     histories: tuple[History, ...] = ("inbox", "store")
     try:
         root_secret(settings.data_dir, secret)
         for history in histories:
-            open_database(database_url(history, settings.data_dir, shared_url), history).dispose()
+            open_database(database_url(history, settings.data_dir, settings.shared_database_url), history).dispose()
     except XSamBackendError as error:
         yield Finding(
             "FAIL",

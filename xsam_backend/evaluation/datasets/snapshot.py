@@ -3,8 +3,13 @@
 One JSON object: ``xsam_backend_snapshot`` (version of the format, 1), ``project`` (its key), ``label_config`` (XML),
 ``pictures`` (folder of the kept pictures, each under the first two digits of its hash; from the file's folder unless
 absolute), ``emphasis`` (weight by origin: drawn, corrected, accepted) and ``samples``, each with ``task``,
-``annotation`` (null: the task was skipped), ``to_name``, ``item_index``, ``sha256``, ``result`` (Label Studio's
-regions), ``origins`` (by region id) and ``refused`` (labels of ours that the annotator threw out).
+``annotation`` (null: the task was skipped), ``to_name`` and ``item_index`` (null: all regions are on this picture),
+``sha256``, ``result`` (Label Studio's regions), ``origins`` (by region id), ``refused`` (labels of ours that the
+annotator threw out) and ``complete`` (false: not all of what was drawn could be read).
+
+Annotators are taken to have labelled every object of the config's labels. A picture with a label that the config
+hasn't (any more, where it was renamed) was labelled by another config: of that, only the labels on it are known to be
+complete.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from numpy.typing import NDArray
 from xsam_backend.errors import DatasetError, ImageError
 from xsam_backend.evaluation.datasets.label_studio import caption_controls, project_categories
 from xsam_backend.evaluation.datasets.label_studio_pictures import TaskPicture
-from xsam_backend.evaluation.datasets.label_studio_record import LabelStudioRecord
+from xsam_backend.evaluation.datasets.label_studio_record import UNLABELLED, LabelStudioRecord
 from xsam_backend.evaluation.datasets.reading import in_format
 from xsam_backend.evaluation.datasets.records import Dataset, Wanted
 from xsam_backend.ground_truth import GroundTruth
@@ -81,10 +86,12 @@ def open_snapshot(wanted: Wanted) -> Dataset:
         samples = content["samples"]
         categories = project_categories(config, [sample["result"] for sample in samples])
         names = frozenset(category.label for category in categories)
+        in_config = frozenset(category.label for category in project_categories(config, ())) | {UNLABELLED}
         stuff = frozenset(category.label for category in categories if not category.is_thing)
         folder = wanted.path.parent / content["pictures"]
         records = tuple(
-            _record(sample, content["emphasis"], names, stuff, caption_controls(config), folder) for sample in samples
+            _record(sample, content["emphasis"], names & in_config, stuff, caption_controls(config), folder)
+            for sample in samples
         )
     if not records:
         raise DatasetError(f"{wanted.path}: expected samples, got none")
@@ -103,20 +110,19 @@ def open_snapshot(wanted: Wanted) -> Dataset:
 def _record(
     sample: Mapping[str, Any],
     weights: Mapping[str, float],
-    names: frozenset[str],
+    in_config: frozenset[str],
     stuff: frozenset[str],
     captions_from: frozenset[str],
     folder: Path,
 ) -> SnapshotRecord:
-    skipped = sample["annotation"] is None
     emphasis = {number: float(weights[origin]) for number, origin in sample["origins"].items()}
     place = "" if sample["item_index"] is None else f", {sample['item_index']}"
+    tag = "" if sample["to_name"] is None else f" ({sample['to_name']})"
     inner = LabelStudioRecord(
-        source=f"task {sample['task']}{place} ({sample['to_name']})",
+        source=f"task {sample['task']}{place}{tag}",
         task_id=sample["task"],
         picture=TaskPicture(sample["sha256"], sample["to_name"], sample["item_index"]),
-        # Of a skipped task we only know what wasn't wanted; otherwise annotators label all that is there.
-        complete_for=frozenset(sample["refused"]) & names if skipped else names,
+        complete_for=_complete_for(sample, in_config),
         stuff=stuff,
         emphasis=emphasis,
         _result=sample["result"],
@@ -124,6 +130,15 @@ def _record(
         _fetch=lambda sha256, _task: _read(folder, sha256),
     )
     return SnapshotRecord(inner, max(emphasis.values(), default=1.0))
+
+
+def _complete_for(sample: Mapping[str, Any], in_config: frozenset[str]) -> frozenset[str]:
+    if sample["annotation"] is None:  # of a skipped task we only know what wasn't wanted
+        return frozenset(sample["refused"]) & in_config
+    if not sample.get("complete", True):
+        return frozenset()
+    on_it = frozenset(category.label for category in project_categories(None, [sample["result"]]))
+    return in_config if on_it <= in_config else on_it
 
 
 def _read(folder: Path, sha256: str) -> NDArray[np.uint8]:

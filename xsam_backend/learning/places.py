@@ -1,0 +1,64 @@
+"""What a fine-tuning works with: stores, folders, the base model, by the service's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xsam_backend.learning.rehearsal import SCENES
+from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.database import opened_store
+from xsam_backend.store.projects import Projects
+from xsam_backend.store.tasks import Tasks
+from xsam_backend.store.versions import Versions
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a fine-tuning works with.
+
+    Attributes:
+        model, models: the base model, and where pulled ones lie by their names.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        folder: of the job.
+        pictures: the kept ones.
+        steps: of the version's training; 0: by the number of its pictures.
+        rehearsed: so many scenes ask whether the candidate still can what it could.
+    """
+
+    projects: Projects
+    tasks: Tasks
+    annotations: Annotations
+    versions: Versions
+    files: VersionFiles
+    model: str
+    models: Path
+    device: str
+    folder: Path
+    pictures: Path
+    steps: int = 0
+    rehearsed: int = SCENES
+
+
+@contextmanager
+def places_of(job_id: int, settings: Any) -> Iterator[Places]:
+    """The places that the settings name, for one job; the database is open meanwhile."""
+    with opened_store(settings.data_dir, settings.shared_database_url) as database:
+        yield Places(
+            projects=Projects(database),
+            tasks=Tasks(database),
+            annotations=Annotations(database),
+            versions=Versions(database),
+            files=VersionFiles(settings.versions_dir),
+            model=settings.model,
+            models=settings.models_dir,
+            device=settings.device,
+            folder=settings.jobs_dir / str(job_id),
+            pictures=settings.pictures_dir,
+            steps=settings.train_steps,
+            rehearsed=settings.train_rehearsal,
+        )
