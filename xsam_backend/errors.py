@@ -34,12 +34,24 @@ class LabelStudioError(XSamBackendError):
     """Label Studio cannot be reached, or refuses what was asked of its API."""
 
 
+class NotFoundError(LabelStudioError):
+    """Label Studio has no such thing, or the token's user may not see it."""
+
+
+class ProjectGoneError(LabelStudioError):
+    """A project that was known is not in Label Studio any more."""
+
+
 class CheckpointError(XSamBackendError):
     """Weights that do not fit the model: unknown, missing or mis-shaped keys."""
 
 
 class StoreError(XSamBackendError):
     """The store cannot be read or written."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds the database; the same may succeed later."""
 
 
 class JobError(XSamBackendError):

@@ -282,3 +282,11 @@ def test_what_is_no_export_is_said(parts: Parts, rows: list[Any]) -> None:
 def test_a_config_without_a_picture_is_said(parts: Parts) -> None:
     with pytest.raises(LabelConfigError):
         parts.collector.import_export([task(annotations=[annotation()])], ProjectKey.parse(KEY), "<View/>")
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_believable_event_tells_title_and_config(parts: Parts, verified: bool) -> None:
+    put(parts, {"action": "PROJECT_UPDATED", "project": PROJECT}, verified=verified)
+    parts.collect()
+    known = [(project.title, project.label_config) for project in parts.projects.all()]
+    assert known == ([("cats", CONFIG)] if verified else []), "nobody makes projects up"

@@ -34,7 +34,7 @@ class Parts:
         self.inbox, self.projects = Inbox(self.databases[0]), Projects(self.databases[1])
         self.monitor = Monitor()
         self.housekeeping = Housekeeping(self.monitor)
-        self.receiver = WebhookReceiver(self.inbox, self.projects, SECRETS, "local", self.monitor, self.housekeeping)
+        self.receiver = WebhookReceiver(self.inbox, self.projects, SECRETS, "local", self.monitor)
 
     def close(self) -> None:
         self.housekeeping.close()
@@ -76,19 +76,6 @@ def test_what_makes_an_event_believable(
     assert event.verified is verified
     assert event.project_key == str(KEY)
     assert "token" not in event.body["project"]
-
-
-def test_a_believable_event_tells_title_and_config(parts: Parts) -> None:
-    parts.receiver.receive({"action": "PROJECT_UPDATED", "project": PROJECT}, SECRETS.of(KEY), has_login=False)
-    parts.housekeeping.drain()
-    (project,) = parts.projects.all()
-    assert (project.title, project.label_config) == ("cells", "<View/>")
-
-
-def test_a_forged_event_tells_nothing(parts: Parts) -> None:
-    parts.receiver.receive({"action": "PROJECT_UPDATED", "project": PROJECT}, "forged", has_login=False)
-    parts.housekeeping.drain()
-    assert parts.projects.all() == []
 
 
 def test_a_deleted_project_comes_with_its_id_alone(parts: Parts) -> None:

@@ -80,3 +80,25 @@ def test_the_latest_changed_comes_first(projects: Projects) -> None:
         projects.remember(ProjectKey("a", number, 0), title="t")
     projects.remember(ProjectKey("a", 1, 0), title="renamed")
     assert [project.key for project in projects.all()] == ["a/1.0", "a/2.0"]
+
+
+def test_what_was_so_earlier_changes_nothing(projects: Projects) -> None:
+    key = ProjectKey("a", 1, 2)
+    for second, title in ((3, "as of 3"), (1, "as of 1"), (2, "as of 2"), (5, "as of 3"), (4, "as of 4")):
+        projects.remember(key, title=title, as_of=datetime(2026, 11, 22, 12, 0, second, tzinfo=timezone.utc))
+    assert [project.title for project in projects.all()] == ["as of 3"]
+    projects.remember(key, title="now")
+    assert [project.title for project in projects.all()] == ["now"]
+
+
+def test_a_project_that_is_gone_may_come_back(projects: Projects) -> None:
+    key = ProjectKey("a", 1, 2)
+    projects.remember(key, title="t")
+    projects.gone(str(key))
+    assert not projects.knows(key)
+    assert [one.gone_at is None for one in projects.all()] == [False]
+    assert projects.sync_wanted() == []
+    projects.remember(key, title="t")
+    assert [one for one, _ in projects.sync_wanted()] == [str(key)], "Label Studio is to say whether it is there"
+    projects.there(str(key))
+    assert projects.knows(key)

@@ -38,6 +38,10 @@ def start(project: str, **given: Any) -> None:
         key = str(known_project(project, settings.instance, known))
         if key not in known:
             raise JobError(f"project {key} is not known: expected one of {', '.join(known) or 'none, so far'}")
+        if any(one.key == key and one.gone_at is not None for one in projects.all()):
+            raise JobError(
+                f"project {key} is gone from Label Studio: what was kept of it stays, and isn't learned from"
+            )
         job, is_new = jobs.queue(key, "command")
     click.echo(f"job {job.id} is queued{'' if is_new else ' already'}: a running service starts it, or `jobs work`")
 

@@ -10,7 +10,7 @@ import click
 from xsam_backend.cli.known_projects import known_project
 from xsam_backend.cli.options import settings_options
 from xsam_backend.config import Settings, load_settings
-from xsam_backend.errors import DatasetError, SettingsError
+from xsam_backend.errors import DatasetError, ProjectGoneError, SettingsError
 from xsam_backend.evaluation.datasets.reading import read_json
 from xsam_backend.labelstudio.images import ImageSource
 from xsam_backend.learning.collecting import Collector, Synced
@@ -18,6 +18,7 @@ from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.database import opened_store
+from xsam_backend.store.jobs import PROJECT_GONE, Jobs
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
@@ -59,7 +60,7 @@ def command(
             assert uid is not None
             _say(_take_in(collector, projects, settings.instance, export, uid, label_config))
         else:
-            _fetch(collector, projects, project_ids, settings)
+            _fetch(collector, projects, Jobs(database), project_ids, settings)
         client = label_studio_client(settings)
         copies = PictureCopies(
             tasks, PictureFiles(settings.pictures_dir), ImageSource(fetch_policy(settings), client)
@@ -72,16 +73,27 @@ def command(
         click.echo(f"pictures of {copied} tasks copied, {tasks.count_lacking()} tasks lack some")
 
 
-def _fetch(collector: Collector, projects: Projects, project_ids: tuple[int, ...], settings: Settings) -> None:
+def _fetch(
+    collector: Collector, projects: Projects, jobs: Jobs, numbers: tuple[int, ...], settings: Settings
+) -> None:
     client = label_studio_client(settings)
     if client is None:
         raise SettingsError("sync asks Label Studio: set label_studio_url and label_studio_token, or use --export")
-    known = [ProjectKey.parse(project.key) for project in projects.all()]
-    numbers = project_ids or tuple(key.project_id for key in known if key.instance == settings.instance)
-    if not numbers:
-        click.echo("no project is known yet: name one by its number in Label Studio")
-    for number in numbers:
+    here = [key for one in projects.all() if (key := ProjectKey.parse(one.key)).instance == settings.instance]
+    for key in here:
+        if not numbers or key.project_id in numbers:
+            try:
+                _say(collector.sync(client, key.project_id, key))
+            except ProjectGoneError as error:  # the others are there
+                cancelled = jobs.cancel_all(str(key), PROJECT_GONE)
+                click.echo(f"{error}; {len(cancelled)} jobs cancelled", err=True)
+                if client.has_project(key.project_id):  # another one of that number
+                    _say(collector.sync(client, key.project_id))
+    unheard = sorted(set(numbers) - {key.project_id for key in here})
+    for number in unheard:
         _say(collector.sync(client, number))
+    if not here and not unheard:
+        click.echo("no project is known yet: name one by its number in Label Studio")
 
 
 def _take_in(

@@ -9,7 +9,8 @@ from typing import Any
 
 from xsam_backend.demo.pictures import Picture
 from xsam_backend.demo.progress import Progress
-from xsam_backend.labelstudio.client import NotFoundError, Row
+from xsam_backend.errors import NotFoundError
+from xsam_backend.labelstudio.client import Row
 from xsam_backend.labelstudio.project_setup import ProjectSetup
 
 TITLE = "X-SAM demo"

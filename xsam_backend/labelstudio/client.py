@@ -17,7 +17,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from xsam_backend.errors import ImageError, LabelStudioError, SettingsError
+from xsam_backend.errors import ImageError, LabelStudioError, NotFoundError, SettingsError
 from xsam_backend.labelstudio.egress import WebAddress, redacted, tls_context
 
 Row = dict[str, Any]
@@ -141,6 +141,13 @@ class LabelStudioClient:
             total = answer.get("total") if isinstance(answer, dict) else None
             if not rows or (seen >= total if isinstance(total, int) else len(rows) < page_size):
                 return
+
+    def has_project(self, project_id: int) -> bool:
+        """Whether there is such a project, for this user. Something else's 404 at that address is no answer."""
+        if self._has(f"/api/projects/{project_id:d}/"):
+            return True
+        self.whoami()
+        return False
 
     def has_annotation(self, annotation_id: int) -> bool:
         """Whether there is such an annotation, for this user."""
@@ -304,10 +311,6 @@ _STATUS = {
 
 class TokenRefusedError(LabelStudioError):
     """Label Studio answered 401: it doesn't know the token, or not any more."""
-
-
-class NotFoundError(LabelStudioError):
-    """Label Studio answered 404: a project, page or row that isn't there, or not for this user."""
 
 
 class _SystemTrust(HTTPAdapter):

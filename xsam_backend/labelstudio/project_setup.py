@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xsam_backend.errors import LabelStudioError
-from xsam_backend.labelstudio.client import LabelStudioClient, NotFoundError, Row
+from xsam_backend.errors import LabelStudioError, NotFoundError
+from xsam_backend.labelstudio.client import LabelStudioClient, Row
 
 _LONG_S = 120.0
 """For requests in which Label Studio asks the backend: it waits 100 s for it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from xsam_backend.errors import LabelStudioError, RequestError, StoreError
+from xsam_backend.errors import NotFoundError, ProjectGoneError, RequestError, StoreError
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.learning.accepted import annotation_from, changed_at, number_of, task_pictures
 from xsam_backend.store.annotations import Annotations
@@ -24,12 +24,18 @@ from xsam_backend.store.tasks import KeptTask, Tasks
 
 Json = Mapping[str, Any]
 
+PROJECT_DELETED = "PROJECT_DELETED"
+"""Label Studio tells it an organization's webhooks only; of all other projects it is found out by asking."""
+
 
 class LabelStudioApi(Protocol):
     """What is needed of :class:`~xsam_backend.labelstudio.client.LabelStudioClient`."""
 
     def project(self, project_id: int) -> dict[str, Any]:
         """One project: ``id``, ``created_at``, ``title``, ``label_config``."""
+
+    def has_project(self, project_id: int) -> bool:
+        """Whether it is still there."""
 
     def tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
         """Its tasks with their annotations."""
@@ -91,17 +97,41 @@ class Collector:
             RequestError, LabelConfigError: it can't be understood.
             StoreError: a database cannot be written.
         """
+        if event.action == PROJECT_DELETED:
+            self._ask_for(event.body.get("project"))
         if event.project_key is None:
             return
         if not event.verified:
             self._projects.want_sync(event.project_key)
-        elif event.action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
+            return
+        self._remember(ProjectKey.parse(event.project_key), event.body.get("project"))
+        if event.action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
             self._take_annotations(event.body, event.project_key)
         elif event.action == "ANNOTATIONS_DELETED":
             gone = _numbers(event.body.get("annotations"), "annotation")
             self._annotations.delete(event.project_key, gone, event.received_at)
         elif event.action == "TASKS_DELETED":
             self._tasks.delete(event.project_key, _numbers(event.body.get("tasks"), "task"))
+
+    def _ask_for(self, project: object) -> None:
+        """A deleted project comes with its id alone, and from anybody: Label Studio is asked whether it is gone."""
+        number = number_of(project, "project")
+        keys = (ProjectKey.parse(known.key) for known in self._projects.all())
+        for key in keys:
+            if (key.instance, key.project_id) == (self._instance, number):
+                self._projects.want_sync(str(key))
+
+    def _remember(self, key: ProjectKey, project: object) -> None:
+        """Every event carries its project as it was then; events may overtake each other."""
+        if not isinstance(project, Mapping):
+            return
+        title, label_config = project.get("title"), project.get("label_config")
+        self._projects.remember(
+            key,
+            title if isinstance(title, str) and title else None,
+            label_config if isinstance(label_config, str) and label_config else None,
+            _moment(project.get("updated_at")),
+        )
 
     def _take_annotations(self, body: Json, project_key: str) -> None:
         tasks = {number_of(task, "task"): task for task in _listed(body.get("task"))}
@@ -135,21 +165,17 @@ class Collector:
             expected: the project that is meant; None for any that has this number.
 
         Raises:
-            LabelStudioError: Label Studio cannot be asked, or the number is another project's.
+            ProjectGoneError: Label Studio hasn't it any more; that is noted, and nothing else changed.
+            LabelStudioError: Label Studio cannot be asked.
             RequestError, LabelConfigError: its answer can't be understood, or the config has no picture.
             StoreError: a database cannot be written.
         """
         started = datetime.now(timezone.utc)
-        project = api.project(project_id)
+        project = self._fetched(api, project_id, expected)
         key = ProjectKey.from_webhook(self._instance, project)
-        title, label_config = str(project.get("title") or ""), str(project.get("label_config") or "")
-        if expected not in (None, key):
-            raise LabelStudioError(
-                f"expected project {expected}, Label Studio has {key} under that number: it is another one, or was "
-                "made anew; nothing was changed"
-            )
-        self._projects.remember(key, title or None, label_config or None)
-        config = LabelConfig.parse(label_config)
+        self._remember(key, project)
+        self._projects.there(str(key))
+        config = _config_of(project)
         kept = self._annotations.changed_at(str(key))
         known = {task.task_id: task for task in self._tasks.of_project(str(key))}
         unseen, unseen_tasks = set(kept), set(known)
@@ -173,6 +199,26 @@ class Collector:
         self._tasks.try_again(str(key))
         return Synced(key, tasks, news, len(gone), tuple(problems))
 
+    def _fetched(self, api: LabelStudioApi, project_id: int, expected: ProjectKey | None) -> Json:
+        try:
+            project = api.project(project_id)
+        except NotFoundError:
+            if expected is None or api.has_project(project_id):
+                raise
+            self._projects.gone(str(expected))
+            raise ProjectGoneError(
+                f"project {expected} is gone from Label Studio, or the token's user may not see it; what was kept of "
+                "it stays"
+            ) from None
+        key = ProjectKey.from_webhook(self._instance, project)
+        if expected in (None, key):
+            return project
+        self._projects.gone(str(expected))
+        raise ProjectGoneError(
+            f"expected project {expected}, Label Studio has {key} under that number: it was deleted, and that is "
+            "another one; what was kept of it stays"
+        )
+
     def import_export(self, rows: Iterable[object], key: ProjectKey, label_config: str) -> Synced:
         """Keep what a JSON export of a project holds. It says nothing about what was deleted.
 
@@ -189,6 +235,15 @@ class Collector:
             tasks += 1
             news += self._take_task(task, str(key), config)
         return Synced(key, tasks, news, 0)
+
+
+def _moment(said: object) -> datetime | None:
+    """A time of Label Studio's; None where it says none."""
+    try:
+        moment = datetime.fromisoformat(str(said).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 def _lacks_pictures(task: KeptTask) -> bool:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from xsam_backend.errors import LabelConfigError, LabelStudioError, RequestError, XSamBackendError
+from xsam_backend.errors import LabelConfigError, LabelStudioError, ProjectGoneError, RequestError, XSamBackendError
 from xsam_backend.learning.collecting import Collector, LabelStudioApi
 from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.server.monitor import Monitor
@@ -27,7 +27,11 @@ LONGEST_PAUSE_S = 3600.0
 
 
 class CollectingThread:
-    """Reads the inbox, copies pictures and syncs projects until it is closed. Errors go to the monitor."""
+    """Reads the inbox, copies pictures and syncs projects until it is closed. Errors go to the monitor.
+
+    Args:
+        on_gone: is told the key of a project that is not in Label Studio any more.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class CollectingThread:
         api: LabelStudioApi | None,
         monitor: Monitor,
         instance: str,
+        on_gone: Callable[[str], object] = lambda _key: None,
     ) -> None:
         self._collector = collector
         self._reader = reader
@@ -48,6 +53,7 @@ class CollectingThread:
         self._wake = threading.Event()
         self._closing = False
         self._instance = instance
+        self._on_gone = on_gone
         self._not_before: dict[str, float] = {}
         self._failed: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="collecting", daemon=True)
@@ -110,6 +116,10 @@ class CollectingThread:
                 return
             try:
                 synced = self._collector.sync(self._api, project.project_id, project)
+            except ProjectGoneError as error:
+                self._monitor.note("ProjectGone", f"project {key}", str(error))
+                self._on_gone(key)
+                continue
             except (LabelStudioError, RequestError, LabelConfigError) as error:
                 self._monitor.note("SyncFailed", f"project {key}", str(error))
                 self._pause(key, failed=True)
@@ -121,7 +131,7 @@ class CollectingThread:
             self._projects.synced(key, wanted_at)
 
     def _pause(self, key: str, *, failed: bool) -> None:
-        """What fails, as for a project that was deleted, is tried less and less often."""
+        """What fails is tried less and less often."""
         self._failed[key] = self._failed.get(key, 0) + 1 if failed else 0
         wait_s = SYNC_AGAIN_AFTER_S * 2.0 ** min(max(self._failed[key] - 1, 0), 10)
         self._not_before[key] = time.monotonic() + min(wait_s, LONGEST_PAUSE_S)

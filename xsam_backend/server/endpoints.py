@@ -93,7 +93,7 @@ def webhook() -> tuple[Response, int]:
     if starts_training:
         return jsonify(
             status="ok",
-            message="noted, but nothing is queued: expected a project that has called here before",
+            message="noted, but nothing is queued: expected a project that has called here before, and isn't gone",
         ), 201
     return jsonify(status="ok"), 201
 
@@ -171,7 +171,10 @@ def status() -> Response:
         "events": parts.inbox.count(),
         "regions": parts.predictions.count(),
         "jobs": [job.as_json() for job in parts.jobs.latest(10)],
-        "projects": [{"key": project.key, "title": project.title} for project in parts.projects.all()[:100]],
+        "projects": [
+            {"key": project.key, "title": project.title, "gone": project.gone_at is not None}
+            for project in parts.projects.all()[:100]
+        ],
         "problems": [
             {
                 "at": problem.at.isoformat(timespec="seconds"),

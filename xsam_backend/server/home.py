@@ -54,6 +54,7 @@ def _projects(parts: Services) -> list[Mapping[str, Any]]:
             {
                 "key": project.key,
                 "title": project.title or project.key,
+                "gone_at": project.gone_at,
                 "counts": counts.get(project.key, {}),
                 "answers": deployed.get(project.key) or parts.engine.model_version,
                 "versions": [_version(parts, version) for version in versions[:VERSIONS]],

@@ -33,7 +33,7 @@ from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.inbox_reading import InboxReader
-from xsam_backend.store.jobs import Job, Jobs
+from xsam_backend.store.jobs import PROJECT_GONE, Job, Jobs
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
@@ -151,6 +151,7 @@ def open_services(
     housekeeping = Housekeeping(monitor)
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
     annotations, tasks = Annotations(store_database), Tasks(store_database)
+    jobs = Jobs(store_database, settings.train_tries)
     collecting = CollectingThread(
         Collector(projects, tasks, annotations, predictions, settings.instance),
         InboxReader(inbox, store_database, "collecting"),
@@ -159,9 +160,9 @@ def open_services(
         client,
         monitor,
         settings.instance,
+        on_gone=lambda key: jobs.cancel_all(key, PROJECT_GONE),
     )
     collecting.start()
-    jobs = Jobs(store_database, settings.train_tries)
     monitor.watch_jobs(jobs)
     worker = WorkerKeeper(
         jobs,
@@ -195,7 +196,6 @@ def open_services(
             secrets,
             settings.instance,
             monitor,
-            housekeeping,
             on_event=collecting.wake,
             on_start_training=start_training,
         ),

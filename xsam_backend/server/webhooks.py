@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from xsam_backend.errors import RequestError
+from xsam_backend.learning.collecting import PROJECT_DELETED
 from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
@@ -21,7 +22,6 @@ from xsam_backend.store.jobs import Job
 from xsam_backend.store.projects import ProjectKey, Projects
 
 START_TRAINING = "START_TRAINING"
-PROJECT_DELETED = "PROJECT_DELETED"
 KNOWN_ACTIONS = frozenset(
     {
         "ANNOTATION_CREATED",
@@ -48,7 +48,6 @@ class WebhookReceiver:
         secrets: WebhookSecrets,
         instance: str,
         monitor: Monitor,
-        housekeeping: Housekeeping,
         on_event: Callable[[], None] = lambda: None,
         on_start_training: Callable[[ProjectKey], Job | None] = lambda _key: None,
     ) -> None:
@@ -59,7 +58,6 @@ class WebhookReceiver:
         self._secrets = secrets
         self._instance = instance
         self._monitor = monitor
-        self._housekeeping = housekeeping
 
     def receive(self, body: Mapping[str, Any], secret: str | None, *, has_login: bool) -> Job | None:
         """Keep one event; on return it is on disk. So is the job that START_TRAINING queues, which comes out.
@@ -97,22 +95,9 @@ class WebhookReceiver:
         )
         self._on_event()
         self._monitor.events.labels(action if action in KNOWN_ACTIONS else "other", str(verified).lower()).inc()
-        if key is not None and verified and isinstance(project, Mapping):
-            self._remember(key, project)
         if starts_training and key is not None and (verified or self._projects.knows(key)):
             return self._on_start_training(key)
         return None
-
-    def _remember(self, key: ProjectKey, project: Mapping[str, Any]) -> None:
-        title, config = project.get("title"), project.get("label_config")
-        self._housekeeping.later(
-            f"project {key}",
-            lambda: self._projects.remember(
-                key,
-                title=title if isinstance(title, str) else None,
-                label_config=config if isinstance(config, str) else None,
-            ),
-        )
 
 
 class WebhookApi(Protocol):

@@ -25,13 +25,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from xsam_backend.errors import JobError, StoreError
-from xsam_backend.store.tables import AnnotationRow, JobRow
+from xsam_backend.store.tables import AnnotationRow, JobRow, ProjectRow
 
 Reason = Literal["button", "count", "schedule", "command"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 STALE_AFTER = timedelta(seconds=60)
 """A running job whose heart wasn't beaten for so long has lost its worker."""
+
+PROJECT_GONE = "its project is gone from Label Studio"
+"""Why jobs are cancelled that nobody cancelled."""
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
@@ -66,7 +69,7 @@ class Job:
         cancel_wanted: the worker is to stop; it does so at its next step.
         host, pid, worker_started_at: the process that runs it, or ran it last.
         tries: how often it was claimed.
-        error: why it failed.
+        error: why it failed, or was cancelled where nobody asked for that.
         result: what came of it: the model version it made, or why none was promoted.
         log_file: on ``host``.
     """
@@ -212,7 +215,8 @@ class Jobs:
     ) -> Job:
         """What came of the job. Raises JobLost: then it isn't this worker's word that counts."""
         kept = None if result is None else json.dumps(result, separators=(",", ":"))
-        news = {"error": error, "result": kept}
+        why = JobRow.error if error is None else error  # of a cancel it may be known already
+        news = {"error": why, "result": kept}
         return _from_row(self._update_own(job, {"state": state, **_OVER, "ended_at": _now(), **news}))
 
     def release(self, job: Job) -> None:
@@ -234,6 +238,17 @@ class Jobs:
         if job.is_over and not job.cancel_wanted:
             raise JobError(f"job {job_id} is {job.state}: only a queued or running one can be cancelled")
         return job
+
+    def cancel_all(self, project_key: str, reason: str) -> list[Job]:
+        """As ``cancel``, all jobs of a project that aren't over; they say why. How they are then."""
+        ours = update(JobRow).where(JobRow.project_key == project_key).values(error=reason, cancel_wanted=True)
+        over = {"state": "cancelled", **_OVER, "ended_at": _now()}
+        with self._session() as session:
+            ended = session.scalars(
+                ours.where(or_(JobRow.state == "queued", self._abandoned([]))).values(**over).returning(JobRow.id)
+            ).all()
+            told = session.scalars(ours.where(JobRow.state == "running").returning(JobRow.id)).all()
+        return [self.get(number) for number in (*ended, *told)]
 
     def get(self, job_id: int) -> Job:
         """One job.
@@ -259,13 +274,17 @@ class Jobs:
             return {state: number for state, number in rows}
 
     def news(self) -> dict[str, int]:
-        """How many annotations were accepted, or changed, since each project's last job was begun or cancelled."""
+        """How many annotations were accepted, or changed, since each project's last job was begun or cancelled.
+
+        Projects that are gone from Label Studio have no news.
+        """
         begun = func.max(func.coalesce(JobRow.started_at, JobRow.ended_at, JobRow.created_at)).label("at")
         last = select(JobRow.project_key, begun).group_by(JobRow.project_key).subquery()
+        gone = select(ProjectRow.key).where(ProjectRow.gone_at.is_not(None))
         wanted = (
             select(AnnotationRow.project_key, func.count())
             .outerjoin(last, last.c.project_key == AnnotationRow.project_key)
-            .where(AnnotationRow.state == "accepted")
+            .where(AnnotationRow.state == "accepted", AnnotationRow.project_key.not_in(gone))
             .where(or_(last.c.at.is_(None), AnnotationRow.kept_at > last.c.at))
             .group_by(AnnotationRow.project_key)
         )
@@ -293,7 +312,7 @@ class Jobs:
             .where(self._abandoned(free_places), or_(JobRow.cancel_wanted.is_(True), JobRow.tries >= self._tries))
             .values(
                 state=case((JobRow.cancel_wanted.is_(True), "cancelled"), else_="failed"),
-                error=case((JobRow.cancel_wanted.is_(True), None), else_=tired),
+                error=case((JobRow.cancel_wanted.is_(True), JobRow.error), else_=tired),
                 ended_at=_now(),
                 **_OVER,
             )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -76,12 +76,13 @@ class ProjectKey:
 
 @dataclass(frozen=True)
 class Project:
-    """What is known of a project."""
+    """What is known of a project. ``gone_at``: since when Label Studio hasn't it any more; None: it has."""
 
     key: str
     title: str | None
     label_config: str | None
     updated_at: datetime
+    gone_at: datetime | None = None
 
 
 class Projects:
@@ -91,25 +92,55 @@ class Projects:
         self._engine = engine
         self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
-    def remember(self, key: ProjectKey, title: str | None = None, label_config: str | None = None) -> None:
+    def remember(
+        self,
+        key: ProjectKey,
+        title: str | None = None,
+        label_config: str | None = None,
+        as_of: datetime | None = None,
+    ) -> None:
         """Keep what is given; None leaves what is known. Writes nothing where nothing changed, since Label Studio
-        calls setup each time that somebody opens a page.
+        calls setup each time that somebody opens a page. Where the project was gone, its truth is to be fetched.
+
+        Args:
+            as_of: Label Studio's time of the project's last change, if it says: what was so before what is known
+                changes nothing. None: it is so now.
 
         Raises:
             StoreError: the database cannot be written.
         """
-        given = {"title": title, "label_config": label_config}
+        given = {"title": title, "label_config": label_config, "told_at": as_of}
         news: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        is_news = None if as_of is None else or_(ProjectRow.told_at.is_(None), ProjectRow.told_at <= as_of)
+        now = datetime.now(timezone.utc)
         try:
             with Session(self._engine) as session, session.begin():
                 known = session.get(ProjectRow, str(key))
-                if known is not None and all(getattr(known, name) == value for name, value in news.items()):
+                if known is not None and known.gone_at is not None:
+                    news["sync_wanted_at"] = now
+                elif known is not None and all(getattr(known, name) == value for name, value in news.items()):
                     return
-                news["updated_at"] = datetime.now(timezone.utc)
+                news["updated_at"] = now
                 insert = self._insert(ProjectRow).values(key=str(key), **news)
-                session.execute(insert.on_conflict_do_update(index_elements=["key"], set_=news))
+                session.execute(insert.on_conflict_do_update(index_elements=["key"], set_=news, where=is_news))
         except SQLAlchemyError as error:
             raise StoreError(f"cannot keep project {key}: {error}") from error
+
+    def gone(self, key: str) -> None:
+        """Note that Label Studio hasn't the project any more. What was kept of it stays.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        gone = update(ProjectRow).where(ProjectRow.key == key)
+        now = datetime.now(timezone.utc)
+        self._write(gone.values(gone_at=func.coalesce(ProjectRow.gone_at, now), sync_wanted_at=None))
+
+    def there(self, key: str) -> None:
+        """Note that Label Studio has the project, also where it was thought gone."""
+        self._write(
+            update(ProjectRow).where(ProjectRow.key == key, ProjectRow.gone_at.is_not(None)).values(gone_at=None)
+        )
 
     def want_sync(self, key: str | None = None) -> None:
         """Note that something may have been missed of a known project, or of all: its truth is to be fetched, also
@@ -142,14 +173,15 @@ class Projects:
             raise StoreError(f"cannot note a project's sync: {getattr(error, 'orig', error)}") from error
 
     def knows(self, key: ProjectKey) -> bool:
-        """Whether the project has called before.
+        """Whether the project has called before, and isn't gone.
 
         Raises:
             StoreError: the database cannot be read.
         """
         try:
             with Session(self._engine) as session:
-                return session.get(ProjectRow, str(key)) is not None
+                known = session.get(ProjectRow, str(key))
+                return known is not None and known.gone_at is None
         except SQLAlchemyError as error:
             raise StoreError(f"cannot look project {key} up: {error}") from error
 
@@ -157,4 +189,4 @@ class Projects:
         """Every known project, the latest changed first."""
         with Session(self._engine) as session:
             rows = session.scalars(select(ProjectRow).order_by(ProjectRow.updated_at.desc()))
-            return [Project(row.key, row.title, row.label_config, row.updated_at) for row in rows]
+            return [Project(row.key, row.title, row.label_config, row.updated_at, row.gone_at) for row in rows]

@@ -10,8 +10,8 @@ from xsam_backend.cli.checks import Finding
 from xsam_backend.cli.checks.connection import check_connection
 from xsam_backend.cli.checks.project import check_project
 from xsam_backend.config import Settings
-from xsam_backend.errors import XSamBackendError
-from xsam_backend.labelstudio.client import LabelStudioClient, NotFoundError
+from xsam_backend.errors import NotFoundError, XSamBackendError
+from xsam_backend.labelstudio.client import LabelStudioClient
 
 
 def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[Finding]:
