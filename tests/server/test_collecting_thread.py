@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from xsam_backend.errors import LabelStudioError
+from xsam_backend.errors import LabelStudioError, ProjectGoneError
 from xsam_backend.learning.collecting import Synced
 from xsam_backend.server import collecting_thread
 from xsam_backend.server.collecting_thread import LONGEST_PAUSE_S, SYNC_AGAIN_AFTER_S, CollectingThread
@@ -24,6 +24,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.synced: list[ProjectKey] = []
+        self.asked: list[ProjectKey] = []
         self.error: Exception | None = None
         self.meanwhile: Any = lambda: None
 
@@ -34,6 +35,11 @@ class Collector:
         if self.error:
             raise self.error
         return Synced(expected, 1, 0, 0, ("task 3: it has no number",))
+
+    def ask_after(self, _api: object, key: ProjectKey) -> None:
+        self.asked.append(key)
+        if self.error:
+            raise self.error
 
 
 class Clock:
@@ -59,9 +65,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def thread(collector: Collector, projects: Projects, monitor: Monitor) -> CollectingThread:
-    anything = cast(Any, object())
-    return CollectingThread(cast(Any, collector), anything, anything, projects, anything, monitor, "labels.example")
+def thread(
+    collector: Collector, projects: Projects, monitor: Monitor, on_gone: Callable[[str], object] = lambda _: None
+) -> CollectingThread:
+    anything: Any = object()
+    taking: Any = collector
+    return CollectingThread(taking, anything, anything, projects, anything, monitor, "labels.example", on_gone)
 
 
 def test_projects_of_another_label_studio_are_left_alone(projects: Projects, clock: Clock) -> None:
@@ -84,9 +93,34 @@ def test_what_is_wanted_while_a_sync_runs_is_still_wanted_after_it(projects: Pro
     assert [key for key, _ in projects.sync_wanted()] == [str(HERE)]
 
 
-def test_a_project_that_is_gone_is_asked_for_less_and_less_often(projects: Projects, clock: Clock) -> None:
+def test_a_project_that_is_gone_is_told_and_asked_for_no_more(projects: Projects, clock: Clock) -> None:
+    """Label Studio sends nothing when it is deleted, so it is asked now and then."""
+    collector, monitor, gone = Collector(), Monitor(), list[str]()
+    for key in (HERE, ELSEWHERE):
+        projects.remember(key)
+    looking = thread(collector, projects, monitor, gone.append)
+    looking._ask_after()
+    assert collector.asked == [], "at the start it was synced"
+    for _ in range(2):
+        clock.now += collecting_thread.ASK_AFTER_EVERY_S + 1
+        looking._ask_after()
+        looking._ask_after()
+    assert collector.asked == [HERE, HERE]
+    assert gone == []
+    collector.error = ProjectGoneError("deleted")
+    projects.gone(str(ELSEWHERE))
+    clock.now += collecting_thread.ASK_AFTER_EVERY_S + 1
+    looking._ask_after()
+    assert gone == [str(HERE)]
+    assert [problem.message for problem in monitor.last_problems] == ["deleted"]
+    projects.want_sync()
+    looking._sync()
+    assert gone == [str(HERE)] * 2
+
+
+def test_what_cannot_be_synced_is_tried_less_and_less_often(projects: Projects, clock: Clock) -> None:
     collector = Collector()
-    collector.error = LabelStudioError("no such project")
+    collector.error = LabelStudioError("it can't be reached")
     projects.remember(HERE)
     projects.want_sync()
     looking = thread(collector, projects, Monitor())

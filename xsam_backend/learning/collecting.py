@@ -25,7 +25,7 @@ from xsam_backend.store.tasks import KeptTask, Tasks
 Json = Mapping[str, Any]
 
 PROJECT_DELETED = "PROJECT_DELETED"
-"""Label Studio tells it an organization's webhooks only; of all other projects it is found out by asking."""
+"""Comes to webhooks of a whole organization, and 1.23 makes none: of most projects it is found out by asking."""
 
 
 class LabelStudioApi(Protocol):
@@ -198,6 +198,15 @@ class Collector:
         self._tasks.delete(str(key), [number for number in sorted(unseen_tasks) if not api.has_task(number)])
         self._tasks.try_again(str(key))
         return Synced(key, tasks, news, len(gone), tuple(problems))
+
+    def ask_after(self, api: LabelStudioApi, key: ProjectKey) -> None:
+        """See whether Label Studio still has a known project, and what it is called now. Its tasks aren't read.
+
+        Raises:
+            ProjectGoneError: it hasn't; that is noted. LabelStudioError: it cannot be asked.
+            StoreError: the database cannot be written.
+        """
+        self._remember(key, self._fetched(api, key.project_id, key))
 
     def _fetched(self, api: LabelStudioApi, project_id: int, expected: ProjectKey | None) -> Json:
         try:

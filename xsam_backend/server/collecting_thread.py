@@ -22,6 +22,9 @@ LOOK_EVERY_S = 5.0
 SYNC_AGAIN_AFTER_S = 60.0
 """A project is synced so often at most: hints can be sent by anybody."""
 
+ASK_AFTER_EVERY_S = 300.0
+"""No event tells that a project was deleted: Label Studio is asked so often whether it has those that are known."""
+
 LONGEST_PAUSE_S = 3600.0
 """Where that fails again and again."""
 
@@ -56,6 +59,7 @@ class CollectingThread:
         self._on_gone = on_gone
         self._not_before: dict[str, float] = {}
         self._failed: dict[str, int] = {}
+        self._asked_after = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="collecting", daemon=True)
 
     def start(self) -> None:
@@ -82,6 +86,7 @@ class CollectingThread:
             self._guarded("pictures", self._copy_pictures)
             if self._api is not None:
                 self._guarded("sync", self._sync)
+                self._guarded("projects", self._ask_after)
             if not self._closing:
                 self._wake.wait(LOOK_EVERY_S)
 
@@ -117,8 +122,7 @@ class CollectingThread:
             try:
                 synced = self._collector.sync(self._api, project.project_id, project)
             except ProjectGoneError as error:
-                self._monitor.note("ProjectGone", f"project {key}", str(error))
-                self._on_gone(key)
+                self._tell_gone(key, error)
                 continue
             except (LabelStudioError, RequestError, LabelConfigError) as error:
                 self._monitor.note("SyncFailed", f"project {key}", str(error))
@@ -129,6 +133,24 @@ class CollectingThread:
                 self._monitor.note("TaskNotUnderstood", f"project {key}", problem)
             logger.info("project %s synced: %d annotations new, %d gone", key, synced.news, synced.deleted)
             self._projects.synced(key, wanted_at)
+
+    def _ask_after(self) -> None:
+        assert self._api is not None
+        if time.monotonic() < self._asked_after + ASK_AFTER_EVERY_S:
+            return
+        self._asked_after = time.monotonic()
+        for known in self._projects.all():
+            project = ProjectKey.parse(known.key)
+            if project.instance != self._instance or known.gone_at is not None or self._closing:
+                continue
+            try:
+                self._collector.ask_after(self._api, project)
+            except ProjectGoneError as error:
+                self._tell_gone(known.key, error)
+
+    def _tell_gone(self, key: str, error: ProjectGoneError) -> None:
+        self._monitor.note("ProjectGone", f"project {key}", str(error))
+        self._on_gone(key)
 
     def _pause(self, key: str, *, failed: bool) -> None:
         """What fails is tried less and less often."""
