@@ -13,8 +13,8 @@ from small_models import noise_picture, small_predictor
 
 from xsam_backend.instances import Instances
 from xsam_backend.model import predictor as predictors
-from xsam_backend.model.tiles import MANY, OVERLAP, in_picture, joined, tile_windows
-from xsam_backend.prompts import Box, Category, Prompt, Task
+from xsam_backend.model.tiles import MANY, OVERLAP, in_picture, joined, many_small, tile_windows
+from xsam_backend.prompts import Box, Category, Point, Prompt, Task
 
 SIZE = (200, 300)
 
@@ -33,26 +33,36 @@ def many(side: int, count: int = MANY) -> Instances:
 
 
 @pytest.mark.parametrize(
-    ("found", "most", "windows"),
+    ("found", "share"),
     [
-        pytest.param(many(20), 3, 9, id="small ones"),
-        pytest.param(many(25), 3, 4, id="not so small ones: 2 x 2 will do"),
-        pytest.param(many(4), 3, 9, id="tiny ones: no more than allowed"),
-        pytest.param(many(40), 3, 0, id="large ones"),
-        pytest.param(many(20, MANY - 1), 3, 0, id="a few"),
-        pytest.param(many(20), 0, 0, id="never"),
-        pytest.param(Instances.empty(SIZE), 3, 0, id="nothing"),
+        pytest.param(many(20), 20 / 300, id="small ones"),
+        pytest.param(many(40), None, id="large ones"),
+        pytest.param(many(20, MANY - 1), None, id="a few"),
+        pytest.param(Instances.empty(SIZE), None, id="nothing"),
+        pytest.param(Instances.concatenate([many(20), many(90)], SIZE), 20 / 300, id="large ones among them"),
     ],
 )
-def test_when_to_look_closer(found: Instances, most: int, windows: int) -> None:
-    assert len(tile_windows(found, most)) == windows
+def test_how_small_the_many_small_ones_are(found: Instances, share: float | None) -> None:
+    assert many_small(found) == pytest.approx(share)
 
 
-@given(st.integers(40, 900), st.integers(40, 900), st.integers(2, 5))
+@pytest.mark.parametrize(
+    ("share", "most", "windows"),
+    [
+        pytest.param(0.06, 8, 25, id="small ones"),
+        pytest.param(0.09, 8, 9, id="not so small ones"),
+        pytest.param(0.01, 6, 36, id="tiny ones: no more than allowed"),
+        pytest.param(0.15, 6, 0, id="large ones"),
+        pytest.param(0.06, 0, 0, id="never"),
+    ],
+)
+def test_when_to_look_closer(share: float, most: int, windows: int) -> None:
+    assert len(tile_windows(share, SIZE, most)) == windows
+
+
+@given(st.integers(40, 900), st.integers(40, 900), st.integers(2, 8))
 def test_windows_cover_the_picture_and_overlap(height: int, width: int, most: int) -> None:
-    side = max(int(0.02 * max(height, width)), 1)
-    found = squares(*((0, 0, side, side) for _ in range(MANY)), size_hw=(height, width))
-    windows = tile_windows(found, most)
+    windows = tile_windows(0.02, (height, width), most)
     seen = np.zeros((height, width), int)
     for rows, columns in windows:
         seen[rows, columns] += 1
@@ -102,31 +112,63 @@ def test_neighbours_that_touch_are_two() -> None:
     assert len(joined(squares((100, 50, 20, 20), (118, 50, 20, 20)), [])) == 2
 
 
-def test_a_predictor_looks_closer_where_its_config_lets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With random weights and forced windows: whatever is found is in the picture, best first."""
-    windows = [(slice(0, 60), slice(0, 80)), (slice(36, 96), slice(48, 128))]
-    monkeypatch.setattr(predictors, "tile_windows", lambda found, most: windows)
-    picture = noise_picture(size_hw=(96, 128))
-    labels = (Category("cell", "cell"), Category("dog", "dog"))
-    prompts = (
-        Prompt(Task.GENERIC, categories=labels, score_threshold=0.0),
-        Prompt(Task.VGD, (Box(10, 10, 20, 20),), categories=labels[:1], score_threshold=0.0),
-    )
-    for most, looks in ((0, 1), (2, 5)):
+@pytest.mark.parametrize(
+    ("prompt", "looks"),
+    [
+        pytest.param(Prompt(Task.VGD, (Box(10, 10, 6, 6),), label="cell", score_threshold=0.0), 9, id="small"),
+        pytest.param(Prompt(Task.VGD, (Box(10, 10, 40, 6),), label="cell", score_threshold=0.0), 1, id="large"),
+        pytest.param(
+            Prompt(Task.VGD, (Box(10, 10, 40, 40), Box(60, 60, 6, 6)), label="cell", score_threshold=0.0),
+            9,
+            id="one of them small",
+        ),
+    ],
+)
+def test_small_exemplars_are_worth_a_closer_look(prompt: Prompt, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights: whatever is found is in the picture, best first."""
+    for most in (0, 3):
         predictor = small_predictor(closest_tiles=most)
-        encoded: list[tuple[int, int]] = []
-        encode = predictor.encode
+        sizes = counted(predictor, monkeypatch)
+        found = predictor.candidates(predictor.encode(noise_picture(size_hw=(96, 128))), prompt).instances()
+        assert found.size_hw == (96, 128)
+        assert len(found)
+        assert (np.diff(found.scores) <= 0).all()
+        assert len(sizes) == (1 + looks if most and looks > 1 else 1)
 
-        def counting(image: Any, encode: Any = encode, encoded: Any = encoded) -> Any:
-            encoded.append(image.shape[:2])
-            return encode(image)
 
-        monkeypatch.setattr(predictor, "encode", counting)
-        state = predictor.encode(picture)
-        for prompt in prompts:
-            found = predictor.candidates(state, prompt).instances()
-            assert found.size_hw == (96, 128)
-            assert len(found)
-            assert (np.diff(found.scores) <= 0).all()
-        assert encoded == [(96, 128), *([(60, 80)] * 2 * len(prompts) if most else [])]
-        assert len(encoded) == looks
+def test_what_a_click_shows_is_as_large_as_its_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = small_predictor(closest_tiles=3)
+    state = predictor.encode(noise_picture(size_hw=(96, 128)))
+    for side, looks in ((40, 0), (6, 9)):
+        mask = np.zeros((96, 128), np.bool_)
+        mask[20 : 20 + side, 20 : 20 + side] = True
+        monkeypatch.setattr(predictor, "_seen_object", lambda *_, mask=mask: (mask, 0.9))
+        sizes = counted(predictor, monkeypatch)
+        predictor.candidates(state, Prompt(Task.VGD, (Point(22, 22),), label="cell", score_threshold=0.0))
+        assert len(sizes) == looks
+
+
+def test_many_small_objects_of_a_label_are_worth_a_closer_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = noise_picture(size_hw=(96, 128))
+    prompt = Prompt(Task.GENERIC, categories=(Category("cell", "cell"),), score_threshold=0.0)
+    for most, share, looks in ((3, 0.09, 10), (3, None, 1), (0, 0.09, 1)):
+        monkeypatch.setattr(predictors, "many_small", lambda _found, share=share: share)
+        predictor = small_predictor(closest_tiles=most)
+        sizes = counted(predictor, monkeypatch)
+        found = predictor.candidates(predictor.encode(picture), prompt).instances()
+        assert found.size_hw == (96, 128)
+        assert (np.diff(found.scores) <= 0).all()
+        assert len(sizes) == looks
+
+
+def counted(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(height, width) of each picture that the predictor encodes from now on."""
+    sizes: list[tuple[int, int]] = []
+    encode = type(predictor).encode
+
+    def counting(image: Any) -> Any:
+        sizes.append(image.shape[:2])
+        return encode(predictor, image)
+
+    monkeypatch.setattr(predictor, "encode", counting)
+    return sizes

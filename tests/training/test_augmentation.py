@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsam_backend.ground_truth import Caption, Expression, GroundTruth
-from xsam_backend.training.augmentation import augment
+from xsam_backend.training.augmentation import AMONG_OTHERS, augment
 
 
 def marked(size_hw: tuple[int, int], boxes: list[tuple[int, int, int, int]], **fields) -> GroundTruth:
@@ -118,6 +118,22 @@ def test_views_differ_in_every_way() -> None:
     assert any(not len(view.masks) for view in views)
     assert len({int(view.image.max()) for view in views}) > 5
     assert len({view.size_hw for view in views}) > 5
+
+
+def test_small_segments_are_shown_enlarged_among_others() -> None:
+    """A quarter of the views is a window in which one is as large as when small objects are looked at again."""
+    spots = [(x, y, x + 8, y + 8) for x in range(4, 190, 20) for y in range(4, 190, 20)]
+    truth = marked((200, 200), spots)
+    enlarged, companions = 0, []
+    for seed in range(200):
+        view = augment(truth, np.random.default_rng(seed), 200)
+        sides = [np.ptp(mask.nonzero()[1]) + 1 for mask in view.masks]
+        low, high = (share * 200 for share in AMONG_OTHERS)
+        if sides and low - 5 <= max(sides) <= high + 10:
+            enlarged += 1
+            companions.append(len(sides))
+    assert 30 <= enlarged <= 80
+    assert np.median(companions) > 3
 
 
 def test_pictures_without_segments_have_views_too() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from xsam_backend.errors import CheckpointError, PromptError
-from xsam_backend.geometry.masks import parts_touching, without_crumbs
+from xsam_backend.geometry.masks import mask_to_box_xyxy, parts_touching, without_crumbs
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint, postprocess
 from xsam_backend.model.candidates import Candidates, Pass, named
@@ -40,7 +40,7 @@ from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
-from xsam_backend.model.tiles import Window, tile_windows
+from xsam_backend.model.tiles import Window, many_small, tile_windows
 from xsam_backend.model.turns import (
     Turn,
     conversation_turn,
@@ -271,10 +271,12 @@ class Predictor:
             return Candidates([self._categories(seen, group) for group in groups], seen.frame)
 
         found = look(state)
-        return found.with_closer_looks([(window, look(seen)) for window, seen in self._windows(state, prompt, found)])
+        threshold = self.threshold(prompt.task) if prompt.score_threshold is None else prompt.score_threshold
+        share = many_small(found.answered(threshold)) if self.model.config.closest_tiles else None
+        return found.with_closer_looks([(window, look(seen)) for window, seen in self._windows(state, share)])
 
     def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:
-        """Where there are closer looks, each exemplar is taken from the window that shows most of it."""
+        """Small exemplars are worth a closer look; each is then taken from the window that shows most of it."""
         masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
         labels: list[str | None] = [category.label for category in prompt.categories]
         labels = labels if len(labels) == len(masks) else [prompt.label] * len(masks)
@@ -284,7 +286,7 @@ class Predictor:
             return Candidates([Pass(*logits, tuple(labels))], seen.frame)
 
         found = look(state, self._embedded(state, frame_regions(masks, self.processor.seg_size)))
-        windows = self._windows(state, prompt, found)
+        windows = self._windows(state, self._smallest_share(state, prompt.regions))
         if not windows:
             return found
         exemplars = []
@@ -294,13 +296,22 @@ class Predictor:
             exemplars.append(self._embedded(seen, frame_regions(shown, self.processor.seg_size)))
         return found.with_closer_looks([(window, look(seen, torch.cat(exemplars))) for window, seen in windows])
 
-    def _windows(self, state: ImageState, prompt: Prompt, found: Candidates) -> list[tuple[Window, ImageState]]:
-        """The windows that deserve a closer look, encoded."""
-        most = self.model.config.closest_tiles
-        if most < 2:
-            return []
-        threshold = self.threshold(prompt.task) if prompt.score_threshold is None else prompt.score_threshold
-        windows = tile_windows(found.answered(threshold), most)
+    def _smallest_share(self, state: ImageState, exemplars: Sequence[Region]) -> float | None:
+        """Longer side of the smallest exemplar, as share of the picture's; of what a click shows, its object's."""
+        if self.model.config.closest_tiles < 2:
+            return None
+        shares = []
+        for region in exemplars:
+            extent = region_mask(region, state.size_hw)
+            if not outlines([region]):
+                extent = extent | self._seen_object(state, [region], ())[0]
+            x0, y0, x1, y1 = mask_to_box_xyxy(extent) or (0, 0, 0, 0)
+            shares.append(max(x1 - x0, y1 - y0) / max(state.size_hw))
+        return min((share for share in shares if share > 0), default=None)
+
+    def _windows(self, state: ImageState, share: float | None) -> list[tuple[Window, ImageState]]:
+        """The windows that deserve a closer look for objects of this share of the picture's longer side, encoded."""
+        windows = [] if share is None else tile_windows(share, state.size_hw, self.model.config.closest_tiles)
         return [(window, self.encode(np.ascontiguousarray(state.pixels[window]))) for window in windows]
 
     def _embedded(self, state: ImageState, framed: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ SMALL_SHARE = 0.1
 MANY = 6
 """So many small objects are worth a closer look."""
 
-WANTED_SHARE = 0.15
-"""Longer side that the median small object should have of its window's: then its mask is fine enough."""
+WANTED_SHARE = 0.25
+"""Longer side that a small object should have of its window's: then its mask is fine enough."""
 
 OVERLAP = 0.25
 """Of a window with its neighbour: small objects that one cuts are whole in the other."""
@@ -32,21 +32,30 @@ SAME = 0.5
 Window = tuple[slice, slice]
 
 
-def tile_windows(found: Instances, most: int) -> list[Window]:
-    """Rows and columns of the windows to look at again; none where few small objects were found.
+def many_small(found: Instances) -> float | None:
+    """The median size of the small objects among what a first look has found, if they are many.
+
+    Returns:
+        Longer side, as share of the picture's longer side.
+    """
+    boxes = found.boxes_xyxy
+    longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) / max(found.size_hw)
+    small = longer[(longer > 0) & (longer < SMALL_SHARE)]
+    return float(np.median(small)) if len(small) >= MANY else None
+
+
+def tile_windows(share: float, size_hw: tuple[int, int], most: int) -> list[Window]:
+    """Rows and columns of the windows to look at again for objects of that size; none where they are large enough.
 
     Args:
-        found: what the whole picture gave.
+        share: the objects' longer side, as share of the picture's longer side; above 0.
+        size_hw: of the picture.
         most: along each side.
     """
-    height, width = found.size_hw
-    boxes = found.boxes_xyxy
-    longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]) / max(height, width)
-    small = longer[(longer > 0) & (longer < SMALL_SHARE)]
-    if most < 2 or len(small) < MANY:
+    if most < 2 or share >= SMALL_SHARE:
         return []
-    count = int(np.clip(np.ceil(WANTED_SHARE / float(np.median(small))), 2, most))
-    return [(rows, columns) for rows in _shares(height, count) for columns in _shares(width, count)]
+    count = int(np.clip(np.ceil(WANTED_SHARE / share), 2, most))
+    return [(rows, columns) for rows in _shares(size_hw[0], count) for columns in _shares(size_hw[1], count)]
 
 
 def _shares(length: int, count: int) -> list[slice]:

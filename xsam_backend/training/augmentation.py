@@ -18,7 +18,13 @@ CLOSE_UP_MARGIN = (0.1, 1.2)
 """What a close-up shows around its segment, on each side, as share of the segment's longer side."""
 
 LEAST_CLOSE_UP_PX = 200
-"""Segments with fewer pixels are too coarse to be shown enlarged."""
+"""Segments with fewer pixels are too coarse to be shown as large as a close-up shows them."""
+
+SMALL_SHARE = 0.1
+"""Segments whose longer side is below this share of the picture's longer side are small."""
+
+AMONG_OTHERS = (0.12, 0.4)
+"""Of a window onto many small segments, the share of each side that one of them has."""
 
 
 def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTruth:
@@ -59,14 +65,17 @@ def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTr
 
 
 def _window(truth: GroundTruth, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns to keep: all, any cut-out, or the surroundings of one segment.
+    """Rows and columns to keep: all, any cut-out, a window onto small segments, or the surroundings of one segment.
 
-    The last is what a model sees that looks again at a small object, enlarged.
+    The last two are what a model sees that looks again, enlarged, at many small objects or at one.
     """
     height, width = truth.size_hw
     kind = rng.random()
     if kind < 0.25:
         return slice(0, height), slice(0, width)
+    small = _small(truth) if kind >= 0.75 else []
+    if small:
+        return _among_others(small[rng.integers(len(small))], truth.size_hw, rng)
     areas = truth.masks.sum((1, 2))
     large = np.flatnonzero((areas >= LEAST_CLOSE_UP_PX) & ~truth.is_crowd)
     if kind < 0.5 or not len(large):
@@ -85,6 +94,35 @@ def _window(truth: GroundTruth, rng: np.random.Generator) -> tuple[slice, slice]
     top, bottom = max(int(y0 - around[0]), 0), min(int(y1 + around[1]) + 1, height)
     left, right = max(int(x0 - around[2]), 0), min(int(x1 + around[3]) + 1, width)
     return slice(top, bottom), slice(left, right)
+
+
+Box = tuple[float, float, float, float]
+
+
+def _small(truth: GroundTruth) -> list[Box]:
+    """x0, y0, x1, y1 of the small segments."""
+    boxes = [mask_to_box_xyxy(mask) for mask in truth.masks[~truth.is_crowd]]
+    limit = SMALL_SHARE * max(truth.size_hw)
+    return [box for box in boxes if box is not None and max(box[2] - box[0], box[3] - box[1]) < limit]
+
+
+def _among_others(box: Box, size_hw: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
+    """A window around a small segment, in which it is as large as when small objects are looked at again."""
+    x0, y0, x1, y1 = box
+    share = max(x1 - x0, y1 - y0) / rng.uniform(*AMONG_OTHERS) / max(size_hw)
+    rows, columns = (
+        _around(low, high, round(share * limit), limit, rng)
+        for low, high, limit in ((y0, y1, size_hw[0]), (x0, x1, size_hw[1]))
+    )
+    return rows, columns
+
+
+def _around(low: float, high: float, length: int, limit: int, rng: np.random.Generator) -> slice:
+    """``length`` pixels within 0..limit, at random, that hold ``low`` to ``high`` where they can."""
+    length = min(max(length, 1), limit)
+    first, last = max(int(np.ceil(high)) - length, 0), min(int(low), limit - length)
+    start = int(rng.integers(min(first, last), max(first, last) + 1))
+    return slice(start, start + length)
 
 
 def _other_light(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
