@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from small_models import small_model
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.delta import Delta, load_delta, save_delta, with_delta
+from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.xsam import XSam
 
 MATRIX = "language.model.model.layers.0.self_attn.o_proj.weight"
@@ -55,12 +57,14 @@ def test_two_projects_have_a_model_each(base: XSam) -> None:
     assert dict(base.named_parameters())[MATRIX].any()
 
 
-def test_it_comes_back_from_its_file(base: XSam, tmp_path: Path) -> None:
-    delta = delta_of(base)
+@pytest.mark.parametrize("calibration", [None, Calibration(1.25, -0.5)])
+def test_it_comes_back_from_its_file(base: XSam, tmp_path: Path, calibration: Calibration | None) -> None:
+    delta = replace(delta_of(base), calibration=calibration)
     for name in ("a", "b"):
         save_delta(delta, tmp_path / name, torch.float32)
     found = load_delta(tmp_path / "a")
     assert (found.base, found.scale, found.numbers) == (delta.base, delta.scale, delta.numbers)
+    assert found.calibration == calibration
     assert torch.equal(found.pairs[MATRIX][1], delta.pairs[MATRIX][1])
     assert torch.equal(found.whole[VECTOR], delta.whole[VECTOR])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes(), "the same changes are the same file"

@@ -56,3 +56,33 @@ def test_the_order_stays_and_all_is_a_probability(seen: list[tuple[float, bool]]
 def test_without_evidence_scores_stay() -> None:
     scores = np.array([0.1, 0.5, 0.9], np.float32)
     np.testing.assert_allclose(Calibration()(scores), scores, atol=1e-6)
+
+
+def test_little_evidence_leaves_what_was_known_before() -> None:
+    known = Calibration(2.0, -1.0)
+    assert fit_calibration(np.array([]), np.array([], bool), near=known) == known
+    few = fit_calibration(np.array([0.6]), np.array([True]), near=known)
+    assert (few.slope, few.offset) == pytest.approx((2.0, -1.0), abs=0.25)
+
+
+@given(
+    st.floats(0, 3),
+    st.floats(-3, 3),
+    st.floats(0, 1),
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20),
+)
+def test_a_threshold_on_what_scores_mean_is_one_on_the_scores(
+    slope: float, offset: float, threshold: float, scores: list[float]
+) -> None:
+    calibration = Calibration(slope, offset)
+    given = np.array(scores, np.float32)
+    meant = calibration(given)
+    kept = given >= calibration.least_score(threshold)
+    assert (meant[kept] >= threshold - 1e-4).all()
+    assert (meant[~kept] <= threshold + 1e-4).all()
+
+
+def test_no_threshold_stays_none() -> None:
+    """Whoever asks for everything gets everything."""
+    assert Calibration(0.3, -2.0).least_score(0.0) == 0.0
+    assert Calibration(0.0, 0.0).least_score(0.6) > 1

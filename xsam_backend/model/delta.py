@@ -1,7 +1,8 @@
 """What a fine-tuning changed, and nothing else: low-rank changes of matrices (LoRA, arXiv 2106.09685), whole tensors.
 
 A delta belongs to one base version. Put on it, it makes a model of its own that shares with the base all that it
-doesn't change: several projects' models stand side by side, and none is ever switched in place.
+doesn't change: several projects' models stand side by side, and none is ever switched in place. What its scores mean
+travels with it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.xsam import XSam
 from xsam_backend.whole_files import PARTIAL, move_into_place
 
@@ -34,12 +37,14 @@ class Delta:
         scale: what the product of a pair is multiplied with.
         pairs: of a matrix (out, in): A (rank, in) and B (out, rank), float.
         whole: parameters as they are now.
+        calibration: of the scores of what is found by its label; None: they stay as they are.
     """
 
     base: str
     scale: float
     pairs: Mapping[str, tuple[Tensor, Tensor]]
     whole: Mapping[str, Tensor]
+    calibration: Calibration | None = None
 
     @property
     def numbers(self) -> int:
@@ -65,11 +70,13 @@ def save_delta(delta: Delta, path: Path, dtype: torch.dtype = torch.float16) -> 
             f"{path}: the training went astray, of {len(broken)} tensors some numbers are not finite ({broken[0]}): "
             "start it again, with a lower learning rate if it happens again"
         )
-    facts = json.dumps({"base": delta.base, "format": FORMAT, "scale": delta.scale}, sort_keys=True)
+    facts: dict[str, Any] = {"base": delta.base, "format": FORMAT, "scale": delta.scale}
+    if delta.calibration is not None:
+        facts["calibration"] = asdict(delta.calibration)
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(stored, partial, metadata={"facts": facts})
+        save_file(stored, partial, metadata={"facts": json.dumps(facts, sort_keys=True)})
         move_into_place(partial, path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
@@ -95,7 +102,8 @@ def load_delta(path: Path) -> Delta:
                     pairs[matrix] = file.get_tensor(name), file.get_tensor(_B + matrix)
                 elif name.startswith(_WHOLE):
                     whole[name.removeprefix(_WHOLE)] = file.get_tensor(name)
-        return Delta(facts["base"], float(facts["scale"]), pairs, whole)
+        calibration = Calibration(**facts["calibration"]) if "calibration" in facts else None
+        return Delta(facts["base"], float(facts["scale"]), pairs, whole, calibration)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: expected a fine-tuning's changes, got {error!r}: restore a backup") from error
 

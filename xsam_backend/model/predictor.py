@@ -1,12 +1,16 @@
 """The one door to the model: a picture becomes an ``ImageState``, a state and a prompt become an ``Answer``.
 
 States are immutable values; nothing about a picture is kept here, so threads and annotators can't mix theirs up.
+
+Where a calibration came with the model, what is found by its label has calibrated scores, and a threshold that
+somebody states is one on these: 0.5 keeps what is more likely right than not. Where none is stated, the default holds
+for the scores as the decoder gives them: a calibration changes no region of such an answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -40,6 +44,7 @@ from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
+from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.tiles import Window, many_small, tile_windows
 from xsam_backend.model.turns import (
     Turn,
@@ -63,6 +68,9 @@ DEFAULT_THRESHOLDS = {
 }
 """Instances with a lower score are left out, unless the prompt says otherwise. A model's config has one for phrases,
 other tasks have none."""
+
+CALIBRATED = (Task.GENERIC, Task.OPEN_VOCABULARY)
+"""What pre-labelling asks. Clicks, exemplars and phrases have scores of other kinds."""
 
 CRUMB_SHARE = 0.05
 """What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
@@ -121,12 +129,23 @@ def load_predictor(
 
 
 class Predictor:
-    """Answers prompts about pictures with one model. Safe to share between threads."""
+    """Answers prompts about pictures with one model. Safe to share between threads.
 
-    def __init__(self, model: XSam, tokenizer: PreTrainedTokenizerBase, model_version: str) -> None:
+    Args:
+        calibration: what the scores of ``CALIBRATED`` tasks mean; None: they stay as they are.
+    """
+
+    def __init__(
+        self,
+        model: XSam,
+        tokenizer: PreTrainedTokenizerBase,
+        model_version: str,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.model_version = model_version
+        self.calibration = calibration
         self.special = special_ids(tokenizer)
         self.template = CHAT_TEMPLATES[model.config.chat_template]
         self.stop_ids = stop_ids(tokenizer, self.template)
@@ -170,15 +189,26 @@ class Predictor:
         Raises:
             PromptError: a region outside the picture, or more words than the model reads.
         """
-        threshold = self.threshold(prompt.task) if prompt.score_threshold is None else prompt.score_threshold
+        threshold = self._least_score(prompt)
         if prompt.task is Task.INTERACTIVE:
             return self._interactive(state, prompt, threshold)
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
             instances = self.candidates(state, prompt).answered(threshold)
-            return Answer(instances, reason="" if len(instances) else f"nothing scored {threshold:.2f} or more")
+            if self.calibration is not None and prompt.task in CALIBRATED:
+                instances = replace(instances, scores=self.calibration(instances.scores))
+            least = threshold if prompt.score_threshold is None else prompt.score_threshold
+            return Answer(instances, reason="" if len(instances) else f"nothing scored {least:.2f} or more")
         if prompt.task in (Task.REFERRING, Task.REASONING):
             return self._phrase(state, prompt, threshold)
         return self._written(state, prompt, threshold)
+
+    def _least_score(self, prompt: Prompt) -> float:
+        """The prompt's threshold, for scores as the decoder gives them."""
+        if prompt.score_threshold is None:
+            return self.threshold(prompt.task)
+        if self.calibration is not None and prompt.task in CALIBRATED:
+            return self.calibration.least_score(prompt.score_threshold)
+        return prompt.score_threshold
 
     def _interactive(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """One object from clicks, boxes and strokes together.
@@ -271,8 +301,7 @@ class Predictor:
             return Candidates([self._categories(seen, group) for group in groups], seen.frame)
 
         found = look(state)
-        threshold = self.threshold(prompt.task) if prompt.score_threshold is None else prompt.score_threshold
-        share = many_small(found.answered(threshold)) if self.model.config.closest_tiles else None
+        share = many_small(found.answered(self._least_score(prompt))) if self.model.config.closest_tiles else None
         return found.with_closer_looks([(window, look(seen)) for window, seen in self._windows(state, share)])
 
     def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:

@@ -1,8 +1,8 @@
 """Scores that mean something: of detections with the score 0.7, seven of ten should be right.
 
 Platt's scaling (in: Advances in Large Margin Classifiers, 1999) of a score's log odds, fitted on held-out pictures. A
-prior holds it near the scores as they are, so that a handful of detections changes little. It never turns the order
-of two scores round.
+prior holds it near the scores as they are, or near an earlier calibration, so that a handful of detections changes
+little. It never turns the order of two scores round.
 """
 
 from __future__ import annotations
@@ -34,15 +34,36 @@ class Calibration:
         meant: NDArray[np.float32] = expit(self.slope * odds + self.offset).astype(np.float32)
         return meant
 
+    def least_score(self, meant: float) -> float:
+        """The least score that comes out as ``meant``, 0..1, or more; above 1 if none does.
 
-def fit_calibration(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibration:
+        >>> Calibration(slope=1.0, offset=-1.0).least_score(0.5) > 0.7
+        True
+        """
+        lowest, highest = (float(self(np.array([end], np.float32))[0]) for end in (0.0, 1.0))
+        if meant <= lowest:
+            return 0.0
+        if meant > highest:
+            return float("inf")
+        return float(expit((logit(meant) - self.offset) / self.slope))
+
+
+AS_IT_IS = Calibration()
+
+
+def fit_calibration(
+    scores: NDArray[np.float64], right: NDArray[np.bool_], near: Calibration = AS_IT_IS
+) -> Calibration:
     """From held-out detections' scores, (N,), and whether each was right, bool (N,).
+
+    Args:
+        near: what holds without evidence.
 
     >>> fit_calibration(np.array([]), np.array([], bool))
     Calibration(slope=1.0, offset=0.0)
     """
     if not len(scores):
-        return Calibration()
+        return near
     odds = logit(np.clip(np.asarray(scores, np.float64), _LEAST, 1 - _LEAST))
     truth = np.asarray(right, np.float64)
 
@@ -51,10 +72,11 @@ def fit_calibration(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> Ca
         said = slope * odds + offset
         entropy = float(np.sum(np.logaddexp(0.0, said) - truth * said))
         off = expit(said) - truth
-        prior = PRIOR / 2 * ((slope - 1) ** 2 + offset**2)
-        gradient = np.array([np.sum(off * odds) + PRIOR * (slope - 1), np.sum(off) + PRIOR * offset])
-        return entropy + prior, gradient
+        from_near = np.array([slope - near.slope, offset - near.offset])
+        gradient = np.array([np.sum(off * odds), np.sum(off)]) + PRIOR * from_near
+        return entropy + PRIOR / 2 * float(from_near @ from_near), gradient
 
-    found = minimize(cost, np.array([1.0, 0.0]), jac=True, bounds=[(0.0, None), (None, None)], method="L-BFGS-B")
+    start = np.array([near.slope, near.offset])
+    found = minimize(cost, start, jac=True, bounds=[(0.0, None), (None, None)], method="L-BFGS-B")
     slope, offset = (float(value) for value in found.x)
     return Calibration(slope, offset)

@@ -14,5 +14,6 @@ def predictor_with_delta(base: Predictor, delta: Path, name: str) -> Predictor:
     Raises:
         CheckpointError: the changes can't be read, or belong to another base.
     """
-    model = with_delta(base.model, base.model_version, load_delta(delta))
-    return Predictor(model, base.tokenizer, name)
+    changes = load_delta(delta)
+    model = with_delta(base.model, base.model_version, changes)
+    return Predictor(model, base.tokenizer, name, changes.calibration)
