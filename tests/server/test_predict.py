@@ -8,7 +8,7 @@ import pytest
 from app_parts import CONFIG, MemoryImages, click, request_of, services_of
 from fake_predictor import FakePredictor
 
-from xsam_backend.errors import StoreError
+from xsam_backend.errors import StoreBusyError, StoreError
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.prompts import Prompt
 
@@ -166,10 +166,26 @@ def test_a_store_that_fails_is_told_and_the_annotator_still_gets_the_region(
     def full(_: object) -> None:
         raise StoreError("disk full")
 
-    monkeypatch.setattr(services_of(app).predictions, "add", full)
+    monkeypatch.setattr(services_of(app).backend._log, "add", full)
     (entry,) = results_of(app, request_of("a"))
     assert entry["result"]
     assert services_of(app).monitor.last_problems[0].message == "disk full"
+
+
+def test_what_a_held_store_cannot_log_at_once_is_logged_later(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(images=MemoryImages())
+    parts = services_of(app)
+
+    def held(_: object) -> None:
+        raise StoreBusyError("database is locked")
+
+    monkeypatch.setattr(parts.backend._log, "add", held)
+    (entry,) = results_of(app, request_of("a"))
+    parts.housekeeping.drain()
+    assert set(parts.predictions.find(region["id"] for region in entry["result"])) == {
+        region["id"] for region in entry["result"]
+    }
+    assert parts.monitor.last_problems == []
 
 
 def test_all_pictures_of_a_task_are_prelabelled(make_app: Any) -> None:

@@ -17,6 +17,7 @@ from xsam_backend.errors import (
     LabelStudioError,
     PromptError,
     RequestError,
+    StoreBusyError,
     XSamBackendError,
 )
 from xsam_backend.inference.engine import Predictor
@@ -35,6 +36,7 @@ STATUS_OF: dict[type[XSamBackendError], int] = {
     ImageError: 422,
     BusyError: 429,
     LabelStudioError: 502,
+    StoreBusyError: 503,
 }
 """What a caller can act on, as an HTTP status. Every other error is ours: 500, with an id and no details."""
 
@@ -98,7 +100,7 @@ def _to_response(services: Services, error: Exception) -> Response:
     else:
         response = jsonify(error=str(error), kind=problem.kind)
     response.status_code = status
-    if status == 429:
+    if status in (429, 503):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from xsam_backend.errors import BusyError, RequestError, StoreError
+from xsam_backend.errors import BusyError, RequestError, StoreBusyError, StoreError
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.instances import Answer
@@ -58,7 +58,12 @@ class _Asking:
 
 
 class Backend:
-    """Answers predict requests. Safe to use from several threads; keeps nothing of a request."""
+    """Answers predict requests. Safe to use from several threads; keeps nothing of a request.
+
+    Args:
+        log: of predictions; it should not wait long for a database that is held.
+        log_later: takes what it couldn't write; False where it has no room.
+    """
 
     def __init__(
         self,
@@ -68,7 +73,9 @@ class Backend:
         monitor: Monitor,
         instance: str,
         batch_limit_s: float,
+        log_later: Callable[[Sequence[LoggedRegion]], bool] = lambda _records: False,
     ) -> None:
+        self._log_later = log_later
         self._engine = engine
         self._images = images
         self._log = log
@@ -194,11 +201,13 @@ class Backend:
         return []
 
     def _keep(self, records: Sequence[LoggedRegion], asking: _Asking) -> None:
-        """Log before sending. If that fails the annotator still gets the regions, and the operator is told."""
+        """Log before sending. If that fails the annotator still gets the regions, and the operator is told. Nobody
+        waits for a database that another process holds: then it's logged as soon as that can be."""
         try:
             self._log.add(records)
         except StoreError as error:
-            self._monitor.problem(error, asking.where)
+            if not (isinstance(error, StoreBusyError) and self._log_later(records)):
+                self._monitor.problem(error, asking.where)
         self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(len(records))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine as DatabaseEngine
 
 from xsam_backend.config import Settings
-from xsam_backend.errors import BusyError, CheckpointError
+from xsam_backend.errors import BusyError, CheckpointError, StoreBusyError
 from xsam_backend.inference.deployed import Deployed
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.labelstudio.images import ImageSource
@@ -35,10 +35,16 @@ from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.inbox_reading import InboxReader
 from xsam_backend.store.jobs import PROJECT_GONE, Job, Jobs
 from xsam_backend.store.picture_files import PictureFiles
-from xsam_backend.store.predictions import PredictionLog
+from xsam_backend.store.predictions import LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.tasks import Tasks
 from xsam_backend.store.versions import Versions
+
+LOG_WAIT_MS = 300
+"""An annotator who clicked waits so long for the prediction log; then it's written behind their back."""
+
+LOG_TRIES = 12
+"""Each waits as long as a database is waited for."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,14 @@ def _load_version(base: Predictor[Any], files: VersionFiles, name: str) -> Predi
     return predictor_with_delta(base, files.delta(name), name)
 
 
+def _log_patiently(log: PredictionLog, records: Sequence[LoggedRegion]) -> None:
+    for _ in range(LOG_TRIES - 1):
+        with suppress(StoreBusyError):
+            log.add(records)
+            return
+    log.add(records)
+
+
 def open_services(
     settings: Settings, predictor: Predictor[Any] | None = None, images: ImageSource | None = None
 ) -> Services:
@@ -121,6 +135,9 @@ def open_services(
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
     inbox_database = open_database(database_url("inbox", settings.data_dir, settings.shared_database_url), "inbox")
     store_database = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
+    log_database = open_database(
+        database_url("store", settings.data_dir, settings.shared_database_url), "store", busy_ms=LOG_WAIT_MS
+    )
     client = label_studio_client(settings)
     images = images or ImageSource(fetch_policy(settings), client)
     if predictor is None:
@@ -173,6 +190,12 @@ def open_services(
     )
     worker.start()
 
+    def log_later(records: Sequence[LoggedRegion]) -> bool:
+        return housekeeping.later("the prediction log", lambda: _log_patiently(predictions, records))
+
+    def missed(key: ProjectKey) -> None:
+        housekeeping.later(f"project {key}", lambda: projects.want_sync(str(key)))
+
     def start_training(key: ProjectKey) -> Job:
         job, _ = jobs.queue(str(key), "button")
         worker.wake()
@@ -186,7 +209,9 @@ def open_services(
             settings.basic_auth_password.get_secret_value() if settings.basic_auth_password else None,
         ),
         engine=engine,
-        backend=Backend(engine, images, predictions, monitor, settings.instance, settings.batch_limit_s),
+        backend=Backend(
+            engine, images, PredictionLog(log_database), monitor, settings.instance, settings.batch_limit_s, log_later
+        ),
         inbox=inbox,
         projects=projects,
         predictions=predictions,
@@ -197,6 +222,7 @@ def open_services(
             settings.instance,
             monitor,
             on_event=collecting.wake,
+            on_missed=missed,
             on_start_training=start_training,
         ),
         webhook_guard=WebhookGuard(client, secrets, housekeeping, monitor) if client else None,
@@ -212,5 +238,5 @@ def open_services(
         version_watch=version_watch,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
-        databases=(inbox_database, store_database),
+        databases=(inbox_database, store_database, log_database),
     )

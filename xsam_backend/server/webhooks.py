@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from xsam_backend.errors import RequestError
+from xsam_backend.errors import RequestError, StoreError
 from xsam_backend.learning.collecting import PROJECT_DELETED
 from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
 from xsam_backend.server.housekeeping import Housekeeping
@@ -39,7 +39,11 @@ KNOWN_ACTIONS = frozenset(
 
 
 class WebhookReceiver:
-    """Takes events in. Nothing here waits for more than one small transaction."""
+    """Takes events in. Nothing here waits for more than one small transaction.
+
+    Args:
+        on_missed: is told of which project an event couldn't be kept: its truth is to be fetched.
+    """
 
     def __init__(
         self,
@@ -49,9 +53,11 @@ class WebhookReceiver:
         instance: str,
         monitor: Monitor,
         on_event: Callable[[], None] = lambda: None,
+        on_missed: Callable[[ProjectKey], None] = lambda _key: None,
         on_start_training: Callable[[ProjectKey], Job | None] = lambda _key: None,
     ) -> None:
         self._on_event = on_event
+        self._on_missed = on_missed
         self._on_start_training = on_start_training
         self._inbox = inbox
         self._projects = projects
@@ -87,12 +93,17 @@ class WebhookReceiver:
         key = ProjectKey.from_webhook(self._instance, project) if named else None
         starts_training = action == START_TRAINING
         verified = (starts_training and has_login) or (key is not None and self._secrets.verifies(key, secret))
-        self._inbox.put(
-            body,
-            str(key) if key else None,
-            verified=verified,
-            occasion=str(time.time_ns()) if starts_training else "",  # pressed twice is asked twice
-        )
+        try:
+            self._inbox.put(
+                body,
+                str(key) if key else None,
+                verified=verified,
+                occasion=str(time.time_ns()) if starts_training else "",  # pressed twice is asked twice
+            )
+        except StoreError:  # Label Studio sends it once
+            if key is not None:
+                self._on_missed(key)
+            raise
         self._on_event()
         self._monitor.events.labels(action if action in KNOWN_ACTIONS else "other", str(verified).lower()).inc()
         if starts_training and key is not None and (verified or self._projects.knows(key)):

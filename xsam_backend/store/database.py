@@ -19,7 +19,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from xsam_backend.errors import StoreError
+from xsam_backend.errors import StoreBusyError, StoreError
 
 History = Literal["store", "inbox"]
 """The two families of tables, each with its own line of migrations."""
@@ -47,8 +47,11 @@ def database_url(history: History, data_dir: Path, shared_url: str | None = None
         ) from None
 
 
-def open_database(url: URL, history: History) -> Engine:
+def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine:
     """An engine on ``url`` whose tables of ``history`` are migrated to the newest revision.
+
+    Args:
+        busy_ms: so long a write waits for another process's, on SQLite.
 
     Raises:
         StoreError: the folder cannot be written, the server cannot be reached, or the database is from a newer
@@ -60,7 +63,7 @@ def open_database(url: URL, history: History) -> Engine:
         # Errors end up in the log and on the status page; what was to be written is nobody's business there.
         engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", hide_parameters=True)
         if engine.dialect.name == "sqlite":
-            _set_pragmas(engine, history)
+            _set_pragmas(engine, history, busy_ms)
         try:
             migrate(engine, history)
         except BaseException:
@@ -79,6 +82,14 @@ def open_database(url: URL, history: History) -> Engine:
     return engine
 
 
+def store_error(words: str, error: SQLAlchemyError) -> StoreError:
+    """What couldn't be done, and the database's own reason, without the statement: it would repeat whole rows."""
+    reason = str(getattr(error, "orig", None) or error)
+    if "database is locked" in reason:
+        return StoreBusyError(f"{words}: {reason}: another process holds it; try again in a moment")
+    return StoreError(f"{words}: {reason}")
+
+
 @contextmanager
 def opened_store(data_dir: Path, shared_url: str | None) -> Iterator[Engine]:
     """The store's database, closed at the end.
@@ -93,11 +104,11 @@ def opened_store(data_dir: Path, shared_url: str | None) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _set_pragmas(engine: Engine, history: History) -> None:
+def _set_pragmas(engine: Engine, history: History, busy_ms: int) -> None:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        cursor.execute(f"PRAGMA busy_timeout={busy_ms}")
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA synchronous={_SYNCHRONOUS[history]}")
         cursor.close()

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -23,7 +23,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from xsam_backend.errors import StoreError
+from xsam_backend.errors import StoreBusyError
+from xsam_backend.store.database import store_error
 from xsam_backend.store.tables import EventRow
 
 SECRET_KEYS = frozenset(
@@ -42,6 +43,10 @@ SECRET_KEYS = frozenset(
     }
 )
 """Keys that are dropped at any depth before an event is kept (``project.token``, ``task_data_password``, ...)."""
+
+QUEUE_S = 2.0
+"""Who is behind a writer that waits for another process gives up after so long: else waiting events would take all
+threads of the service, one after the other."""
 
 _IDS_OF = ("annotation", "annotations", "task", "tasks", "project")
 
@@ -102,14 +107,14 @@ class Inbox:
         self._engine = engine
         self._insert: Any = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         # SQLite lets waiting writers try again at random, so one of many may starve. A lock is fair to threads.
-        self._writing = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._writing = threading.Lock() if engine.dialect.name == "sqlite" else None
 
     def put(self, body: Mapping[str, Any], project_key: str | None, *, verified: bool, occasion: str = "") -> None:
         """Keep an event; on return it is on disk. A second delivery changes nothing, except that a verified one
         replaces the hint that an unverified one left.
 
         Raises:
-            StoreError: it could not be written; the event must not be acknowledged.
+            StoreBusyError, StoreError: it could not be written; the event must not be acknowledged.
         """
         clean = without_secrets(body)
         insert = self._insert(EventRow).values(
@@ -127,10 +132,22 @@ class Inbox:
             where=and_(EventRow.verified.is_(False), new.verified.is_(True)),
         )
         try:
-            with self._writing, Session(self._engine) as session, session.begin():
+            with self._turn(), Session(self._engine) as session, session.begin():
                 session.execute(keep)
         except SQLAlchemyError as error:
-            raise StoreError(f"cannot keep the event {clean.get('action')!r}: {error}") from error
+            raise store_error(f"cannot keep the event {str(clean.get('action'))[:64]!r}", error) from error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._writing is None:
+            yield
+            return
+        if not self._writing.acquire(timeout=QUEUE_S):
+            raise StoreBusyError("the inbox is held by another process (database is locked): try again in a moment")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def after(self, event_id: int = 0, limit: int = 1000) -> list[Event]:
         """The oldest ``limit`` events whose id is above ``event_id``, oldest first."""

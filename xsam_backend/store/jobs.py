@@ -24,7 +24,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
-from xsam_backend.errors import JobError, StoreError
+from xsam_backend.errors import JobError
+from xsam_backend.store.database import store_error
 from xsam_backend.store.tables import AnnotationRow, JobRow, ProjectRow
 
 Reason = Literal["button", "count", "schedule", "command"]
@@ -335,7 +336,7 @@ class Jobs:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
-            raise StoreError(f"cannot read or write the queue of jobs: {getattr(error, 'orig', error)}") from error
+            raise store_error("cannot read or write the queue of jobs", error) from error
 
 
 _OVER: dict[str, Any] = {"queued_for": None, "place": None, "eta_s": None}

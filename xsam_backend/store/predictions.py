@@ -16,7 +16,7 @@ from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from xsam_backend.errors import StoreError
+from xsam_backend.store.database import store_error
 from xsam_backend.store.packing import pack, unpack
 from xsam_backend.store.tables import PredictionRow
 
@@ -64,7 +64,8 @@ class PredictionLog:
         """Keep regions, all or none.
 
         Raises:
-            StoreError: the database cannot be written, or a region id is there already.
+            StoreBusyError: another process holds the database.
+            StoreError: it cannot be written, or a region id is there already.
         """
         if not regions:
             return
@@ -72,8 +73,7 @@ class PredictionLog:
             with Session(self._engine) as session, session.begin():
                 session.execute(insert(PredictionRow), [_to_row(region) for region in regions])
         except SQLAlchemyError as error:
-            # SQLAlchemy's own message would repeat the whole rows, masks included.
-            raise StoreError(f"cannot log {len(regions)} regions: {getattr(error, 'orig', error)}") from error
+            raise store_error(f"cannot log {len(regions)} regions", error) from error
 
     def find(self, region_ids: Iterable[str]) -> dict[str, LoggedRegion]:
         """The logged regions among ``region_ids``, by id; ids that are not ours are left out."""
