@@ -41,7 +41,7 @@ def shares(model: XSam, pictures: list[AskedPicture]) -> tuple[float, float, flo
     on_target, anywhere, of_all = [], [], []
     for picture in pictures:
         maps = model.segmentor_encoder(picture.segmentor_pixels[None])
-        tokens, token_map = model.picture_tokens(picture.vision_pixels[None], maps)
+        tokens, token_map = model.picture_tokens(model.vision_tokens(picture.vision_pixels[None]), maps)
         side = token_map.shape[-1]
         for conversation, target in zip(picture.conversations, picture.targets, strict=True):
             if not len(target.classes):

@@ -37,6 +37,7 @@ from xsam_backend.store.jobs import Job
 from xsam_backend.store.versions import Version
 from xsam_backend.training.data import open_data, streams
 from xsam_backend.training.loop import train
+from xsam_backend.training.features import FEATURES
 from xsam_backend.training.lora import add_lora, put_delta, take_delta
 from xsam_backend.training.state import STATE
 from xsam_backend.whole_files import write_whole
@@ -77,9 +78,9 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     before_all = run.marks("rehearsal-base", base.predictor_of_base, scenes) if plan.parent else None
     verdict = judge(marks, (deployed, after), before_all)
     progress("keeping the version")
-    name, verdict = _keep(run, delta, verdict, time.monotonic() - begun)
-    for state in places.folder.glob(f"*/{STATE}"):  # large, and of no more use
-        state.unlink(missing_ok=True)
+    name, verdict = _keep(run, delta, score_meaning(exams[1], run.calibration_before), verdict, begun)
+    for large in (*places.folder.glob(f"*/{STATE}"), *places.folder.glob(f"*/{FEATURES}/*")):  # of no more use
+        large.unlink(missing_ok=True)
     return {"version": name, "promoted": verdict.promoted, "reasons": list(verdict.reasons)}
 
 

@@ -15,6 +15,11 @@ from xsam_backend.training.config import TrainConfig
 
 PROJECT, REHEARSAL = "project", "rehearsal"
 
+SEEN_AGAIN = 4
+"""Where encoders are large, each view of a picture is seen about so often, and what they make of it is kept."""
+
+FEATURES_MB = 20_000
+
 SMALL = 100_000_000
 """Models of fewer parameters learn with the small model's numbers."""
 
@@ -44,7 +49,7 @@ def recipe(
         changes: other values of the config's keys, or of its one stage.
     """
     small = parameters < SMALL
-    stage = {
+    stage: dict[str, Any] = {
         "name": "fine-tuning",
         "kind": "mixed",
         "trains": ["visual_projector", "seg_projector", "language", "llm_projector", "connector", "segmentor"],
@@ -57,12 +62,14 @@ def recipe(
         "ema": 0.98,
         "precision": "float32" if small else "bf16",
     }
+    views = 0 if small else max(stage["steps"] * stage["pictures"] // 2 // SEEN_AGAIN, 1)
     content = {
         "run": run,
         "start": start,
         "seed": seed,
         "save_every": 25,
         "log_every": 10,
+        "features_mb": FEATURES_MB if views else 0,
         "lora": {"parts": ["language", "segmentor"], "rank": 16, "alpha": 32},
         "data": [
             {
@@ -71,12 +78,14 @@ def recipe(
                 "path": snapshot,
                 "format": "snapshot",
                 "share": 0.5,
+                "views": views,
                 "questions": {"interactive": 4, "generic": 2, "vgd": 2, "referring": 1},
             },
             {
                 "name": REHEARSAL,
                 "kind": "scenes",
                 "share": 0.5,
+                "views": views,
                 "questions": {
                     "interactive": 2,
                     "generic": 1,

@@ -131,7 +131,9 @@ def _prefix_bytes(config: XSamConfig, dtype: str) -> int:
     sides = (config.vision.image_size, config.segmentor_encoder.image_size)
     with torch.device("meta"), torch.inference_mode():
         vision_pixels, segmentor_pixels = (torch.empty(1, 3, side, side, dtype=model.dtype) for side in sides)
-        tokens, _ = model.picture_tokens(vision_pixels, model.segmentor_encoder(segmentor_pixels))
+        tokens, _ = model.picture_tokens(
+            model.vision_tokens(vision_pixels), model.segmentor_encoder(segmentor_pixels)
+        )
         prefix = model.language.prefix(tokens)
     return sum(tensor.nbytes for tensor in prefix.tensors)
 

@@ -100,16 +100,23 @@ class XSam(nn.Module):
             segmentor_pixels: (B, 3, S, S) the segmentor's, padded right and below.
         """
         maps = self.segmentor_encoder(segmentor_pixels)
-        tokens, token_map = self.picture_tokens(vision_pixels, maps)
+        tokens, token_map = self.picture_tokens(self.vision_tokens(vision_pixels), maps)
         return ImageFeatures(tokens, token_map, pixels=self.segmentor.features(self.connector(maps.pyramid)))
 
-    def picture_tokens(self, vision_pixels: Tensor, maps: EncoderMaps) -> tuple[Tensor, Tensor]:
-        """The language side of ``encode``: tokens (B, T, W) of both encoders, and the segmentor's as a map
-        (B, W, h, w)."""
+    def vision_tokens(self, vision_pixels: Tensor) -> Tensor:
+        """(B, 3, V, V) to what the vision encoder makes of it, (B, T, C)."""
         if isinstance(self.vision_encoder, SharedTrunkEncoder):
-            seen = self.vision_encoder(vision_pixels, cast(EfficientNetEncoder, self.segmentor_encoder).trunk)
-        else:
-            seen = self.vision_encoder(vision_pixels)
+            trunk = cast(EfficientNetEncoder, self.segmentor_encoder).trunk
+            return cast(Tensor, self.vision_encoder(vision_pixels, trunk))
+        return cast(Tensor, self.vision_encoder(vision_pixels))
+
+    def picture_tokens(self, seen: Tensor, maps: EncoderMaps) -> tuple[Tensor, Tensor]:
+        """The language side of ``encode``: tokens (B, T, W) of both encoders, and the segmentor's as a map
+        (B, W, h, w).
+
+        Args:
+            seen: what ``vision_tokens`` gives.
+        """
         segmentor_tokens = self.seg_projector(token_sequence(maps.tokens, self.config.downsample_ratio))
         side = round(maps.tokens.shape[-1] * self.config.downsample_ratio)
         tokens = torch.cat([self.visual_projector(seen), segmentor_tokens], 1)

@@ -19,6 +19,7 @@ from xsam_backend.model.regions import region_points
 from xsam_backend.model.xsam import Merged, XSam, pool_by_id
 from xsam_backend.prompts import Task
 from xsam_backend.training.config import Kind
+from xsam_backend.training.features import KeptFeatures
 from xsam_backend.training.grounding import BOX_WEIGHT, CELL_WEIGHT, WORD_WEIGHT, Grounding
 from xsam_backend.training.losses import PointSource, Target, language_loss, segmentation_losses
 from xsam_backend.training.questions import Question
@@ -43,6 +44,7 @@ class AskedPicture:
         targets: what each question should find.
         segment_cells: float (M, h, w), the share of each cell of the frame that each segment of the picture covers.
         segment_words: bool (M, W), which words of a list are said of it.
+        view: a name that only this view of the picture has; "": it won't come again.
     """
 
     vision_pixels: Tensor
@@ -53,6 +55,7 @@ class AskedPicture:
     targets: tuple[Target, ...]
     segment_cells: Tensor
     segment_words: Tensor
+    view: str = ""
 
 
 def prepare(
@@ -63,10 +66,11 @@ def prepare(
     points_per_region: int,
     generator: torch.Generator,
     words: Mapping[str, int],
+    view: str = "",
 ) -> AskedPicture:
     """Tensors of one picture and its questions, whose conversations are tokenised already.
 
-    ``words`` numbers those that a segment is to be told by; others are passed over.
+    ``words`` numbers those that a segment is to be told by; others are passed over. ``view`` names what won't change.
     """
     processed = process_image(truth.image, processor)
     side = processor.seg_size
@@ -102,6 +106,7 @@ def prepare(
         targets=tuple(targets),
         segment_cells=cells[told],
         segment_words=said[told],
+        view=view,
     )
 
 
@@ -146,6 +151,7 @@ def batch_losses(
     grounding: Grounding | None = None,
     *,
     kind: Kind = "mixed",
+    kept: KeptFeatures | None = None,
 ) -> dict[str, Tensor]:
     """All loss terms of one forward pass; their sum is what is minimised. None where no question has one.
 
@@ -155,15 +161,23 @@ def batch_losses(
     - words: the picture's tokens tell names, looks and places of segments (grounding's term, nothing else).
     - alignment: the language model tells what to say and, with grounding, where phrases and regions lie.
     - segmentor: masks and class scores; the language model is read without gradient.
+
+    ``kept`` are what encoders that aren't trained made of views that came before.
     """
     device = model.device
     hears = kind != "segmentor"
-    maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
+    seen: Tensor | None = None
+    if kept is not None:
+        maps, seen = kept.of(model, pictures)
+    else:
+        maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
     cells = [picture.segment_cells.to(device) for picture in pictures]
     told = [picture.segment_words.to(device) for picture in pictures]
     losses: dict[str, Tensor] = {}
     with torch.set_grad_enabled(torch.is_grad_enabled() and hears):
-        tokens, token_map = model.picture_tokens(torch.stack([p.vision_pixels for p in pictures]).to(device), maps)
+        if seen is None:
+            seen = model.vision_tokens(torch.stack([p.vision_pixels for p in pictures]).to(device))
+        tokens, token_map = model.picture_tokens(seen, maps)
         if grounding is not None and hears:
             losses["loss_words"] = WORD_WEIGHT * grounding.token_word_loss(
                 token_map, cells, told, model.language.embed

@@ -87,6 +87,11 @@ class _Pictures(Table):
     share: Positive | None = Field(
         None, description="Its weight among the pictures; or see oversample. Weights need not add up to 1."
     )
+    views: Count = Field(
+        0,
+        description="So many pictures of it are drawn once, each in one view (cut-out, mirrored, light), and come "
+        "again and again, asked anew; 0: each time another one.",
+    )
     questions: Questions = Field(description="What is asked about a picture of it, [data.questions].")
 
 
@@ -208,6 +213,11 @@ class StageConfig(Table):
         """Full learning rate of the pretrained image encoders."""
         return self.learning_rate / 10 if self.trunk_learning_rate is None else self.trunk_learning_rate
 
+    @property
+    def trains_encoders(self) -> bool:
+        """Whether what the encoders make of a picture changes."""
+        return not {"vision_encoder", "segmentor_encoder"}.isdisjoint(self.trained_parts)
+
     @model_validator(mode="after")
     def _fits(self) -> StageConfig:
         apart = [part for part in self.trained_parts if part not in REACHED_BY[self.kind]]
@@ -263,6 +273,11 @@ class TrainConfig(Table):
     )
     save_every: Annotated[Count, Field(ge=1)] = Field(100, description="Steps between states; also after each stage.")
     log_every: Annotated[Count, Field(ge=1)] = Field(25, description="Steps of which the log has the means.")
+    features_mb: Count = Field(
+        0,
+        description="What frozen encoders make of such views is kept in the run's folder, so many megabytes at most "
+        "for each process; 0: computed each time.",
+    )
     tensorboard: Flag = Field(False, description="Also log for TensorBoard; needs tensorboardX.")
     data: tuple[Data, ...] = Field(description="Where pictures come from, [[data]].")
     stages: tuple[StageConfig, ...] = Field(description="What is learned, in order, [[stages]].")
@@ -284,6 +299,8 @@ class TrainConfig(Table):
             raise ValueError("lora changes a trained model a little: name one to start from, or take lora away")
         if self.lora is not None and any(stage.new_language for stage in self.stages):
             raise ValueError("new_language begins layers anew, which pairs can't learn: take one of the two away")
+        if self.features_mb and not any(part.views for part in self.data):
+            raise ValueError("features_mb keeps what encoders make of views that come again: give data some views")
         known = [part.name for part in self.data]
         for stage in self.stages:
             if not set(stage.data) <= set(known):

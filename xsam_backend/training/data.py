@@ -80,7 +80,13 @@ def balanced_shares(counts: Sequence[int], oversample: float) -> list[float]:
 
 def _parts(config: TrainConfig, stage: StageConfig, opened: Mapping[str, OpenedData]) -> list[Part]:
     return [
-        Part(opened[part.name].source, opened[part.name].share, (stage.questions or part.questions).by_task)
+        Part(
+            opened[part.name].source,
+            opened[part.name].share,
+            (stage.questions or part.questions).by_task,
+            part.name,
+            part.views,
+        )
         for part in config.data
         if not stage.data or part.name in stage.data
     ]

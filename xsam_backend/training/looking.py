@@ -190,7 +190,7 @@ def _inputs(model: XSam, pictures: Sequence[AskedPicture]) -> list[_Inputs]:
     try:
         for picture in pictures:
             maps = model.segmentor_encoder(picture.segmentor_pixels[None].to(model.device))
-            tokens, _ = model.picture_tokens(picture.vision_pixels[None].to(model.device), maps)
+            tokens, _ = model.picture_tokens(model.vision_tokens(picture.vision_pixels[None].to(model.device)), maps)
             for conversation, points in zip(picture.conversations, picture.points, strict=True):
                 if len(points):
                     continue  # regions: phrases are enough

@@ -26,6 +26,7 @@ from xsam_backend.model.xsam import XSam
 from xsam_backend.training import processes
 from xsam_backend.training.batch import AskedPicture, batch_losses
 from xsam_backend.training.config import StageConfig, TrainConfig
+from xsam_backend.training.features import KeptFeatures
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.looking import LOOKED_AT, begin_looking, looking_words
 from xsam_backend.training.losses import RandomPoints
@@ -134,6 +135,9 @@ def _train_stage(
     if state is not None and first > 0:
         restore(live, state)
     points = RandomPoints(model.device)
+    kept = None
+    if config.features_mb and not stage.trains_encoders:
+        kept = KeptFeatures(config.run, config.features_mb * 2**20)
     model.train()
     for step, passes in enumerate(_steps(stream, stage, first, config.workers), first):
         for group in optimizer.param_groups:
@@ -143,7 +147,7 @@ def _train_stage(
         losses: dict[str, Tensor] = {}
         for pictures in passes:
             with torch.autocast(model.device.type, DTYPES[stage.precision], enabled=stage.precision != "float32"):
-                terms = batch_losses(model, pictures, points, grounding, kind=stage.kind)
+                terms = batch_losses(model, pictures, points, grounding, kind=stage.kind, kept=kept)
             for name, term in terms.items():
                 losses[name] = losses.get(name, 0) + term.detach() / stage.accumulate
             loss = torch.stack(list(terms.values())).sum() if terms else torch.zeros(())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -82,11 +83,18 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Part:
-    """A source's share of the pictures and the questions asked about each of them."""
+    """A source's share of the pictures and the questions asked about each of them.
+
+    Attributes:
+        name: of the part.
+        views: so many pictures, each in one view, come again and again; 0: every time another one.
+    """
 
     source: Source
     share: float
     questions: Mapping[Task, float]
+    name: str = ""
+    views: int = 0
 
 
 def told_words(sources: Iterable[Source]) -> dict[str, int]:
@@ -142,7 +150,7 @@ class QuestionSet(Dataset[AskedPicture]):
         side = self.config.segmentor_encoder.image_size
         for _ in range(PATIENCE):
             part, mix = self._any_part(rng) if self.together is None else self._common_part(index // self.together)
-            truth = augment(part.source.draw(rng), rng, side)
+            truth, view = self._seen(part, rng, side)
             questions, conversations = self._readable(ask(truth, mix, rng, part.source.names, self.least_px))
             if questions:
                 break
@@ -153,8 +161,16 @@ class QuestionSet(Dataset[AskedPicture]):
             )
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         return prepare(
-            truth, questions, conversations, self.processor, self.config.region_points, generator, self.words
+            truth, questions, conversations, self.processor, self.config.region_points, generator, self.words, view
         )
+
+    def _seen(self, part: Part, rng: np.random.Generator, side: int) -> tuple[GroundTruth, str]:
+        """A view of one of the part's pictures, and its name if it comes again."""
+        if not part.views:
+            return augment(part.source.draw(rng), rng, side), ""
+        number = int(rng.integers(part.views))
+        own = np.random.default_rng([self.seed, zlib.crc32(part.name.encode()), number])
+        return augment(part.source.draw(own), own, side), f"{part.name}-{self.seed}-{number}"
 
     def _any_part(self, rng: np.random.Generator) -> tuple[Part, Mapping[Task, float]]:
         """A part by its share, with all of its questions."""
