@@ -59,12 +59,14 @@ def test_two_projects_have_a_model_each(base: XSam) -> None:
 
 @pytest.mark.parametrize("calibration", [None, Calibration(1.25, -0.5)])
 def test_it_comes_back_from_its_file(base: XSam, tmp_path: Path, calibration: Calibration | None) -> None:
-    delta = replace(delta_of(base), calibration=calibration)
+    sizes = {"nucleus": 0.05} if calibration else {}
+    delta = replace(delta_of(base), calibration=calibration, typical_sizes=sizes)
     for name in ("a", "b"):
         save_delta(delta, tmp_path / name, torch.float32)
     found = load_delta(tmp_path / "a")
     assert (found.base, found.scale, found.numbers) == (delta.base, delta.scale, delta.numbers)
     assert found.calibration == calibration
+    assert found.typical_sizes == sizes
     assert torch.equal(found.pairs[MATRIX][1], delta.pairs[MATRIX][1])
     assert torch.equal(found.whole[VECTOR], delta.whole[VECTOR])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes(), "the same changes are the same file"

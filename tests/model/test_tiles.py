@@ -161,6 +161,27 @@ def test_many_small_objects_of_a_label_are_worth_a_closer_look(monkeypatch: pyte
         assert len(sizes) == looks
 
 
+@pytest.mark.parametrize(
+    ("sizes", "looks"),
+    [
+        pytest.param({"cell": 0.09, "house": 0.5}, 10, id="a small one among those asked for"),
+        pytest.param({"cell": 0.4}, 1, id="large, whatever was found"),
+        pytest.param({"dog": 0.05}, 10, id="unknown: by what was found"),
+    ],
+)
+def test_a_version_knows_how_large_its_labels_are(
+    sizes: dict[str, float], looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictors, "many_small", lambda _found: 0.09)
+    plain = small_predictor(closest_tiles=3)
+    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
+    sky = Category("dog", "dog", is_thing=False)
+    prompt = Prompt(Task.GENERIC, categories=(Category("cell", "cell"), Category("house", "house"), sky))
+    encoded = counted(predictor, monkeypatch)
+    predictor.answer(predictor.encode(noise_picture(size_hw=(96, 128))), prompt)
+    assert len(encoded) == looks
+
+
 def counted(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(height, width) of each picture that the predictor encodes from now on."""
     sizes: list[tuple[int, int]] = []

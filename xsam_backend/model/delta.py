@@ -2,7 +2,7 @@
 
 A delta belongs to one base version. Put on it, it makes a model of its own that shares with the base all that it
 doesn't change: several projects' models stand side by side, and none is ever switched in place. What its scores mean
-travels with it.
+and how large its objects are travels with it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Delta:
         pairs: of a matrix (out, in): A (rank, in) and B (out, rank), float.
         whole: parameters as they are now.
         calibration: of the scores of what is found by its label; None: they stay as they are.
+        typical_sizes: label -> longer side of its objects, their median, as share of the picture's longer side.
     """
 
     base: str
@@ -45,6 +46,7 @@ class Delta:
     pairs: Mapping[str, tuple[Tensor, Tensor]]
     whole: Mapping[str, Tensor]
     calibration: Calibration | None = None
+    typical_sizes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def numbers(self) -> int:
@@ -73,6 +75,8 @@ def save_delta(delta: Delta, path: Path, dtype: torch.dtype = torch.float16) -> 
     facts: dict[str, Any] = {"base": delta.base, "format": FORMAT, "scale": delta.scale}
     if delta.calibration is not None:
         facts["calibration"] = asdict(delta.calibration)
+    if delta.typical_sizes:
+        facts["typical_sizes"] = dict(delta.typical_sizes)
     partial = path.with_name(path.name + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,8 +107,9 @@ def load_delta(path: Path) -> Delta:
                 elif name.startswith(_WHOLE):
                     whole[name.removeprefix(_WHOLE)] = file.get_tensor(name)
         calibration = Calibration(**facts["calibration"]) if "calibration" in facts else None
-        return Delta(facts["base"], float(facts["scale"]), pairs, whole, calibration)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        sizes = {str(label): float(size) for label, size in facts.get("typical_sizes", {}).items()}
+        return Delta(facts["base"], float(facts["scale"]), pairs, whole, calibration, sizes)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: expected a fine-tuning's changes, got {error!r}: restore a backup") from error
 
 

@@ -9,9 +9,10 @@ for the scores as the decoder gives them: a calibration changes no region of suc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -133,6 +134,7 @@ class Predictor:
 
     Args:
         calibration: what the scores of ``CALIBRATED`` tasks mean; None: they stay as they are.
+        typical_sizes: label -> longer side of its objects, as share of the picture's longer side, where it is known.
     """
 
     def __init__(
@@ -141,11 +143,13 @@ class Predictor:
         tokenizer: PreTrainedTokenizerBase,
         model_version: str,
         calibration: Calibration | None = None,
+        typical_sizes: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.model_version = model_version
         self.calibration = calibration
+        self.typical_sizes = typical_sizes
         self.special = special_ids(tokenizer)
         self.template = CHAT_TEMPLATES[model.config.chat_template]
         self.stop_ids = stop_ids(tokenizer, self.template)
@@ -301,7 +305,10 @@ class Predictor:
             return Candidates([self._categories(seen, group) for group in groups], seen.frame)
 
         found = look(state)
-        share = many_small(found.answered(self._least_score(prompt))) if self.model.config.closest_tiles else None
+        things = [category.label for category in prompt.categories if category.is_thing]
+        share = min((self.typical_sizes[label] for label in things if label in self.typical_sizes), default=None)
+        if share is None and self.model.config.closest_tiles:
+            share = many_small(found.answered(self._least_score(prompt)))
         return found.with_closer_looks([(window, look(seen)) for window, seen in self._windows(state, share)])
 
     def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:

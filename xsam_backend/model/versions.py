@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xsam_backend.model.delta import load_delta, with_delta
+from xsam_backend.model.delta import Delta, load_delta, with_delta
 from xsam_backend.model.predictor import Predictor
 
 
@@ -14,6 +14,14 @@ def predictor_with_delta(base: Predictor, delta: Path, name: str) -> Predictor:
     Raises:
         CheckpointError: the changes can't be read, or belong to another base.
     """
-    changes = load_delta(delta)
-    model = with_delta(base.model, base.model_version, changes)
-    return Predictor(model, base.tokenizer, name, changes.calibration)
+    return changed(base, load_delta(delta), name)
+
+
+def changed(base: Predictor, delta: Delta, name: str) -> Predictor:
+    """The same of changes that were read already.
+
+    Raises:
+        CheckpointError: they belong to another base.
+    """
+    model = with_delta(base.model, base.model_version, delta)
+    return Predictor(model, base.tokenizer, name, delta.calibration, delta.typical_sizes)
