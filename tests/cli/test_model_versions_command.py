@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,14 @@ CHANGE = {
     "deployed": 0.5,
     "candidate": 0.625,
     "change": {"value": 0.125, "low": 0.1, "high": None},
+}
+SCORES = {
+    "calibration": {"slope": 0.5, "offset": -1.0},
+    "found": 143,
+    "right": 101,
+    "error_before": 0.081,
+    "error_after": 0.034,
+    "sorting": 0.58,
 }
 
 
@@ -49,7 +58,13 @@ def names(versions: Versions, data_dir: Path, tmp_path: Path) -> list[str]:
         save_delta(Delta("tiny-1", 1.0, {"language.x.weight": pair}, {"connector.b": torch.zeros(2)}), path)
         name = VersionFiles(data_dir / "versions").keep(path, "tiny-1")
         state = "refused" if number == 3 else "promoted"
-        report = {"reasons": [f"reason {number}"], "pictures": ["a" * 64], "steps": 60, "changes": [CHANGE]}
+        report: dict[str, Any] = {
+            "reasons": [f"reason {number}"],
+            "pictures": ["a" * 64],
+            "steps": 60,
+            "changes": [CHANGE],
+        }
+        report["scores"] = {**SCORES, "sorting": None} if number == 3 else SCORES if number == 2 else None
         at = START + timedelta(hours=number)
         versions.add(Version(name, PROJECT, "tiny-1", "tiny-1", state, 7, report, at))  # type: ignore[arg-type]
         found.append(name)
@@ -80,6 +95,14 @@ def test_show_says_why_and_how_it_was_tested(models: Run, names: list[str]) -> N
     assert "reason 2" in said
     assert "0.500     0.625  +0.125 (+0.100 to      -)" in said
     assert "better still" in said
+    assert "of 143 found by label in held-out pictures 101 were right" in said
+    assert "calibration error of the scores 0.081 as they come, 0.034 calibrated" in said
+    assert "sorting by score: rank correlation +0.58" in said
+
+
+def test_show_says_nothing_of_scores_that_nothing_is_known_of(models: Run, names: list[str]) -> None:
+    assert "calibrat" not in models("show", names[0])[1]
+    assert "sorting" not in models("show", names[2])[1]
 
 
 def test_diff_is_the_distance_of_the_changes(models: Run, names: list[str]) -> None:

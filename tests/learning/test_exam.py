@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from measured_pictures import NAMES, SIZE_HW, Given, dataset_of, labelled
 
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.instances import Answer, Instances
-from xsam_backend.learning.exam import QUESTIONS, Marks, sit_exam
+from xsam_backend.learning.exam import QUESTIONS, Found, Marks, sit_exam
 
 EMPTY = labelled(
     1,
@@ -77,7 +78,23 @@ def test_which_questions_a_picture_asks_depends_on_the_truth_alone(predictor: Sa
     assert asked == {question: [True, question == "labels", False] for question in QUESTIONS}
 
 
+def test_what_pre_labelling_found_is_kept_with_what_was_right() -> None:
+    """Two dogs, a cat and the sky are there; the second predictor puts one dog where there is none."""
+    pictures = [Given(labelled(0)), Given(replace(EMPTY, complete_for=frozenset())), Given(labelled(2))]
+    dataset = dataset_of(pictures)
+    knowing = sit_exam(KnowingPredictor([one.truth for one in pictures]), dataset.records, dataset.categories).found
+    assert knowing.right.tolist() == [True] * 8
+    assert knowing.pictures.tolist() == [0] * 4 + [2] * 4
+    assert knowing.scores.tolist() == [1.0] * 8
+    wrong = sit_exam(Says("dog"), dataset.records, dataset.categories).found
+    assert (wrong.right.tolist(), wrong.pictures.tolist()) == ([False, False], [0, 2]), "the second asks nothing"
+
+
 def test_marks_come_back_from_json() -> None:
-    kept = Marks({question: np.array([0.5, np.nan]) for question in QUESTIONS})
+    found = Found(np.array([0.75, 0.5]), np.array([True, False]), np.array([0, 1]))
+    kept = Marks({question: np.array([0.5, np.nan]) for question in QUESTIONS}, found)
+    again = Marks.from_json(json.loads(json.dumps(kept.as_json(), allow_nan=False)))
     for question in QUESTIONS:
-        np.testing.assert_array_equal(Marks.from_json(kept.as_json()).by_question[question], [0.5, np.nan])
+        np.testing.assert_array_equal(again.by_question[question], [0.5, np.nan])
+    for name, values in vars(found).items():
+        np.testing.assert_array_equal(getattr(again.found, name), values)

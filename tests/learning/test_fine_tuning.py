@@ -19,6 +19,7 @@ from small_models import small_model
 
 from xsam_backend.errors import JobError
 from xsam_backend.learning import fine_tuning, folds
+from xsam_backend.learning.exam import Marks
 from xsam_backend.learning.fine_tuning import fine_tune_project
 from xsam_backend.learning.gate import Verdict
 from xsam_backend.learning.places import Places
@@ -26,6 +27,9 @@ from xsam_backend.learning.plan import learned_by
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.checkpoint import SHIPPED, load_model, model_version, save_model
 from xsam_backend.model.delta import load_delta, with_delta
+from xsam_backend.model.predictor import DEFAULT_THRESHOLDS
+from xsam_backend.model.score_calibration import Calibration
+from xsam_backend.prompts import Task
 from xsam_backend.store.annotations import KeptAnnotation
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.projects import ProjectKey
@@ -181,6 +185,24 @@ def test_a_killed_job_keeps_its_plan_whatever_comes_meanwhile(places: Places, pa
         )
         assert not learned & tested
     assert not list(places.folder.rglob("state.safetensors")), "states are large, and of no more use"
+
+
+def test_scores_are_calibrated_on_what_was_found_in_held_out_pictures(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The small model has learned nothing: whatever it finds is wrong, and its version knows."""
+    monkeypatch.setitem(DEFAULT_THRESHOLDS, Task.GENERIC, 0.0)
+    version = places.versions.get(fine_tune_project(JOB, quietly, places)["version"])
+    assert version is not None
+    delta = load_delta(places.files.delta(version.name))
+    told = version.report["scores"]
+    assert told["found"] >= 12
+    assert told["right"] < told["found"] / 2
+    assert told["error_after"] < told["error_before"]
+    assert delta.calibration == Calibration(**told["calibration"])
+    found = Marks.from_json(json.loads((places.folder / "marks-tested-0-candidate.json").read_text())).found
+    raw = found.scores.astype(np.float32)
+    assert abs(delta.calibration(raw).mean() - found.right.mean()) < abs(raw.mean() - found.right.mean())
 
 
 def passes(*_marks: Any) -> Verdict:

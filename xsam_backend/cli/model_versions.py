@@ -78,6 +78,21 @@ def _report_lines(version: Version) -> Iterator[str]:
         yield f"left out: {count} tasks, {reason}"
     yield f"tested on {report.get('tested_on')}:"
     yield from (f"  {line}" for line in _measures(report))
+    if scores := report.get("scores"):
+        yield from _score_lines(scores)
+
+
+def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"of {scores['found']} found by label in held-out pictures {scores['right']} were right; calibration error "
+        f"of the scores {_number(scores['error_before'], 5)} as they come, {_number(scores['error_after'], 5)} "
+        "calibrated"
+    )
+    if scores["sorting"] is not None:
+        yield (
+            f"sorting by score: rank correlation {scores['sorting']:+.2f} with how good the pre-labels were "
+            "(1: the worst come first)"
+        )
 
 
 def _measures(report: Mapping[str, Any]) -> Iterator[str]:

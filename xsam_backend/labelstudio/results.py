@@ -86,18 +86,19 @@ def write_text(text: str, control: ControlTag, item_index: int | None = None) ->
 
 
 def write_prediction(regions: Sequence[RegionDict], model_version: str) -> dict[str, Any]:
-    """One entry of a reply's ``results``.
-
-    Its score is the mean of its regions' scores, so that Data Manager sorts the least certain tasks first; a minimum
-    would mostly tell how many regions there are, since the least of many lies near the threshold. Parts of one
-    instance count once. Without a region the score is 0: where nothing was found somebody should look first.
-    """
+    """One entry of a reply's ``results``. Parts of one instance count once in its score."""
     scores = [region["score"] for region in regions if "score" in region and "parentID" not in region]
-    return {
-        "result": list(regions),
-        "score": round(sum(scores) / len(scores), 6) if scores else 0.0,
-        "model_version": model_version,
-    }
+    return {"result": list(regions), "score": prediction_score(scores), "model_version": model_version}
+
+
+def prediction_score(scores: Sequence[float]) -> float:
+    """The score of a whole prediction, 0..1, from those of its regions: Data Manager sorts the least certain first.
+
+    It is their mean: where they are calibrated, the share of regions that should be right. The least one would mostly
+    tell how many regions there are, since the least of many lies near the threshold. Without a region it is 0: where
+    nothing was found somebody should look first.
+    """
+    return round(sum(scores) / len(scores), 6) if scores else 0.0
 
 
 def new_region_id() -> str:

@@ -11,18 +11,21 @@ What annotators ask of a model, each answered from 0 to 1:
 Labels and alike are counted as panoptic quality is: the IoUs of the pairs that overlap by more than half, over true
 positives and half of what was missed or made up. A label that is neither there nor found counts as nothing;
 where nothing at all is there, nothing found is right, and anything found is wrong.
+
+What pre-labelling found is kept besides, with its scores and whether it was right: scores are calibrated on it.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_backend.evaluation.calibration import right_detections
 from xsam_backend.evaluation.datasets.records import Record
 from xsam_backend.evaluation.segments import best_first_pairs, pairwise_ious
 from xsam_backend.evaluation.simulated_prompts import centre_click, exact_box
@@ -47,14 +50,40 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a model found by its label, picture by picture, surest first.
+
+    Attributes:
+        scores: float64 (N,), 0..1.
+        right: bool (N,), whether it is an object of that label.
+        pictures: int64 (N,), which picture of the exam, from 0.
+    """
+
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    right: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    pictures: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @classmethod
+    def of_pictures(cls, found: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Found:
+        """From scores and outcomes of each picture."""
+        return cls(
+            np.concatenate([np.empty(0), *(scores for scores, _ in found)]),
+            np.concatenate([np.empty(0, np.bool_), *(right for _, right in found)]),
+            np.repeat(np.arange(len(found)), [len(scores) for scores, _ in found]),
+        )
+
+
+@dataclass(frozen=True)
 class Marks:
     """What one model got.
 
     Attributes:
         by_question: question -> float (pictures,), nan where a picture can't ask it.
+        found: the answers to ``labels``.
     """
 
     by_question: Mapping[str, NDArray[np.float64]]
+    found: Found = field(default_factory=Found)
 
     def mean(self, question: str) -> float:
         """Over the pictures that ask it; nan if none does."""
@@ -64,7 +93,7 @@ class Marks:
 
     @classmethod
     def joined(cls, parts: Sequence[Marks]) -> Marks:
-        """Those of several exams, one after the other."""
+        """Those of several exams, one after the other; what was found is left out."""
         return cls(
             {
                 question: np.concatenate([np.empty(0), *(part.by_question[question] for part in parts)])
@@ -72,17 +101,22 @@ class Marks:
             }
         )
 
-    def as_json(self) -> dict[str, list[float | None]]:
-        """Numbers by question; null where a picture couldn't ask it."""
-        return {
+    def as_json(self) -> dict[str, Any]:
+        """Numbers by question, null where a picture couldn't ask it; and what was found."""
+        marks: dict[str, Any] = {
             question: [float(mark) if np.isfinite(mark) else None for mark in marks]
             for question, marks in self.by_question.items()
         }
+        return marks | {"found": {name: values.tolist() for name, values in vars(self.found).items()}}
 
     @classmethod
-    def from_json(cls, read: Mapping[str, Sequence[float | None]]) -> Marks:
+    def from_json(cls, read: Mapping[str, Any]) -> Marks:
         """What ``as_json`` gave."""
-        return cls({question: np.array(marks, np.float64) for question, marks in read.items()})
+        scores, right, pictures = (read["found"][name] for name in ("scores", "right", "pictures"))
+        return cls(
+            {question: np.array(read[question], np.float64) for question in QUESTIONS},
+            Found(np.array(scores, np.float64), np.array(right, np.bool_), np.array(pictures, np.int64)),
+        )
 
     @property
     def of_pictures(self) -> NDArray[np.float64]:
@@ -109,15 +143,34 @@ def sit_exam(
         DatasetError: a picture can't be read.
     """
     marks: dict[str, list[float]] = {question: [] for question in QUESTIONS}
+    found = []
     for number, record in enumerate(records, 1):
-        for question, mark in _marks(predictor, record.load(), categories).items():
+        truth = record.load()
+        state = predictor.encode(truth.image)
+        asked = [category for category in categories if category.label in truth.complete_for]
+        labels = _pre_labels(predictor, state, truth, asked)
+        found.append(right_detections(labels, truth.masks, truth.names, truth.is_crowd))
+        of_picture = {
+            **_pointed(predictor, state, truth),
+            "labels": _quality(labels, truth, {category.label for category in asked}),
+            "alike": _alike(predictor, state, truth),
+            "phrases": _phrases(predictor, state, truth),
+        }
+        for question, mark in of_picture.items():
             marks[question].append(mark)
         on_picture(number)
-    return Marks({question: np.array(values, np.float64) for question, values in marks.items()})
+    return Marks(
+        {question: np.array(values, np.float64) for question, values in marks.items()}, Found.of_pictures(found)
+    )
 
 
-def _marks(predictor: Asked, truth: GroundTruth, categories: Sequence[Category]) -> dict[str, float]:
-    state = predictor.encode(truth.image)
+def _pre_labels(predictor: Asked, state: Any, truth: GroundTruth, asked: Sequence[Category]) -> Instances:
+    if not asked:
+        return Instances.empty(truth.size_hw)
+    return predictor.answer(state, Prompt(Task.GENERIC, categories=tuple(asked))).instances
+
+
+def _pointed(predictor: Asked, state: Any, truth: GroundTruth) -> dict[str, float]:
     objects = _chosen_objects(truth)
 
     def pointed(region_of: Callable[[NDArray[np.bool_]], Region]) -> float:
@@ -128,19 +181,7 @@ def _marks(predictor: Asked, truth: GroundTruth, categories: Sequence[Category])
         ious = [_iou(answer.instances, truth.masks[i]) for answer, i in zip(found, objects, strict=True)]
         return float(np.mean(ious)) if ious else float("nan")
 
-    asked = [category for category in categories if category.label in truth.complete_for]
-    labels = (
-        predictor.answer(state, Prompt(Task.GENERIC, categories=tuple(asked))).instances
-        if asked
-        else Instances.empty(truth.size_hw)
-    )
-    return {
-        "click": pointed(centre_click),
-        "box": pointed(exact_box),
-        "labels": _quality(labels, truth, {category.label for category in asked}),
-        "alike": _alike(predictor, state, truth),
-        "phrases": _phrases(predictor, state, truth),
-    }
+    return {"click": pointed(centre_click), "box": pointed(exact_box)}
 
 
 def _phrases(predictor: Asked, state: Any, truth: GroundTruth) -> float:

@@ -2,8 +2,8 @@
 
 What each step makes is a file in the job's folder, and a step whose file is there is passed over: a job that was
 killed goes on where it was. The steps: fix what is learned from and tested on (``plan``); train candidates to be
-tested, and the version itself; both models sit the exam; the gate judges; the version is kept, and deployed if it
-passed and nobody has deployed something else meanwhile.
+tested, and the version itself; both models sit the exam; the gate judges; what the exam says of scores is put into
+the version; it is kept, and deployed if it passed and nobody has deployed something else meanwhile.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from xsam_backend.learning.places import Places, places_of
 from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
 from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.learning.score_meaning import ScoreMeaning, score_meaning
 from xsam_backend.learning.version_files import BEFORE_AFTER
 from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_folder, model_version
 from xsam_backend.model.delta import Delta, load_delta, save_delta, with_delta
@@ -36,13 +37,16 @@ from xsam_backend.model.predictor import Predictor
 from xsam_backend.store.jobs import Job
 from xsam_backend.store.versions import Version
 from xsam_backend.training.data import open_data, streams
-from xsam_backend.training.loop import train
 from xsam_backend.training.features import FEATURES
+from xsam_backend.training.loop import train
 from xsam_backend.training.lora import add_lora, put_delta, take_delta
 from xsam_backend.training.state import STATE
 from xsam_backend.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
+
+CALIBRATED = "calibrated"
+"""The file that is kept: the trained version, with what its scores mean."""
 
 FOLD_STEPS_SHARE = 0.6
 """Candidates that are only tested get so much of the version's steps: their gain is a lower bound of its gain."""
@@ -66,7 +70,7 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     base = _Base.load(places)
     plan = fixed_plan(job.project_key, places, base.version)
     run = _Run(job, places, base, plan, progress)
-    marks = _project_marks(run)
+    exams = _project_exams(run)
     delta = run.train(VERSION)
     candidate = base.predictor(delta, "candidate")
     progress("exam", 0, 1)
@@ -76,7 +80,7 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
         for name, predictor in (("deployed", run.deployed), ("candidate", candidate))
     )
     before_all = run.marks("rehearsal-base", base.predictor_of_base, scenes) if plan.parent else None
-    verdict = judge(marks, (deployed, after), before_all)
+    verdict = judge((Marks.joined(exams[0]), Marks.joined(exams[1])), (deployed, after), before_all)
     progress("keeping the version")
     name, verdict = _keep(run, delta, score_meaning(exams[1], run.calibration_before), verdict, begun)
     for large in (*places.folder.glob(f"*/{STATE}"), *places.folder.glob(f"*/{FEATURES}/*")):  # of no more use
@@ -84,8 +88,8 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     return {"version": name, "promoted": verdict.promoted, "reasons": list(verdict.reasons)}
 
 
-def _project_marks(run: _Run) -> tuple[Marks, Marks]:
-    """(deployed, candidate) on the project's pictures that neither has learned from, all folds in a row."""
+def _project_exams(run: _Run) -> tuple[list[Marks], list[Marks]]:
+    """(deployed, candidate) on the project's pictures that neither has learned from, fold by fold."""
     before: list[Marks] = []
     after: list[Marks] = []
     for number in range(run.plan.tests):
@@ -98,7 +102,7 @@ def _project_marks(run: _Run) -> tuple[Marks, Marks]:
             path = run.places.folder / f"{BEFORE_AFTER}{number}-{place}.jpg"
             if not path.is_file():
                 draw_before_after(path, exam.records[picture], exam.categories, run.deployed, candidate)
-    return Marks.joined(before), Marks.joined(after)
+    return before, after
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class _Base:
         if delta is None:
             return self.predictor_of_base
         model = with_delta(self.predictor_of_base.model, self.version, delta)
-        return Predictor(model, self.predictor_of_base.tokenizer, name)
+        return Predictor(model, self.predictor_of_base.tokenizer, name, delta.calibration)
 
 
 class _Run:
@@ -138,6 +142,7 @@ class _Run:
     def __init__(self, job: Job, places: Places, base: _Base, plan: Plan, progress: Progress) -> None:
         self.job, self.places, self.base, self.plan, self.progress = job, places, base, plan, progress
         self.parent_delta = load_delta(places.files.delta(plan.parent)) if plan.parent else None
+        self.calibration_before = self.parent_delta.calibration if self.parent_delta else None
         self.deployed = base.predictor(self.parent_delta, plan.parent or base.version)
 
     def train(self, name: str) -> Delta:
@@ -180,14 +185,18 @@ class _Run:
         return Marks.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _keep(run: _Run, delta: Delta, verdict: Verdict, seconds: float) -> tuple[str, Verdict]:
+def _keep(
+    run: _Run, delta: Delta, meaning: ScoreMeaning | None, verdict: Verdict, begun: float
+) -> tuple[str, Verdict]:
     """Put the version's files in their place, note it, and deploy it if it passed; its name, and the last word.
 
     A version that was measured beside one that isn't deployed any more is not promoted: somebody decided otherwise.
     """
     places, job, plan = run.places, run.job, run.plan
     shown = sorted(places.folder.glob(f"{BEFORE_AFTER}*.jpg"))
-    name = places.files.keep(places.folder / f"{VERSION}.safetensors", run.base.version, shown)
+    kept = places.folder / f"{CALIBRATED}.safetensors"
+    save_delta(replace(delta, calibration=meaning.calibration if meaning else None), kept)
+    name = places.files.keep(kept, run.base.version, shown)
     now = places.versions.deployed().get(job.project_key)
     if verdict.promoted and now not in (plan.deployed, name):
         reason = (
@@ -204,10 +213,11 @@ def _keep(run: _Run, delta: Delta, verdict: Verdict, seconds: float) -> tuple[st
         "damaged_regions": list(plan.damaged),
         "numbers_changed": delta.numbers,
         "steps": plan.steps,
-        "seconds": round(seconds, 1),
+        "seconds": round(time.monotonic() - begun, 1),
         "tested_on": "the pinned part" if plan.is_pinned else "folds of what is new",
         "promoted": verdict.promoted,
         "reasons": list(verdict.reasons),
+        "scores": asdict(meaning) if meaning else None,
         "changes": [asdict(change) for change in verdict.changes],
     }
     places.versions.add(

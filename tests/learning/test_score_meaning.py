@@ -1,0 +1,85 @@
+"""A version's calibration, and what is said of it: measured where it wasn't fitted, nothing from nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xsam_backend.learning.exam import QUESTIONS, Found, Marks
+from xsam_backend.learning.score_meaning import score_meaning
+from xsam_backend.model.score_calibration import Calibration
+
+
+def exam(pictures: int, each: int, power: float = 3.0, seed: int = 0, *, knows: bool = True) -> Marks:
+    """Things found are right with the probability score ** power; a picture's mark is the share that was right, or
+    (``knows`` False) has nothing to do with it. Some pictures are harder than others."""
+    rng = np.random.default_rng(seed)
+    ease = np.repeat(rng.uniform(-0.25, 0.25, pictures), each)
+    scores = np.clip(rng.uniform(0.3, 0.9, pictures * each) + ease, 0.05, 0.99)
+    right = rng.random(len(scores)) < scores**power
+    shares = right.reshape(pictures, each).mean(1) if knows else rng.random(pictures)
+    marks = {question: np.full(pictures, np.nan) for question in QUESTIONS} | {"labels": shares}
+    return Marks(marks, Found(scores, right, np.repeat(np.arange(pictures), each)))
+
+
+EMPTY = Marks({question: np.zeros(3) for question in QUESTIONS})
+
+
+@pytest.mark.parametrize("folds", [1, 4])
+def test_scores_that_were_too_sure_mean_something_afterwards(folds: int) -> None:
+    exams = [exam(40 // folds, 10, seed=number) for number in range(folds)]
+    meaning = score_meaning(exams)
+    assert meaning is not None
+    assert meaning.found == 400
+    assert meaning.right == sum(int(one.found.right.sum()) for one in exams)
+    assert meaning.error_before > 0.15
+    assert meaning.error_after < meaning.error_before / 3
+    assert meaning.calibration != Calibration()
+
+
+def test_what_is_told_was_not_fitted_on() -> None:
+    """One fold finds only what is right, the other only what is wrong: neither foretells the other."""
+    scores = np.full(60, 0.6)
+    folds = [
+        Marks(EMPTY.by_question, Found(scores, np.full(60, right), np.zeros(60, np.int64))) for right in (True, False)
+    ]
+    meaning = score_meaning(folds)
+    assert meaning is not None
+    assert float(meaning.calibration(np.array([0.6], np.float32))[0]) == pytest.approx(0.5, abs=0.02)
+    assert meaning.error_after > 0.7
+
+
+def test_sorting_shows_the_worst_first_where_the_scores_know() -> None:
+    knowing, guessing = (score_meaning([exam(60, 6, seed=2, knows=knows)]) for knows in (True, False))
+    assert knowing is not None
+    assert guessing is not None
+    assert knowing.sorting > 0.4
+    assert abs(guessing.sorting) < 0.3
+
+
+def test_a_picture_where_nothing_was_found_comes_first() -> None:
+    """As in Label Studio: its prediction has the score 0."""
+    marks = {question: np.full(6, np.nan) for question in QUESTIONS} | {"labels": np.array([0, 1, 1, 1, 1, 1.0])}
+    found = Found(np.linspace(0.5, 0.9, 5), np.ones(5, np.bool_), np.arange(1, 6))
+    meaning = score_meaning([Marks(marks, found)])
+    assert meaning is not None
+    assert meaning.sorting > 0.6
+
+
+def test_nothing_is_made_of_nothing() -> None:
+    assert score_meaning([EMPTY]) is None
+    assert score_meaning([]) is None
+    before = Calibration(1.5, -0.5)
+    kept = score_meaning([EMPTY], before)
+    assert kept is not None
+    assert kept.calibration == before, "nothing speaks against what was known"
+    assert np.isnan([kept.error_before, kept.error_after, kept.sorting]).all()
+
+
+def test_few_things_found_change_what_was_known_by_little() -> None:
+    before = Calibration(1.5, -0.5)
+    few, many = (score_meaning([exam(1, count, power=0.2)], before) for count in (2, 400))
+    assert few is not None
+    assert many is not None
+    assert abs(few.calibration.offset - before.offset) < 0.5
+    assert many.calibration.offset > before.offset + 1.0

@@ -1,0 +1,95 @@
+"""What a version's scores mean: calibrated on what was found, by its label, in pictures that it has not learned from.
+
+Only what pre-labelling asks is calibrated. A click's answer has a score of another kind, and no use for a meaning:
+the annotator looks at it at once, Label Studio neither stores nor sorts it, and the exam's clicks at the middle of an
+object tell little of those that correct one.
+
+Where labels are few, the held-out pictures were answered by candidates that learned from the others (``folds``): they
+stand for the version, which has learned from all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from xsam_backend.evaluation.calibration import expected_calibration_error, reliability_curve
+from xsam_backend.labelstudio.results import prediction_score
+from xsam_backend.learning.exam import Marks
+from xsam_backend.model.score_calibration import AS_IT_IS, Calibration, fit_calibration
+
+PARTS = 5
+"""Of one exam's pictures: what is said of each part is said by a calibration that was fitted on the others."""
+
+LEAST_SORTED = 5
+"""Of fewer pictures no order is told."""
+
+
+@dataclass(frozen=True)
+class ScoreMeaning:
+    """A version's calibration and how good it is. What it says was measured on pictures that it was not fitted on.
+
+    Attributes:
+        found, right: how much was found in held-out pictures, and how much of that was right.
+        error_before, error_after: expected calibration error of the scores as the decoder gives them, and calibrated;
+            nan where nothing was found.
+        sorting: Spearman's rank correlation of the pictures' prediction scores with the exam's marks for ``labels``:
+            1 where sorting by score shows the worst first, 0 where it tells nothing; nan for too few pictures.
+    """
+
+    calibration: Calibration
+    found: int
+    right: int
+    error_before: float
+    error_after: float
+    sorting: float
+
+
+def score_meaning(exams: Sequence[Marks], before: Calibration | None = None) -> ScoreMeaning | None:
+    """From the exams' marks, each of pictures of its own; None where nothing was found and nothing known before.
+
+    Args:
+        before: the calibration of what the version goes on from; it holds as far as nothing speaks against it.
+    """
+    near = before or AS_IT_IS
+    scores = np.concatenate([np.empty(0), *(exam.found.scores for exam in exams)])
+    right = np.concatenate([np.empty(0, np.bool_), *(exam.found.right for exam in exams)])
+    if not len(scores) and before is None:
+        return None
+    parts = np.concatenate([np.empty(0, np.int64), *_parts(exams)])
+    meant = np.zeros(len(scores), np.float32)
+    for part in np.unique(parts):
+        mine = parts == part
+        meant[mine] = fit_calibration(scores[~mine], right[~mine], near)(scores[mine].astype(np.float32))
+    return ScoreMeaning(
+        fit_calibration(scores, right, near),
+        found=len(scores),
+        right=int(right.sum()),
+        error_before=expected_calibration_error(reliability_curve(scores, right)),
+        error_after=expected_calibration_error(reliability_curve(meant, right)),
+        sorting=_sorting(exams, meant),
+    )
+
+
+def _parts(exams: Sequence[Marks]) -> list[NDArray[np.int64]]:
+    """Which part each thing found belongs to: its fold, or of a single exam the picture's."""
+    if len(exams) == 1:
+        return [exams[0].found.pictures % PARTS]
+    return [np.full(len(exam.found.scores), number) for number, exam in enumerate(exams)]
+
+
+def _sorting(exams: Sequence[Marks], meant: NDArray[np.float32]) -> float:
+    ends = np.cumsum([len(exam.found.scores) for exam in exams])[:-1]
+    said, marks = [], []
+    for exam, of_exam in zip(exams, np.split(meant, ends), strict=True):
+        for picture, mark in enumerate(exam.by_question["labels"]):
+            if np.isfinite(mark):
+                said.append(prediction_score(of_exam[exam.found.pictures == picture].tolist()))
+                marks.append(mark)
+    if len(marks) < LEAST_SORTED or len(set(said)) == 1 or len(set(marks)) == 1:
+        return float("nan")
+    return float(spearmanr(said, marks).statistic)
