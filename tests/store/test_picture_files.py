@@ -66,3 +66,9 @@ def test_a_full_disk_leaves_nothing_behind(
 def test_only_hashes_name_pictures(files: PictureFiles, name: str) -> None:
     with pytest.raises(StoreError, match=r"64 hex digits"):
         files.lacking([name])
+
+
+def test_a_file_that_holds_something_else_by_now_is_damaged(files: PictureFiles, tmp_path: Path) -> None:
+    whole, broken = files.put(PICTURE), files.put(b"another")
+    next(tmp_path.rglob(broken)).write_bytes(b"anothe")
+    assert files.damaged([whole, broken, "0" * 64]) == {broken}, "what is gone is another matter"

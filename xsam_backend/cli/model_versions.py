@@ -76,6 +76,9 @@ def _report_lines(version: Version) -> Iterator[str]:
     )
     for reason, count in report.get("left_out", {}).items():
         yield f"left out: {count} tasks, {reason}"
+    yield from (f"  {sentence}" for sentence in report.get("damaged", ()))
+    for label, count in report.get("other_labels", {}).items():
+        yield f"label '{label}' of {count} pictures isn't in the label config: they tell of no other label"
     yield f"tested on {report.get('tested_on')}:"
     yield from (f"  {line}" for line in _measures(report))
     if scores := report.get("scores"):

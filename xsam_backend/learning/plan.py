@@ -10,11 +10,13 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from xsam_backend.errors import JobError
-from xsam_backend.evaluation.datasets.label_studio_record import is_object
+from xsam_backend.evaluation.datasets.label_studio import project_categories
+from xsam_backend.evaluation.datasets.label_studio_record import UNLABELLED, is_another_picture, is_object
+from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.learning.choosing import Choice, Chosen, choose
 from xsam_backend.learning.folds import split
 from xsam_backend.learning.places import Places
@@ -47,7 +49,8 @@ class Plan:
         is_pinned: whether the version itself is tested, on the pinned part; otherwise one fold for each test.
         steps: of the version's training.
         left_out: how many tasks, by reason.
-        damaged: why regions were left out, one sentence each.
+        damaged: why pictures and regions were left out, one sentence each.
+        other_labels: labels that the config hasn't (any more), and how many pictures have them.
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class Plan:
     steps: int
     left_out: Mapping[str, int]
     damaged: tuple[str, ...]
+    other_labels: Mapping[str, int] = field(default_factory=dict)
 
     def learned(self, name: str) -> Path:
         """The snapshot that ``VERSION`` or a fold learns from."""
@@ -93,14 +97,14 @@ def fixed_plan(project_key: str, places: Places, base: str) -> Plan:
 
 
 def _made(project_key: str, places: Places, base: str) -> Plan:
-    chosen, label_config = _choices(project_key, places)
+    chosen, label_config, spoilt = _choices(project_key, places)
     deployed = places.versions.deployed().get(project_key)
     known = places.versions.get(deployed) if deployed else None
     if known is not None and known.base != base:
         logger.warning("%s belongs to %s, not to %s: beginning from the base", deployed, known.base, base)
     parent = deployed if known is not None and known.base == base else None
     shared = split(chosen.choices, learned_by(parent, places.versions))
-    damaged: dict[str, None] = {}
+    damaged: dict[str, None] = dict.fromkeys(spoilt)
 
     def write(path: Path, choices: Sequence[Choice]) -> None:
         written = write_snapshot(
@@ -119,6 +123,7 @@ def _made(project_key: str, places: Places, base: str) -> Plan:
         steps=places.steps or steps_for(len(shared.learned)),
         left_out=chosen.left_out,
         damaged=(),
+        other_labels=_other_labels(chosen.choices, label_config),
     )
     write(plan.learned(VERSION), shared.learned)
     for number, (learned, tested) in enumerate(shared.tests):
@@ -128,18 +133,21 @@ def _made(project_key: str, places: Places, base: str) -> Plan:
     return Plan(**{**plan.__dict__, "damaged": tuple(damaged)})
 
 
-def _choices(project_key: str, places: Places) -> tuple[Chosen, str]:
+def _choices(project_key: str, places: Places) -> tuple[Chosen, str, list[str]]:
     project = next((one for one in places.projects.all() if one.key == project_key), None)
     if project is None or not project.label_config:
         raise JobError(f"project {project_key}: its label config is not known: open the project in Label Studio once")
     found = choose(places.tasks.of_project(project_key), places.annotations.of_tasks(project_key))
-    gone = PictureFiles(places.pictures).lacking({str(choice.picture.sha256) for choice in found.choices})
+    spoilt = _spoilt(found.choices, places.pictures)
     left_out = Counter(found.left_out)
-    if gone:
-        left_out[f"its kept picture is gone from {places.pictures}: put a backup back"] = len(
-            {choice.task_id for choice in found.choices if choice.picture.sha256 in gone}
-        )
-    kept = tuple(choice for choice in found.choices if choice.picture.sha256 not in gone)
+    tasks_of: dict[str, set[int]] = {}
+    for number, (kind, _) in spoilt.items():
+        tasks_of.setdefault(kind, set()).add(found.choices[number].task_id)
+    left_out.update({kind: len(tasks) for kind, tasks in tasks_of.items()})
+    named = [f"task {found.choices[number].task_id}: {reason}" for number, (_, reason) in spoilt.items()]
+    for sentence in named:
+        logger.warning("left out: %s", sentence)
+    kept = tuple(choice for choice in found.choices if choice.number not in spoilt)
     pictures = {choice.picture.sha256 for choice in kept if any(is_object(region) for region in choice.result)}
     if len(pictures) < LEAST_PICTURES:
         reasons = "".join(f"; {count} left out: {reason}" for reason, count in left_out.items())
@@ -147,7 +155,35 @@ def _choices(project_key: str, places: Places) -> tuple[Chosen, str]:
             f"project {project_key}: {len(pictures)} pictures with accepted objects, at least {LEAST_PICTURES} are "
             f"needed{reasons}: accept more tasks"
         )
-    return Chosen(kept, dict(left_out)), project.label_config
+    return Chosen(kept, dict(left_out)), project.label_config, named
+
+
+def _other_labels(choices: Sequence[Choice], label_config: str) -> dict[str, int]:
+    known = {category.label for category in project_categories(LabelConfig.parse(label_config), ())} | {UNLABELLED}
+    found: Counter[str] = Counter()
+    for choice in choices:
+        found.update(category.label for category in project_categories(None, [choice.result]))
+    others = {label: count for label, count in found.items() if label not in known}
+    for label, count in others.items():
+        logger.warning("label '%s' of %d pictures isn't in the config: they tell of no other label", label, count)
+    return others
+
+
+def _spoilt(choices: Sequence[Choice], folder: Path) -> dict[int, tuple[str, str]]:
+    """Choices whose picture can't be learned from, by their numbers: what is wrong, and the same with its details."""
+    files = PictureFiles(folder)
+    names = {str(choice.picture.sha256) for choice in choices}
+    gone, damaged = files.lacking(names), files.damaged(names)
+    found: dict[int, tuple[str, str]] = {}
+    for choice in choices:
+        name = str(choice.picture.sha256)
+        assert choice.picture.size_hw is not None
+        if name in gone or name in damaged:
+            kind = f"its kept picture is {'gone' if name in gone else 'damaged'}: put a backup back in {folder}"
+            found[choice.number] = kind, f"{kind} ({name[:2]}/{name})"
+        elif reason := is_another_picture(choice.result, choice.picture.size_hw):
+            found[choice.number] = "its picture is not the one that was labelled", reason
+    return found
 
 
 def learned_by(version: str | None, versions: Versions) -> frozenset[str]:

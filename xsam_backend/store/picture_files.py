@@ -51,6 +51,16 @@ class PictureFiles:
         """Those of these hashes that have no file; no file is read."""
         return {sha256 for sha256 in names if not self._path(sha256).is_file()}
 
+    def damaged(self, names: Iterable[str]) -> set[str]:
+        """Those of these hashes whose file can't be read or holds something else by now; every file is read."""
+        return {sha256 for sha256 in names if self._path(sha256).exists() and not self._is_whole(sha256)}
+
+    def _is_whole(self, sha256: str) -> bool:
+        try:
+            return hashlib.sha256(self._path(sha256).read_bytes()).hexdigest() == sha256
+        except OSError:
+            return False
+
     def _path(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
             raise StoreError(f"expected 64 hex digits as a picture's name, got {sha256[:80]!r}")

@@ -111,14 +111,9 @@ class LabelStudioRecord:
         return found
 
     def _check_size(self, size_hw: tuple[int, int]) -> None:
-        labelled = picture_size_hw([one for one in self._result if self._is_here(one)])
-        if labelled is None or labelled == size_hw:
-            return
-        if abs(labelled[0] * size_hw[1] / (labelled[1] * size_hw[0]) - 1) > _SAME_SHAPE:
-            raise DatasetError(
-                f"{self.source}: its regions were drawn on {labelled[1]} x {labelled[0]} px, the picture has "
-                f"{size_hw[1]} x {size_hw[0]}: it is not the one that was labelled"
-            )
+        reason = is_another_picture([one for one in self._result if self._is_here(one)], size_hw)
+        if reason:
+            raise DatasetError(f"{self.source}: {reason}")
 
     def _is_here(self, region: Mapping[str, Any]) -> bool:
         to_name, index = self.picture.to_name, self.picture.item_index
@@ -149,6 +144,19 @@ class LabelStudioRecord:
             return [" ".join(text.split()) for text in region_texts(region) if text.strip()]
         except PromptError as error:
             raise DatasetError(f"{self.source}: {error}") from error
+
+
+def is_another_picture(result: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> str:
+    """Why a picture of this size, px, can't be the one that these regions were drawn on; "" where it may be."""
+    labelled = picture_size_hw(result)
+    if labelled is None or labelled == size_hw:
+        return ""
+    if abs(labelled[0] * size_hw[1] / (labelled[1] * size_hw[0]) - 1) <= _SAME_SHAPE:
+        return ""
+    return (
+        f"its regions were drawn on {labelled[1]} x {labelled[0]} px, the picture has {size_hw[1]} x {size_hw[0]}: it "
+        "is not the one that was labelled"
+    )
 
 
 def is_object(region: Mapping[str, Any]) -> bool:
