@@ -13,6 +13,7 @@ import click
 from tqdm import tqdm
 
 from xsam_backend.cli.evaluation_data import DatasetSpec, Spec, opened
+from xsam_backend.cli.loading import loaded, version_option
 from xsam_backend.cli.options import secrets_help, settings_options
 from xsam_backend.cli.stopping import stopping_on_request
 from xsam_backend.config import Settings, load_settings
@@ -78,6 +79,7 @@ REPORT, RESULTS = "report.html", "results.json"
 )
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write all numbers here.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a page here: a .html file, or a folder.")
+@version_option
 @settings_options(
     "model", "device", "dtype", "data_dir", "label_studio_url", "local_files_root", "allow_private_hosts"
 )
@@ -101,6 +103,7 @@ def command(
     label_config: Path | None,
     json_path: Path | None,
     report: Path | None,
+    version: str | None,
     **given: Any,
 ) -> None:
     """Measure a model on labelled pictures.
@@ -137,10 +140,7 @@ def command(
     specs = [spec.or_else(usual) for spec in datasets]
     wishes = _wishes(specs, settings, shared | {"cases": 3 if page else 0}, label_config)
 
-    click.echo(f"loading {settings.model}", err=True)
-    from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
-
-    predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
+    predictor = loaded(settings, version)
     screen = Screen()
 
     def measured(evaluation: Evaluation) -> None:
@@ -149,7 +149,9 @@ def command(
         _write(evaluation, page, numbers)
 
     with stopping_on_request("stopping with what there is; Ctrl-C again to leave at once") as is_stopping:
-        evaluation = evaluate(predictor, settings.model, wishes, Watching(_progress, _tell, is_stopping, measured))
+        evaluation = evaluate(
+            predictor, version or settings.model, wishes, Watching(_progress, _tell, is_stopping, measured)
+        )
     screen.end(evaluation)
     for path in (*numbers, *([page] if page else [])):
         click.echo(f"wrote {path}", err=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.cli.asking import Numbers, prompts_from
+from xsam_backend.cli.loading import loaded, version_option
 from xsam_backend.cli.options import settings_options
 from xsam_backend.cli.output import brush_config, to_coco, to_label_studio, to_lines
 from xsam_backend.config import Settings, load_settings
@@ -44,6 +45,7 @@ from xsam_backend.prompts import Prompt
     type=click.Choice(["coco", "label-studio"]),
     help="Print COCO, or a task that Label Studio imports, instead of lines.",
 )
+@version_option
 @settings_options("model", "device", "dtype", "data_dir")
 def command(
     image: str,
@@ -56,6 +58,7 @@ def command(
     label_config: Path | None,
     output: Path | None,
     json_format: str | None,
+    version: str | None,
     **given: Any,
 ) -> None:
     """Ask about IMAGE (a file, an http(s) address or a data URI). Coordinates are pixels of the picture as shown.
@@ -72,10 +75,7 @@ def command(
         prompts = prompts_from(labels, clicks, not_clicks, boxes, text, threshold)
     pixels = read_picture(image, settings)
 
-    click.echo(f"loading {settings.model}", err=True)
-    from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
-
-    predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
+    predictor = loaded(settings, version)
     state = predictor.encode(pixels)
     answers = [predictor.answer(state, prompt) for prompt in prompts]
     size_hw = (pixels.shape[0], pixels.shape[1])
