@@ -25,7 +25,7 @@ def picture(tmp_path: Path) -> Path:
 
 def kept(tmp_path: Path, base: str) -> str:
     path = tmp_path / "delta.safetensors"
-    save_delta(Delta(base, 1.0, {}, {"background.weight": torch.full((1, 128), 9.0)}), path)
+    save_delta(Delta(base, 1.0, {}, {"background.weight": torch.full((1, 96), 9.0)}), path)
     return VersionFiles(tmp_path / "data" / "versions").keep(path, base)
 
 
