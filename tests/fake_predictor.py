@@ -27,6 +27,12 @@ class FakeState:
     mean: float
     nbytes: int = 1000
 
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """Of length 1; the darker and the brighter, the farther apart."""
+        angle = self.mean / 255 * np.pi / 2
+        return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
 
 class FakePredictor:
     """Implements the predictor's interface. ``before`` runs at the start of each stage and may wait or raise."""

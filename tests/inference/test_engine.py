@@ -7,7 +7,7 @@ import pytest
 from fake_predictor import FakePredictor
 
 from xsam_backend.errors import BusyError
-from xsam_backend.inference.engine import Engine
+from xsam_backend.inference.engine import Answered, Engine
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.prompts import Category, Point, Prompt, Task
 
@@ -22,8 +22,9 @@ def picture(value: int, size_hw: tuple[int, int] = (20, 30)) -> np.ndarray:
 def test_one_answer_per_prompt_in_order_with_one_encoding() -> None:
     stages: list[str] = []
     engine = Engine(FakePredictor(before=stages.append), cache_bytes=10_000, wait_limit_s=5)
-    answers = engine.answer(picture(0), "a", [CLICK, NAMES], Priority.INTERACTIVE)
-    assert [len(answer.instances) for answer in answers] == [1, 2]
+    answered = engine.answer(picture(0), "a", [CLICK, NAMES], Priority.INTERACTIVE)
+    assert [len(answer.instances) for answer in answered.answers] == [1, 2]
+    assert answered.state.size_hw == (20, 30)
     engine.answer(picture(0), "a", [CLICK], Priority.BATCH)
     assert stages == ["encode", "answer", "answer", "answer"]
     assert engine.cache_stats.hits == 1
@@ -38,7 +39,7 @@ def test_stages_are_timed() -> None:
 
 def test_no_prompt_no_work() -> None:
     engine = Engine(FakePredictor(before=pytest.fail), cache_bytes=0, wait_limit_s=5)
-    assert engine.answer(picture(0), "a", [], Priority.BATCH) == []
+    assert engine.answer(picture(0), "a", [], Priority.BATCH) == Answered([])
 
 
 def test_after_the_deadline_nothing_starts() -> None:
@@ -78,7 +79,8 @@ def test_pictures_of_many_annotators_are_never_swapped() -> None:
     def ask(number: int) -> bool:
         number %= 16
         size_hw = (10 + number, 50 - number)
-        (answer,) = engine.answer(picture(number * 10, size_hw), f"image {number}", [CLICK], Priority.INTERACTIVE)
+        asked = picture(number * 10, size_hw)
+        (answer,) = engine.answer(asked, f"image {number}", [CLICK], Priority.INTERACTIVE).answers
         expected = np.float32(0.5 + number * 10 / 512)
         return answer.instances.size_hw == size_hw and answer.instances.scores[0] == expected
 

@@ -96,6 +96,14 @@ def test_some_tasks_can_be_asked_for_and_deleted_ones_are_left_out(
     assert annotations.count() == {PROJECT: {"accepted": 1299}}
 
 
+def test_labelled_is_what_somebody_accepted_or_skipped(annotations: Annotations) -> None:
+    for number, state in enumerate(("accepted", "skipped", "deleted"), 1):
+        annotations.keep([replace(CREATED, annotation_id=number, task_id=number, state=state)])
+    annotations.delete(PROJECT, [99], CREATED.changed_at)  # of a task that nobody has told
+    assert annotations.labelled_tasks(PROJECT) == {1, 2}
+    assert annotations.labelled_tasks("local/9.9") == set()
+
+
 def test_a_database_that_cannot_be_written_is_said(annotations: Annotations) -> None:
     with pytest.raises(StoreError, match=r"cannot keep 1 annotations"):
         annotations.keep([replace(CREATED, changed_at=datetime(2026, 1, 1))])

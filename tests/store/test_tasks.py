@@ -79,6 +79,8 @@ def test_a_deleted_task_stays_so_also_if_news_of_it_come_later(tasks: Tasks) -> 
     tasks.know(PROJECT, 2, [LACKING])
     assert tasks.of_project(PROJECT) == []
     assert tasks.lacking() == []
+    assert tasks.deleted(PROJECT) == {1, 2}
+    assert tasks.deleted("local/9.9") == set()
 
 
 def test_what_lacks_is_looked_for_where_the_task_says_now(tasks: Tasks) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -33,6 +34,14 @@ class Predictor(Protocol[StateT]):
 
     def answer(self, state: StateT, prompt: Prompt, /) -> Answer:
         """The cheap half: one question about an encoded picture."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answer per prompt, and the picture's state; None where nothing was asked."""
+
+    answers: list[Answer]
+    state: Any = None
 
 
 StageObserver = Callable[[str, float], None]
@@ -85,7 +94,7 @@ class Engine:
         priority: Priority,
         deadline: float | None = None,
         predictor: Predictor[Any] | None = None,
-    ) -> list[Answer]:
+    ) -> Answered:
         """One answer per prompt about one picture.
 
         Args:
@@ -100,7 +109,7 @@ class Engine:
             BusyError: no turn came in time, or the deadline has passed.
         """
         if not prompts:
-            return []
+            return Answered([])
         asked = self._predictor if predictor is None else predictor
         key = StateKey(image_sha256, asked.model_version)
 
@@ -108,7 +117,8 @@ class Engine:
             return self._stage("encode", priority, deadline, asked.encode, image)
 
         state = self._cache.get_or_encode(key, encode)
-        return [self._stage("answer", priority, deadline, asked.answer, state, prompt) for prompt in prompts]
+        answers = [self._stage("answer", priority, deadline, asked.answer, state, prompt) for prompt in prompts]
+        return Answered(answers, state)
 
     def _stage(
         self, name: str, priority: Priority, deadline: float | None, work: Callable[..., Any], *given: Any

@@ -42,6 +42,7 @@ from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regio
 from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.language import Prefix
 from xsam_backend.model.phrase_choice import vote_on_phrases
+from xsam_backend.model.picture_vector import picture_vector
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
@@ -97,6 +98,11 @@ class ImageState:
     def size_hw(self) -> tuple[int, int]:
         """(height, width) of the picture in pixels."""
         return self.frame.size_hw
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """float32 (64,), of length 1: what the picture looks like, to compare with those of others."""
+        return picture_vector(self.features.summary[0])
 
     @property
     def nbytes(self) -> int:

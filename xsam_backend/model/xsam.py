@@ -29,16 +29,19 @@ class ImageFeatures:
         tokens: (B, T, D) what takes the place of ``<image>``: vision tokens, then the segmentor's.
         token_map: (B, D, h, w) the segmentor's tokens as a map; region prompts are sampled from it.
         pixels: what the mask decoder reads.
+        summary: (B, C) the mean of what the vision encoder makes of them: the same in all versions of one base,
+            since encoders aren't fine-tuned.
     """
 
     tokens: Tensor
     token_map: Tensor
     pixels: PixelFeatures
+    summary: Tensor
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors, for counting bytes and moving between devices."""
-        return (self.tokens, self.token_map, *self.pixels.tensors)
+        return (self.tokens, self.token_map, *self.pixels.tensors, self.summary)
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,10 @@ class XSam(nn.Module):
             segmentor_pixels: (B, 3, S, S) the segmentor's, padded right and below.
         """
         maps = self.segmentor_encoder(segmentor_pixels)
-        tokens, token_map = self.picture_tokens(self.vision_tokens(vision_pixels), maps)
-        return ImageFeatures(tokens, token_map, pixels=self.segmentor.features(self.connector(maps.pyramid)))
+        seen = self.vision_tokens(vision_pixels)
+        tokens, token_map = self.picture_tokens(seen, maps)
+        pixels = self.segmentor.features(self.connector(maps.pyramid))
+        return ImageFeatures(tokens, token_map, pixels, seen.mean(1))
 
     def vision_tokens(self, vision_pixels: Tensor) -> Tensor:
         """(B, 3, V, V) to what the vision encoder makes of it, (B, T, C)."""

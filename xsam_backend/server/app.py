@@ -25,6 +25,7 @@ from xsam_backend.labelstudio.images import ImageSource
 from xsam_backend.server.endpoints import blueprint, pages
 from xsam_backend.server.home import home_pages
 from xsam_backend.server.job_pages import job_pages
+from xsam_backend.server.next_page import next_page
 from xsam_backend.server.services import Services, open_services
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def create_app(
     app.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(job_pages)
+    app.register_blueprint(next_page)
     app.register_blueprint(home_pages)
     app.before_request(_start_clock)
     app.before_request(lambda: _demand_login(services))

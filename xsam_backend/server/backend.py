@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xsam_backend.errors import BusyError, RequestError, StoreBusyError, StoreError
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.inference.scheduling import Priority
@@ -25,6 +28,7 @@ from xsam_backend.labelstudio.results import RegionDict, write_prediction, write
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.prediction_records import records_of
 from xsam_backend.server.protocol import PredictRequest, TaskItem
+from xsam_backend.store.pre_labels import PreLabel, PreLabels
 from xsam_backend.store.predictions import LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey
 
@@ -57,11 +61,19 @@ class _Asking:
         return f"project {self.project}, task {self.task.id}"
 
 
+@dataclass(frozen=True)
+class _Written:
+    """One picture's regions, and its state; None where nothing was asked."""
+
+    regions: list[RegionDict]
+    state: Any
+
+
 class Backend:
     """Answers predict requests. Safe to use from several threads; keeps nothing of a request.
 
     Args:
-        log: of predictions; it should not wait long for a database that is held.
+        log, pre_labels: of predictions; they should not wait long for a database that is held.
         log_later: takes what it couldn't write; False where it has no room.
     """
 
@@ -70,6 +82,7 @@ class Backend:
         engine: Engine,
         images: Images,
         log: PredictionLog,
+        pre_labels: PreLabels,
         monitor: Monitor,
         instance: str,
         batch_limit_s: float,
@@ -79,6 +92,7 @@ class Backend:
         self._engine = engine
         self._images = images
         self._log = log
+        self._pre_labels = pre_labels
         self._monitor = monitor
         self._instance = instance
         self._batch_limit_s = batch_limit_s
@@ -105,9 +119,8 @@ class Backend:
         request = interactive_request(config, asked.context, image.size_hw)
         predictor = self._predictor_of(project)
         asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor)
-        return write_prediction(
-            self._answer(asking, image, request.questions, request.item_index), predictor.model_version
-        )
+        written = self._answer(asking, image, request.questions, request.item_index)
+        return write_prediction(written.regions, predictor.model_version)
 
     def _predictor_of(self, project: ProjectKey | None) -> Predictor[Any]:
         return self._engine.predictor_of(str(project) if project is not None else None)
@@ -129,6 +142,7 @@ class Backend:
     def _prelabel(self, asking: _Asking, questions: Sequence[Question]) -> dict[str, Any]:
         """One task of a batch: every picture of it, each asked what its own outputs look for."""
         regions: list[RegionDict] = []
+        vectors: list[NDArray[np.float32]] = []
         for image_tag in asking.config.images:
             mine = [question for question in questions if question.control.to_name == image_tag.name]
             if not mine:
@@ -138,8 +152,33 @@ class Backend:
                     raise BusyError("out of time: this task is left for the next request")
                 item_index = number if image_tag.is_list else None
                 image = self._fetch(asking.task, asking.config, image_tag.name, item_index)
-                regions += self._answer(asking, image, mine, item_index)
-        return write_prediction(regions, asking.predictor.model_version)
+                written = self._answer(asking, image, mine, item_index)
+                regions += written.regions
+                vectors.append(written.state.vector)
+        prediction = write_prediction(regions, asking.predictor.model_version)
+        self._note(asking, prediction["score"], vectors)
+        return prediction
+
+    def _note(self, asking: _Asking, score: float, vectors: Sequence[NDArray[np.float32]]) -> None:
+        """Keep how sure a task's pre-label is, for ``/next``: only a hint, so nobody waits for a held database."""
+        if asking.project is None or asking.task.id is None or not vectors:
+            return
+        mean = np.mean(vectors, axis=0)
+        pre_label = PreLabel(
+            str(asking.project),
+            asking.task.id,
+            asking.predictor.model_version,
+            self._engine.model_version,
+            score,
+            mean / max(float(np.linalg.norm(mean)), 1e-12),
+            asking.at,
+        )
+        try:
+            self._pre_labels.keep(pre_label)
+        except StoreBusyError as error:
+            logger.info("%s: %s", asking.where, error)
+        except StoreError as error:
+            self._monitor.problem(error, asking.where)
 
     def _fetch(self, task: TaskItem, config: LabelConfig, to_name: str, item_index: int | None) -> FetchedImage:
         url = config.image_value(_data_of(task), to_name, item_index)
@@ -147,15 +186,15 @@ class Backend:
 
     def _answer(
         self, asking: _Asking, image: FetchedImage, questions: Sequence[Question], item_index: int | None
-    ) -> list[RegionDict]:
+    ) -> _Written:
         """Ask the predictor about one picture, write the regions down, log them."""
         prompts = [question.prompt for question in questions]
-        answers = self._engine.answer(
+        answered = self._engine.answer(
             image.pixels, image.sha256, prompts, asking.priority, asking.deadline, asking.predictor
         )
         regions: list[RegionDict] = []
         records: list[LoggedRegion] = []
-        for question, answer in zip(questions, answers, strict=True):
+        for question, answer in zip(questions, answered.answers, strict=True):
             written = write_regions(answer.instances, question.control, item_index)
             written += self._words(asking, question, answer, item_index)
             if answer.reason:
@@ -172,7 +211,7 @@ class Backend:
                 created_at=asking.at,
             )
         self._keep(records, asking)
-        return regions
+        return _Written(regions, answered.state)
 
     def _tell_why_nothing(self, asking: _Asking, reason: str) -> None:
         """A click that shows nothing puzzles its annotator; a batch without regions is an ordinary answer."""

@@ -35,6 +35,7 @@ from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.inbox_reading import InboxReader
 from xsam_backend.store.jobs import PROJECT_GONE, Job, Jobs
 from xsam_backend.store.picture_files import PictureFiles
+from xsam_backend.store.pre_labels import PreLabels
 from xsam_backend.store.predictions import LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.tasks import Tasks
@@ -59,6 +60,7 @@ class Services:
     inbox: Inbox
     projects: Projects
     predictions: PredictionLog
+    pre_labels: PreLabels
     webhooks: WebhookReceiver
     webhook_guard: WebhookGuard | None
     housekeeping: Housekeeping
@@ -210,11 +212,19 @@ def open_services(
         ),
         engine=engine,
         backend=Backend(
-            engine, images, PredictionLog(log_database), monitor, settings.instance, settings.batch_limit_s, log_later
+            engine,
+            images,
+            PredictionLog(log_database),
+            PreLabels(log_database),
+            monitor,
+            settings.instance,
+            settings.batch_limit_s,
+            log_later,
         ),
         inbox=inbox,
         projects=projects,
         predictions=predictions,
+        pre_labels=PreLabels(store_database),
         webhooks=WebhookReceiver(
             inbox,
             projects,

@@ -164,6 +164,16 @@ class Annotations:
                 chunk = base.where(AnnotationRow.task_id.in_(task_ids[start : start + _CHUNK]))
                 yield from (_from_row(row) for row in session.scalars(chunk))
 
+    def labelled_tasks(self, project_key: str) -> set[int]:
+        """Numbers of the tasks that somebody has accepted or skipped."""
+        wanted = select(AnnotationRow.task_id).where(
+            AnnotationRow.project_key == project_key,
+            AnnotationRow.state != "deleted",
+            AnnotationRow.task_id.is_not(None),
+        )
+        with Session(self._engine) as session:
+            return {number for number in session.scalars(wanted.distinct()) if number is not None}
+
     def count(self) -> dict[str, dict[str, int]]:
         """How many there are, by project and state."""
         counted: dict[str, dict[str, int]] = {}

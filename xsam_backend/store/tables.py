@@ -100,6 +100,20 @@ class PredictionRow(StoreTables):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
+class PreLabelRow(StoreTables):
+    """What was predicted for a task last."""
+
+    __tablename__ = "pre_labels"
+
+    project_key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    model_version: Mapped[str] = mapped_column(String(255))
+    base: Mapped[str] = mapped_column(String(255))
+    score: Mapped[float] = mapped_column(Float)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    predicted_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class TaskRow(StoreTables):
     """A task of which an annotation came, and its pictures."""
 

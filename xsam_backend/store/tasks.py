@@ -154,6 +154,12 @@ class Tasks:
         with Session(self._engine) as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
+    def deleted(self, project_key: str) -> set[int]:
+        """Numbers of the tasks that are gone from Label Studio."""
+        wanted = select(TaskRow.task_id).where(TaskRow.project_key == project_key, TaskRow.deleted.is_(True))
+        with Session(self._engine) as session:
+            return set(session.scalars(wanted))
+
     def count_lacking(self) -> int:
         """How many tasks have pictures that were not copied yet."""
         with Session(self._engine) as session:

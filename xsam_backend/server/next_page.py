@@ -1,0 +1,44 @@
+"""Which tasks to label next, for whoever hands them out: a script, or an annotator with a list."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from xsam_backend.errors import RequestError
+from xsam_backend.learning.next_tasks import next_tasks
+from xsam_backend.server.endpoints import services
+from xsam_backend.store.projects import ProjectKey
+
+next_page = Blueprint("next", __name__)
+
+COUNT, MOST = 10, 1000
+
+
+@next_page.get("/next")
+def tasks_to_label() -> Response:
+    """``project`` as Label Studio's requests name it; ``count``; see ``learning.next_tasks`` for the rule.
+
+    Raises:
+        RequestError: no such project, or another count.
+    """
+    parts = services()
+    key = str(ProjectKey.from_uid(parts.settings.instance, request.args.get("project")))
+    if all(project.key != key for project in parts.projects.all()):
+        raise RequestError(f"project {key}: expected one that has called here before: open it in Label Studio once")
+    version = parts.engine.predictor_of(key).model_version
+    numbers = next_tasks(
+        key,
+        _count(request.args.get("count", str(COUNT))),
+        version=version,
+        base=parts.engine.model_version,
+        pre_labels=parts.pre_labels,
+        annotations=parts.annotations,
+        tasks=parts.tasks,
+    )
+    return jsonify(tasks=numbers, model_version=version)
+
+
+def _count(given: str) -> int:
+    if not (given.isascii() and given.isdecimal() and len(given) < 9 and 1 <= int(given) <= MOST):
+        raise RequestError(f"count: expected a whole number from 1 to {MOST}, got {given[:40]!r}")
+    return int(given)
