@@ -103,8 +103,23 @@ def test_a_version_comes_about_with_its_report(places: Places) -> None:
     )
     assert {stage for stage, *_ in told} >= {"choosing", "training fold-0", "training version", "keeping the version"}
     assert ("training version", 2, 2) in told
-    model = with_delta(load_model(places.model), base, load_delta(places.files.delta(version.name)))
+    delta = load_delta(places.files.delta(version.name))
+    model = with_delta(load_model(places.model), base, delta)
     assert not model.training
+    assert set(delta.typical_sizes) == {"cat"}
+    assert 0 < delta.typical_sizes["cat"] < 1
+
+
+def test_a_version_lies_part_of_the_way_from_what_it_began_with(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fine_tuning, "SHARE_OF_THE_WAY", 0.0)
+    result = fine_tune_project(JOB, lambda *_: None, places)
+    delta = load_delta(places.files.delta(result["version"]))
+    base = dict(load_model(places.model).named_parameters())
+    for name, tensor in delta.whole.items():
+        torch.testing.assert_close(tensor.float(), base[name].float(), atol=1e-2, rtol=1e-2)
+    assert all(not second.any() for _, second in delta.pairs.values())
 
 
 @pytest.mark.parametrize("at", ["training fold-1", "exam: tested-1-candidate", "keeping the version"])

@@ -10,7 +10,7 @@ import torch
 from small_models import small_model
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.delta import Delta, load_delta, save_delta, with_delta
+from xsam_backend.model.delta import Delta, load_delta, part_way, save_delta, with_delta
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.xsam import XSam
 
@@ -107,3 +107,20 @@ def test_numbers_that_are_none_are_no_version(base: XSam, tmp_path: Path, value:
     with pytest.raises(CheckpointError, match=rf"went astray.*not finite.*{VECTOR}"):
         save_delta(delta, path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_part_of_the_way(base: XSam) -> None:
+    end = delta_of(base)
+    start = replace(
+        end,
+        pairs={name: (a + 1, torch.zeros_like(b)) for name, (a, b) in end.pairs.items()},
+        whole={name: tensor - 2 for name, tensor in end.whole.items()},
+    )
+    for share in (0.0, 0.25, 1.0):
+        found = part_way(start, replace(end, typical_sizes={"cell": 0.1}), share)
+        assert found.typical_sizes == {"cell": 0.1}
+        for name, (a, b) in end.pairs.items():
+            torch.testing.assert_close(found.pairs[name][0], a + 1 - share)
+            torch.testing.assert_close(found.pairs[name][1], b * share)
+        for name, tensor in end.whole.items():
+            torch.testing.assert_close(found.whole[name], tensor - 2 + 2 * share)

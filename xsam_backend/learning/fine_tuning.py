@@ -25,15 +25,17 @@ from xsam_backend.learning.before_after import draw_before_after, most_changed
 from xsam_backend.learning.exam import Marks, sit_exam
 from xsam_backend.learning.gate import Verdict, judge
 from xsam_backend.learning.jobs import Progress
+from xsam_backend.learning.object_sizes import typical_sizes
 from xsam_backend.learning.places import Places, places_of
 from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
-from xsam_backend.learning.recipe import recipe
+from xsam_backend.learning.recipe import SHARE_OF_THE_WAY, recipe
 from xsam_backend.learning.rehearsal import rehearsal
 from xsam_backend.learning.score_meaning import ScoreMeaning, score_meaning
 from xsam_backend.learning.version_files import BEFORE_AFTER
 from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_folder, model_version
-from xsam_backend.model.delta import Delta, load_delta, save_delta, with_delta
+from xsam_backend.model.delta import Delta, load_delta, part_way, save_delta
 from xsam_backend.model.predictor import Predictor
+from xsam_backend.model.versions import changed
 from xsam_backend.store.jobs import Job
 from xsam_backend.store.versions import Version
 from xsam_backend.training.data import open_data, streams
@@ -41,6 +43,7 @@ from xsam_backend.training.features import FEATURES
 from xsam_backend.training.loop import train
 from xsam_backend.training.lora import add_lora, put_delta, take_delta
 from xsam_backend.training.state import STATE
+from xsam_backend.training.trained import model_names
 from xsam_backend.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
@@ -132,8 +135,7 @@ class _Base:
         """A model of its own with these changes; the base without any."""
         if delta is None:
             return self.predictor_of_base
-        model = with_delta(self.predictor_of_base.model, self.version, delta)
-        return Predictor(model, self.predictor_of_base.tokenizer, name, delta.calibration)
+        return changed(self.predictor_of_base, delta, name)
 
 
 class _Run:
@@ -166,11 +168,12 @@ class _Run:
         opened = open_data(config, model.config.segmentor_encoder.image_size)
         questions = streams(config, opened, model.config, self.base.predictor_of_base.tokenizer)
         start = f"{self.base.version}, {self.plan.parent or 'as it came'}"
+        trained = model_names(model, model.config, config.stages[0], config.lora)
+        before = take_delta(model, self.base.version, trained)
         train(model, config, questions, start, lambda done, total: self.progress(f"training {name}", done, total))
-        trained = [
-            parameter_name for parameter_name, parameter in model.named_parameters() if parameter.requires_grad
-        ]
-        save_delta(take_delta(model, self.base.version, trained), path)
+        after = part_way(before, take_delta(model, self.base.version, trained), SHARE_OF_THE_WAY)
+        sizes = typical_sizes(open_dataset(self.plan.learned(name)).records)
+        save_delta(replace(after, typical_sizes=sizes), path)
         return load_delta(path)  # as it will be served: rounded
 
     def marks(self, name: str, predictor: Predictor, exam: Dataset) -> Marks:

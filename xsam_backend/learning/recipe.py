@@ -23,6 +23,9 @@ FEATURES_MB = 20_000
 SMALL = 100_000_000
 """Models of fewer parameters learn with the small model's numbers."""
 
+SHARE_OF_THE_WAY = 0.6
+"""From the weights that a training begins with to those that it ends with; see ``model.delta.part_way``."""
+
 LEAST_STEPS, MOST_STEPS = 60, 2000
 
 

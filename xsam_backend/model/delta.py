@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,30 @@ class Delta:
         return sum(a.numel() + b.numel() for a, b in self.pairs.values()) + sum(
             t.numel() for t in self.whole.values()
         )
+
+
+def part_way(start: Delta, end: Delta, share: float) -> Delta:
+    """What lies ``share`` of the way from one state of a training to a later one, parameter by parameter.
+
+    Fine-tuned weights brought back part of the way keep most of what was learned and lose much less of what the model
+    could do before (WiSE-FT, arXiv 2109.01903, sec. 3).
+
+    Args:
+        start, end: changes of the same parameters; all else is the end's.
+        share: 0 is the start, 1 the end.
+    """
+
+    def between(one: Tensor, other: Tensor) -> Tensor:
+        return torch.lerp(one.float(), other.float(), share)
+
+    return replace(
+        end,
+        pairs={
+            name: (between(start.pairs[name][0], a), between(start.pairs[name][1], b))
+            for name, (a, b) in end.pairs.items()
+        },
+        whole={name: between(start.whole[name], tensor) for name, tensor in end.whole.items()},
+    )
 
 
 def save_delta(delta: Delta, path: Path, dtype: torch.dtype = torch.float16) -> None:

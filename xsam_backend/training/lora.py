@@ -74,12 +74,16 @@ def take_delta(model: XSam, base: str, trained: Sequence[str]) -> Delta:
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
             first, second = cast(nn.Linear, module.lora_A[ADAPTER]), cast(nn.Linear, module.lora_B[ADAPTER])
-            pairs[f"{name}.weight"] = first.weight.detach().cpu(), second.weight.detach().cpu()
+            pairs[f"{name}.weight"] = _copied(first.weight), _copied(second.weight)
             scales.add(float(module.scaling[ADAPTER]))
     assert len(scales) <= 1
     parameters: Mapping[str, Tensor] = dict(model.named_parameters())
-    whole = {clean_name(name): parameters[name].detach().cpu() for name in trained if LORA not in name}
+    whole = {clean_name(name): _copied(parameters[name]) for name in trained if LORA not in name}
     return Delta(base, scales.pop() if scales else 1.0, pairs, whole)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
 
 
 @torch.no_grad()

@@ -60,6 +60,14 @@ def trained_names(
     return names
 
 
+def model_names(
+    model: nn.Module, config: XSamConfig, stage: StageConfig, lora: LoraConfig | None = None
+) -> list[str]:
+    """Of a stage without grounding, the same by the model's own names."""
+    both = nn.ModuleDict({MODEL: model})
+    return [name.removeprefix(f"{MODEL}.") for name in trained_names(both, config, stage, lora)]
+
+
 def parameter_groups(
     both: nn.Module, config: XSamConfig, stage: StageConfig, lora: LoraConfig | None = None
 ) -> list[dict[str, Any]]:
