@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Steps of a fine-tuning; 0: by the number of accepted pictures, 60 to 2000."
     )
     train_rehearsal: int = Field(
-        24, ge=2, description="Drawn scenes on which a new version must not be worse than the one before."
+        40, ge=2, description="Drawn scenes on which a new version must not be worse than the one before."
     )
     train_tries: int = Field(
         5, ge=1, description="How often a fine-tuning is begun or gone on with if its process is killed, in all."

@@ -7,7 +7,7 @@ import pytest
 
 from xsam_backend.learning.exam import QUESTIONS, Marks
 from xsam_backend.learning.gate import (
-    BASE_MARGIN,
+    LARGEST_LOSS,
     LEAST_GAIN,
     MIN_PICTURES,
     PROJECT_MARGIN,
@@ -70,6 +70,22 @@ def test_small_losses_within_the_margins_are_let_pass() -> None:
     assert verdict(candidate, marks(40, click=-REHEARSAL_MARGIN / 2)).promoted
 
 
+@pytest.mark.parametrize(
+    ("loss", "promoted"),
+    [
+        pytest.param(REHEARSAL_MARGIN / 2, True, id="small"),
+        pytest.param(2 * REHEARSAL_MARGIN, True, id="perhaps larger than the margin, perhaps none"),
+        pytest.param(LARGEST_LOSS + 0.005, False, id="too large, whatever chance may say"),
+    ],
+)
+def test_a_loss_that_chance_may_have_made_is_let_pass_up_to_a_bound(loss: float, promoted: bool) -> None:
+    noise = np.random.default_rng(5).normal(0, 0.1, 40)
+    noise -= noise.mean()
+    rehearsed = marks(40)
+    after = Marks({**rehearsed.by_question, "click": rehearsed.by_question["click"] - loss + noise})
+    assert judge((marks(), shifted(0.1)), (rehearsed, after)).promoted is promoted
+
+
 def test_questions_that_no_picture_asks_are_left_out() -> None:
     nothing = np.full(20, np.nan)
     before = Marks({**marks().by_question, "alike": nothing})
@@ -90,7 +106,8 @@ def test_small_losses_do_not_add_up() -> None:
     before, after = marks(40, click=-0.022), marks(40, click=-0.022 - REHEARSAL_MARGIN / 2)
     allowed = judge((marks(), shifted(0.1)), (before, after), marks(40))
     assert allowed.promoted, allowed.reasons
-    later = marks(40, click=-BASE_MARGIN - 0.001)
+    after = marks(40, click=-LARGEST_LOSS + 0.005)
+    later = marks(40, click=-LARGEST_LOSS - 0.001)
     found = judge((marks(), shifted(0.1)), (after, later), marks(40))
     assert not found.promoted
     assert "click of the base model" in found.reasons[0]
