@@ -154,8 +154,8 @@ def is_another_picture(result: Sequence[Mapping[str, Any]], size_hw: tuple[int, 
     if abs(labelled[0] * size_hw[1] / (labelled[1] * size_hw[0]) - 1) <= _SAME_SHAPE:
         return ""
     return (
-        f"its regions were drawn on {labelled[1]} x {labelled[0]} px, the picture has {size_hw[1]} x {size_hw[0]}: it "
-        "is not the one that was labelled"
+        f"its regions were drawn on {labelled[1]} x {labelled[0]} px, the picture has {size_hw[1]} x {size_hw[0]}: "
+        "it is not the one that was labelled"
     )
 
 
