@@ -38,15 +38,23 @@ def test_scores_that_were_too_sure_mean_something_afterwards(folds: int) -> None
 
 
 def test_what_is_told_was_not_fitted_on() -> None:
-    """One fold finds only what is right, the other only what is wrong: neither foretells the other."""
-    scores = np.full(60, 0.6)
-    folds = [
-        Marks(EMPTY.by_question, Found(scores, np.full(60, right), np.zeros(60, np.int64))) for right in (True, False)
-    ]
+    """In every fifth picture all is right, in the others nothing: those foretell these wrongly, whatever the fold."""
+    pictures = np.repeat(np.arange(10), 20)
+    right = pictures % 5 == 0
+    marks = {question: np.full(10, np.nan) for question in QUESTIONS}
+    folds = [Marks(marks, Found(np.full(200, 0.6), right, pictures)) for _ in range(2)]
     meaning = score_meaning(folds)
     assert meaning is not None
-    assert float(meaning.calibration(np.array([0.6], np.float32))[0]) == pytest.approx(0.5, abs=0.02)
-    assert meaning.error_after > 0.7
+    assert float(meaning.calibration(np.array([0.6], np.float32))[0]) == pytest.approx(0.2, abs=0.02)
+    assert meaning.error_after > 0.3
+
+
+def test_folds_of_unlike_candidates_are_sorted_by_the_versions_own_calibration() -> None:
+    """Fitted on one fold and told of the other, the better candidate's pictures would seem the worse ones."""
+    good, poor = exam(20, 10, power=0.8, seed=3), exam(20, 10, power=3.0, seed=4)
+    meaning = score_meaning([good, poor])
+    assert meaning is not None
+    assert meaning.sorting > 0.2
 
 
 def test_sorting_shows_the_worst_first_where_the_scores_know() -> None:
@@ -59,11 +67,18 @@ def test_sorting_shows_the_worst_first_where_the_scores_know() -> None:
 
 def test_a_picture_where_nothing_was_found_comes_first() -> None:
     """As in Label Studio: its prediction has the score 0."""
-    marks = {question: np.full(6, np.nan) for question in QUESTIONS} | {"labels": np.array([0, 1, 1, 1, 1, 1.0])}
-    found = Found(np.linspace(0.5, 0.9, 5), np.ones(5, np.bool_), np.arange(1, 6))
+    marks = {question: np.full(20, np.nan) for question in QUESTIONS} | {"labels": np.ones(20)}
+    marks["labels"][:10] = 0
+    found = Found(np.linspace(0.5, 0.9, 10), np.ones(10, np.bool_), np.arange(10, 20))
     meaning = score_meaning([Marks(marks, found)])
     assert meaning is not None
-    assert meaning.sorting > 0.6
+    assert meaning.sorting > 0.8
+
+
+def test_no_order_is_told_of_few_pictures() -> None:
+    few = score_meaning([exam(19, 10)])
+    assert few is not None
+    assert np.isnan(few.sorting)
 
 
 def test_nothing_is_made_of_nothing() -> None:

@@ -23,20 +23,21 @@ from xsam_backend.learning.exam import Marks
 from xsam_backend.model.score_calibration import AS_IT_IS, Calibration, fit_calibration
 
 PARTS = 5
-"""Of one exam's pictures: what is said of each part is said by a calibration that was fitted on the others."""
+"""Of the pictures: how well a part is calibrated is told by a calibration that was fitted on the others. Parts run
+across the folds: to fit on one fold and tell of another would ask what nobody does, the version's is fitted on all."""
 
-LEAST_SORTED = 5
-"""Of fewer pictures no order is told."""
+LEAST_SORTED = 20
+"""Of fewer pictures chance may bring about any order."""
 
 
 @dataclass(frozen=True)
 class ScoreMeaning:
-    """A version's calibration and how good it is. What it says was measured on pictures that it was not fitted on.
+    """A version's calibration and how good it is.
 
     Attributes:
         found, right: how much was found in held-out pictures, and how much of that was right.
-        error_before, error_after: expected calibration error of the scores as the decoder gives them, and calibrated;
-            nan where nothing was found.
+        error_before, error_after: expected calibration error of the scores as the decoder gives them, and calibrated,
+            on pictures that the calibration was not fitted on; nan where nothing was found.
         sorting: Spearman's rank correlation of the pictures' prediction scores with the exam's marks for ``labels``:
             1 where sorting by score shows the worst first, 0 where it tells nothing; nan for too few pictures.
     """
@@ -60,36 +61,35 @@ def score_meaning(exams: Sequence[Marks], before: Calibration | None = None) -> 
     right = np.concatenate([np.empty(0, np.bool_), *(exam.found.right for exam in exams)])
     if not len(scores) and before is None:
         return None
-    parts = np.concatenate([np.empty(0, np.int64), *_parts(exams)])
+    calibration = fit_calibration(scores, right, near)
+    parts = _pictures(exams) % PARTS
     meant = np.zeros(len(scores), np.float32)
     for part in np.unique(parts):
         mine = parts == part
         meant[mine] = fit_calibration(scores[~mine], right[~mine], near)(scores[mine].astype(np.float32))
     return ScoreMeaning(
-        fit_calibration(scores, right, near),
+        calibration,
         found=len(scores),
         right=int(right.sum()),
         error_before=expected_calibration_error(reliability_curve(scores, right)),
         error_after=expected_calibration_error(reliability_curve(meant, right)),
-        sorting=_sorting(exams, meant),
+        sorting=_sorting(exams, calibration(scores.astype(np.float32))),
     )
 
 
-def _parts(exams: Sequence[Marks]) -> list[NDArray[np.int64]]:
-    """Which part each thing found belongs to: its fold, or of a single exam the picture's."""
-    if len(exams) == 1:
-        return [exams[0].found.pictures % PARTS]
-    return [np.full(len(exam.found.scores), number) for number, exam in enumerate(exams)]
+def _pictures(exams: Sequence[Marks]) -> NDArray[np.int64]:
+    """Which picture each thing was found in, counted through all exams."""
+    counts = [len(exam.by_question["labels"]) for exam in exams]
+    firsts = np.cumsum([0, *counts])
+    shifted = [exam.found.pictures + first for exam, first in zip(exams, firsts[:-1], strict=True)]
+    return np.concatenate([np.empty(0, np.int64), *shifted])
 
 
 def _sorting(exams: Sequence[Marks], meant: NDArray[np.float32]) -> float:
-    ends = np.cumsum([len(exam.found.scores) for exam in exams])[:-1]
-    said, marks = [], []
-    for exam, of_exam in zip(exams, np.split(meant, ends), strict=True):
-        for picture, mark in enumerate(exam.by_question["labels"]):
-            if np.isfinite(mark):
-                said.append(prediction_score(of_exam[exam.found.pictures == picture].tolist()))
-                marks.append(mark)
-    if len(marks) < LEAST_SORTED or len(set(said)) == 1 or len(set(marks)) == 1:
+    marks = np.concatenate([np.empty(0), *(exam.by_question["labels"] for exam in exams)])
+    pictures = _pictures(exams)
+    asked = np.flatnonzero(np.isfinite(marks))
+    said = [prediction_score(meant[pictures == picture].tolist()) for picture in asked]
+    if len(asked) < LEAST_SORTED or len(set(said)) == 1 or len(set(marks[asked])) == 1:
         return float("nan")
-    return float(spearmanr(said, marks).statistic)
+    return float(spearmanr(said, marks[asked]).statistic)
