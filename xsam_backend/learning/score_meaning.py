@@ -24,7 +24,8 @@ from xsam_backend.model.score_calibration import AS_IT_IS, Calibration, fit_cali
 
 PARTS = 5
 """Of the pictures: how well a part is calibrated is told by a calibration that was fitted on the others. Parts run
-across the folds: to fit on one fold and tell of another would ask what nobody does, the version's is fitted on all."""
+across the folds: to fit on one fold and tell of another would ask what nobody does, since the version's is fitted on
+all."""
 
 LEAST_SORTED = 20
 """Of fewer pictures chance may bring about any order."""
