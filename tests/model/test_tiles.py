@@ -112,53 +112,33 @@ def test_neighbours_that_touch_are_two() -> None:
     assert len(joined(squares((100, 50, 20, 20), (118, 50, 20, 20)), [])) == 2
 
 
+CELLS = (Category("cell", "cell"),)
+
+
 @pytest.mark.parametrize(
-    ("prompt", "looks"),
+    "prompt",
     [
-        pytest.param(Prompt(Task.VGD, (Box(10, 10, 6, 6),), label="cell", score_threshold=0.0), 9, id="small"),
-        pytest.param(Prompt(Task.VGD, (Box(10, 10, 40, 6),), label="cell", score_threshold=0.0), 1, id="large"),
-        pytest.param(
-            Prompt(Task.VGD, (Box(10, 10, 40, 40), Box(60, 60, 6, 6)), label="cell", score_threshold=0.0),
-            9,
-            id="one of them small",
-        ),
+        Prompt(Task.GENERIC, categories=CELLS, score_threshold=0.0),
+        Prompt(Task.VGD, (Box(10, 10, 6, 6),), categories=CELLS, score_threshold=0.0),
+        Prompt(Task.VGD, (Point(12, 12),), label="cell", score_threshold=0.0),
     ],
+    ids=["a label", "a box", "a click"],
 )
-def test_small_exemplars_are_worth_a_closer_look(prompt: Prompt, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("most", "share", "looks"), [(3, 0.09, 10), (3, None, 1), (0, 0.09, 1)], ids=["many", "few", "never"]
+)
+def test_many_small_objects_are_worth_a_closer_look(
+    prompt: Prompt, most: int, share: float | None, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With random weights: whatever is found is in the picture, best first."""
-    for most in (0, 3):
-        predictor = small_predictor(closest_tiles=most)
-        sizes = counted(predictor, monkeypatch)
-        found = predictor.candidates(predictor.encode(noise_picture(size_hw=(96, 128))), prompt).instances()
-        assert found.size_hw == (96, 128)
-        assert len(found)
-        assert (np.diff(found.scores) <= 0).all()
-        assert len(sizes) == (1 + looks if most and looks > 1 else 1)
-
-
-def test_what_a_click_shows_is_as_large_as_its_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = small_predictor(closest_tiles=3)
-    state = predictor.encode(noise_picture(size_hw=(96, 128)))
-    for side, looks in ((40, 0), (6, 9)):
-        mask = np.zeros((96, 128), np.bool_)
-        mask[20 : 20 + side, 20 : 20 + side] = True
-        monkeypatch.setattr(predictor, "_seen_object", lambda *_, mask=mask: (mask, 0.9))
-        sizes = counted(predictor, monkeypatch)
-        predictor.candidates(state, Prompt(Task.VGD, (Point(22, 22),), label="cell", score_threshold=0.0))
-        assert len(sizes) == looks
-
-
-def test_many_small_objects_of_a_label_are_worth_a_closer_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = noise_picture(size_hw=(96, 128))
-    prompt = Prompt(Task.GENERIC, categories=(Category("cell", "cell"),), score_threshold=0.0)
-    for most, share, looks in ((3, 0.09, 10), (3, None, 1), (0, 0.09, 1)):
-        monkeypatch.setattr(predictors, "many_small", lambda _found, share=share: share)
-        predictor = small_predictor(closest_tiles=most)
-        sizes = counted(predictor, monkeypatch)
-        found = predictor.candidates(predictor.encode(picture), prompt).instances()
-        assert found.size_hw == (96, 128)
-        assert (np.diff(found.scores) <= 0).all()
-        assert len(sizes) == looks
+    monkeypatch.setattr(predictors, "many_small", lambda _found: share)
+    predictor = small_predictor(closest_tiles=most)
+    sizes = counted(predictor, monkeypatch)
+    found = predictor.candidates(predictor.encode(noise_picture(size_hw=(96, 128))), prompt).instances()
+    assert found.size_hw == (96, 128)
+    assert len(found)
+    assert (np.diff(found.scores) <= 0).all()
+    assert len(sizes) == looks
 
 
 @pytest.mark.parametrize(
@@ -176,10 +156,15 @@ def test_a_version_knows_how_large_its_labels_are(
     plain = small_predictor(closest_tiles=3)
     predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
     sky = Category("dog", "dog", is_thing=False)
-    prompt = Prompt(Task.GENERIC, categories=(Category("cell", "cell"), Category("house", "house"), sky))
-    encoded = counted(predictor, monkeypatch)
-    predictor.answer(predictor.encode(noise_picture(size_hw=(96, 128))), prompt)
-    assert len(encoded) == looks
+    labels = (Category("cell", "cell"), Category("house", "house"))
+    state = predictor.encode(noise_picture(size_hw=(96, 128)))
+    for prompt in (
+        Prompt(Task.GENERIC, categories=(*labels, sky)),
+        Prompt(Task.VGD, (Box(10, 10, 6, 6), Box(40, 40, 50, 50)), categories=labels),
+    ):
+        encoded = counted(predictor, monkeypatch)
+        predictor.answer(state, prompt)
+        assert len(encoded) == looks - 1
 
 
 def counted(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

@@ -33,9 +33,9 @@ def steps_for(pictures: int) -> int:
     """Steps for so many of the project's pictures: more for more, but ever less for each.
 
     >>> [steps_for(count) for count in (5, 20, 80, 50_000)]
-    [60, 107, 215, 2000]
+    [80, 161, 322, 2000]
     """
-    return min(max(round(24 * math.sqrt(pictures)), LEAST_STEPS), MOST_STEPS)
+    return min(max(round(36 * math.sqrt(pictures)), LEAST_STEPS), MOST_STEPS)
 
 
 def recipe(
@@ -61,7 +61,7 @@ def recipe(
         "accumulate": 1 if small else 4,
         "learning_rate": 5e-4 if small else 4e-5,
         "warmup_steps": min(20, steps // 4),
-        "decay_steps": steps // 2,
+        "decay_steps": steps,
         "ema": 0.98,
         "precision": "float32" if small else "bf16",
     }
@@ -92,7 +92,7 @@ def recipe(
                 "questions": {
                     "interactive": 2,
                     "generic": 1,
-                    "vgd": 1,
+                    "vgd": 2,
                     "referring": 2,
                     "reasoning": 0.3,
                     "gcg": 0.5,

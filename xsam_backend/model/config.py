@@ -109,8 +109,8 @@ class XSamConfig:
         use_bos: whether a conversation starts with the tokenizer's BOS token.
         close_up_share: interactive objects smaller than this share of the picture's longer side are looked at
             again, cut out and enlarged. 0: never (the released model's pictures are large enough).
-        closest_tiles: for small exemplars and labels of small objects, the picture is looked at again in at most so
-            many by so many windows, see ``tiles``. 0: never, as the reference does.
+        closest_tiles: for labels of small objects, and where many small ones are found, the picture is looked at
+            again in at most so many by so many windows, see ``tiles``. 0: never, as the reference does.
         phrase_sharpness: how sharply the vote on a phrase's mask heeds the best query, see ``phrase_choice``. 0: the
             best-scored query alone, as the reference has it.
         phrase_threshold: phrases with a lower score are refused, unless the prompt says otherwise.

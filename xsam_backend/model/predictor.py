@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from xsam_backend.errors import CheckpointError, PromptError
-from xsam_backend.geometry.masks import mask_to_box_xyxy, parts_touching, without_crumbs
+from xsam_backend.geometry.masks import parts_touching, without_crumbs
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint, postprocess
 from xsam_backend.model.candidates import Candidates, Pass, named
@@ -311,14 +311,12 @@ class Predictor:
             return Candidates([self._categories(seen, group) for group in groups], seen.frame)
 
         found = look(state)
-        things = [category.label for category in prompt.categories if category.is_thing]
-        share = min((self.typical_sizes[label] for label in things if label in self.typical_sizes), default=None)
-        if share is None and self.model.config.closest_tiles:
-            share = many_small(found.answered(self._least_score(prompt)))
-        return found.with_closer_looks([(window, look(seen)) for window, seen in self._windows(state, share)])
+        labels = [category.label for category in prompt.categories if category.is_thing]
+        windows = self._windows(state, prompt, labels, found)
+        return found.with_closer_looks([(window, look(seen)) for window, seen in windows])
 
     def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:
-        """Small exemplars are worth a closer look; each is then taken from the window that shows most of it."""
+        """Where there are closer looks, each exemplar is taken from the window that shows most of it."""
         masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
         labels: list[str | None] = [category.label for category in prompt.categories]
         labels = labels if len(labels) == len(masks) else [prompt.label] * len(masks)
@@ -328,7 +326,7 @@ class Predictor:
             return Candidates([Pass(*logits, tuple(labels))], seen.frame)
 
         found = look(state, self._embedded(state, frame_regions(masks, self.processor.seg_size)))
-        windows = self._windows(state, self._smallest_share(state, prompt.regions))
+        windows = self._windows(state, prompt, labels, found)
         if not windows:
             return found
         exemplars = []
@@ -338,22 +336,17 @@ class Predictor:
             exemplars.append(self._embedded(seen, frame_regions(shown, self.processor.seg_size)))
         return found.with_closer_looks([(window, look(seen, torch.cat(exemplars))) for window, seen in windows])
 
-    def _smallest_share(self, state: ImageState, exemplars: Sequence[Region]) -> float | None:
-        """Longer side of the smallest exemplar, as share of the picture's; of what a click shows, its object's."""
-        if self.model.config.closest_tiles < 2:
-            return None
-        shares = []
-        for region in exemplars:
-            extent = region_mask(region, state.size_hw)
-            if not outlines([region]):
-                extent = extent | self._seen_object(state, [region], ())[0]
-            x0, y0, x1, y1 = mask_to_box_xyxy(extent) or (0, 0, 0, 0)
-            shares.append(max(x1 - x0, y1 - y0) / max(state.size_hw))
-        return min((share for share in shares if share > 0), default=None)
-
-    def _windows(self, state: ImageState, share: float | None) -> list[tuple[Window, ImageState]]:
-        """The windows that deserve a closer look for objects of this share of the picture's longer side, encoded."""
-        windows = [] if share is None else tile_windows(share, state.size_hw, self.model.config.closest_tiles)
+    def _windows(
+        self, state: ImageState, prompt: Prompt, labels: Sequence[str | None], found: Candidates
+    ) -> list[tuple[Window, ImageState]]:
+        """The windows that deserve a closer look, encoded: where one of the labels is known to be of small objects,
+        or none is known and many small ones were found."""
+        most = self.model.config.closest_tiles
+        if most < 2:
+            return []
+        known = [self.typical_sizes[label] for label in labels if label is not None and label in self.typical_sizes]
+        share = min(known) if known else many_small(found.answered(self._least_score(prompt)))
+        windows = [] if share is None else tile_windows(share, state.size_hw, most)
         return [(window, self.encode(np.ascontiguousarray(state.pixels[window]))) for window in windows]
 
     def _embedded(self, state: ImageState, framed: Tensor) -> Tensor:
