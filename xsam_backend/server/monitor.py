@@ -24,6 +24,7 @@ from xsam_backend.errors import (
     LabelStudioError,
     PromptError,
     RequestError,
+    StoreBusyError,
     StoreError,
     XSamBackendError,
 )
@@ -32,7 +33,15 @@ from xsam_backend.store.jobs import Jobs
 
 logger = logging.getLogger(__name__)
 
-CALLERS_ERRORS = (RequestError, LabelConfigError, PromptError, ImageError, BusyError, LabelStudioError)
+CALLERS_ERRORS = (
+    RequestError,
+    LabelConfigError,
+    PromptError,
+    ImageError,
+    BusyError,
+    StoreBusyError,
+    LabelStudioError,
+)
 """What whoever asks, or the operator, can act on after reading the message. Every other error is ours."""
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100)
