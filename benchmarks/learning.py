@@ -4,8 +4,9 @@ python -m benchmarks.learning DATA/domain nuclei --accept 20 --photos DATA/photo
 python -m benchmarks.learning DATA/domain facade --accept 0+5+10+20+40+80 --out FOLDER
 
 Pictures of the train split are accepted as annotators would, outlines as polygons; then one fine-tuning runs as the
-service's worker runs it (folds, gate and all), and the version is measured on the val split beside the base model, by
-`evaluate`'s own measures. Each count starts anew from the base model.
+service's worker runs it (folds, gate and all), and the version is measured on the val split beside the base model,
+by `evaluate`'s own measures. Each count starts anew from the base model. What else the version could lose is asked as
+the gate asks, picture by picture beside the base: photos of the val split, and scenes that are held out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +33,9 @@ from xsam_backend.evaluation.tasks.run import Options
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import write_regions
+from xsam_backend.learning.exam import sit_exam
 from xsam_backend.learning.fine_tuning import fine_tune_project
+from xsam_backend.learning.gate import Change, paired_changes
 from xsam_backend.learning.places import Places
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.predictor import Predictor, load_predictor
@@ -45,6 +49,8 @@ from xsam_backend.store.versions import Versions
 
 KEY = ProjectKey("local", 1, 1)
 SEED = 0
+PHOTOS, SCENES = 150, 60
+"""So many of the other pictures are asked about."""
 
 
 def label_config(names: Sequence[str]) -> str:
@@ -119,24 +125,37 @@ def numbers(evaluation: Evaluation) -> dict[str, Any]:
     return found
 
 
-def _wishes(domain: Dataset, photos: Path | None, correction: bool) -> list[Wish]:
+def domain_wish(domain: Dataset, correction: bool = False) -> Wish:
+    """What is measured on the domain: dense pictures, the object of median area as exemplar."""
     dense = Options(
         max_detections=500, prompts=("point", "box"), exemplar="median", controls=False, seed=SEED, objects=6
     )
-    tasks = ("interactive", "vgd", "generic", *(("correction",) if correction else ()))
-    wishes = [Wish(domain, tasks, dense)]
-    if photos is not None:
-        plain = Options(prompts=("point", "box"), controls=False, seed=SEED, least_px=1000)
-        wishes.append(Wish(open_dataset(photos, split="val"), ("interactive",), plain))
-        wishes.append(Wish(open_dataset("scenes", limit=60), ("referring", "generic"), plain))
-    return wishes
+    return Wish(domain, ("interactive", "vgd", "generic", *(("correction",) if correction else ())), dense)
+
+
+def kept(base: Predictor, tuned: Predictor, photos: Path) -> list[Change]:
+    """What the version has lost or won elsewhere, with paired intervals."""
+    changes = []
+    for exam in (open_dataset(photos, split="val", limit=PHOTOS), open_dataset("scenes", limit=SCENES)):
+        before, after = (sit_exam(predictor, exam.records, exam.categories) for predictor in (base, tuned))
+        changes += paired_changes(exam.name, before, after)
+    return changes
+
+
+def in_a_line(change: Mapping[str, Any]) -> str:
+    """A change for people."""
+    found = change["change"]
+    return (
+        f"{change['where']}, {change['question']}: {change['deployed']:.3f} -> {change['candidate']:.3f} "
+        f"({found['value']:+.3f}, {found['low']:+.3f} to {found['high']:+.3f}, {change['pictures']} pictures)"
+    )
 
 
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("only", type=click.Choice(["nuclei", "facade"]))
 @click.option("--accept", "counts", default="20", show_default=True, help="So many pictures; several with + between.")
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Measure these, too.")
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Ask about these, too.")
 @click.option("--correction", is_flag=True, help="Also clicks to 85 %: takes long.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Work and numbers go here.")
 def main(folder: Path, only: str, counts: str, photos: Path | None, correction: bool, out: Path) -> None:
@@ -144,18 +163,23 @@ def main(folder: Path, only: str, counts: str, photos: Path | None, correction: 
     train = open_dataset(folder, split="train", only=only)
     order = np.random.default_rng(SEED).permutation(len(train.records))
     config = label_config([category.label for category in train.categories])
-    wishes = _wishes(open_dataset(folder, split="val", only=only), photos, correction)
+    wish = domain_wish(open_dataset(folder, split="val", only=only), correction)
     out.mkdir(parents=True, exist_ok=True)
     base = load_predictor("tiny", "cpu")
     table: dict[str, Any] = {}
     for count in [int(one) for one in counts.split("+")]:
         click.echo(f"{only}, {count} accepted", err=True)
-        predictor, result = base, {}
+        predictor, result = base, dict[str, Any]()
         if count:
             chosen = [train.records[index] for index in order[:count]]
-            places, result = fine_tuned(out / f"{only}-{count}", chosen, config)  # type: ignore[arg-type]
+            places, result = fine_tuned(out / f"{only}-{count}", chosen, config)
             predictor = predictor_with_delta(base, places.files.delta(result["version"]), result["version"])
-        table[str(count)] = {"job": result, "measures": numbers(measured(predictor, wishes))}
+        elsewhere = kept(base, predictor, photos) if photos and count else []
+        table[str(count)] = {
+            "job": result,
+            "measures": numbers(measured(predictor, [wish])),
+            "elsewhere": [asdict(change) for change in elsewhere],
+        }
         (out / f"{only}.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
     for key in table[next(iter(table))]["measures"]:
         values = "  ".join(f"{count}: {one['measures'][key][0]:.3f}" for count, one in table.items())
@@ -163,6 +187,8 @@ def main(folder: Path, only: str, counts: str, photos: Path | None, correction: 
     for count, one in table.items():
         if one["job"]:
             click.echo(f"{count} accepted: {one['job']}")
+        for change in one["elsewhere"]:
+            click.echo(in_a_line(change))
 
 
 if __name__ == "__main__":

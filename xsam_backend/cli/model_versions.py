@@ -72,7 +72,8 @@ def _report_lines(version: Version) -> Iterator[str]:
         yield f"  {reason}"
     yield (
         f"learned from {len(report.get('pictures', ()))} pictures in {report.get('steps')} steps, "
-        f"{report.get('seconds')} s in all; {report.get('numbers_changed', 0) / 1e6:.1f} million numbers changed"
+        f"{report.get('seconds')} s in all, {report.get('peak_mb', '?')} MB at most; "
+        f"{report.get('numbers_changed', 0) / 1e6:.1f} million numbers changed"
     )
     for reason, count in report.get("left_out", {}).items():
         yield f"left out: {count} tasks, {reason}"

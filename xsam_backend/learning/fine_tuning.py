@@ -24,6 +24,7 @@ from xsam_backend.evaluation.datasets.records import Dataset
 from xsam_backend.learning.before_after import draw_before_after, most_changed
 from xsam_backend.learning.exam import Marks, sit_exam
 from xsam_backend.learning.gate import Verdict, judge
+from xsam_backend.learning.heart import peak_memory_mb
 from xsam_backend.learning.jobs import Progress
 from xsam_backend.learning.object_sizes import typical_sizes
 from xsam_backend.learning.places import Places, places_of
@@ -217,6 +218,7 @@ def _keep(
         "other_labels": dict(plan.other_labels),
         "numbers_changed": delta.numbers,
         "steps": plan.steps,
+        "peak_mb": peak_memory_mb(),
         "seconds": round(time.monotonic() - begun, 1),
         "tested_on": "the pinned part" if plan.is_pinned else "folds of what is new",
         "promoted": verdict.promoted,

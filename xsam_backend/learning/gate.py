@@ -74,9 +74,9 @@ def judge(
         rehearsal: the same on the rehearsal.
         base: the base model's marks on the rehearsal; None where it is what is deployed.
     """
-    on_project = _changes("project", *project, seed)
-    on_rehearsal = _changes("rehearsal", *rehearsal, seed)
-    against_base = _changes("base", base, rehearsal[1], seed) if base is not None else []
+    on_project = paired_changes("project", *project, seed)
+    on_rehearsal = paired_changes("rehearsal", *rehearsal, seed)
+    against_base = paired_changes("base", base, rehearsal[1], seed) if base is not None else []
     against: list[str] = []
     whole = on_project[0]
     if whole.pictures < MIN_PICTURES:
@@ -101,8 +101,9 @@ def judge(
     return Verdict(not against, reasons, (*on_project, *on_rehearsal, *against_base))
 
 
-def _changes(where: str, deployed: Marks, candidate: Marks, seed: int) -> list[Change]:
-    """The mean over questions first, then each question that any picture asks."""
+def paired_changes(where: str, deployed: Marks, candidate: Marks, seed: int = 0) -> list[Change]:
+    """From one model's marks to the other's, on the same pictures: the mean over questions first, then each question
+    that any picture asks."""
     rows = [("all", deployed.of_pictures, candidate.of_pictures)]
     rows += [(name, deployed.by_question[name], candidate.by_question[name]) for name in deployed.by_question]
     changes = []

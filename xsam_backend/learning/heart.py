@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import resource
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -126,6 +128,12 @@ class Heart:
                 self._jobs.end(self._job, "failed", error=str(error))
             finally:
                 os._exit(1)
+
+
+def peak_memory_mb() -> int:
+    """Memory that this process has held at most, mapped files included, in MB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def own_memory_mb() -> int:

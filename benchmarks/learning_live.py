@@ -1,0 +1,183 @@
+"""The learning loop in a real Label Studio: pictures are accepted through its API, the button is pressed, and the
+version that comes about is measured beside the base model.
+
+python -m benchmarks.learning_live DATA/domain nuclei --accept 20 --label-studio BIN --photos DATA/photos --out FOLDER
+
+Label Studio and `serve` are started for it, as the demo starts them, in folders below --out; the worker, the gate and
+the measures are those of `benchmarks.learning`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import requests
+
+from benchmarks.learning import SEED, domain_wish, in_a_line, kept, label_config, measured, numbers
+from xsam_backend.config import load_settings
+from xsam_backend.demo import backend, label_studio
+from xsam_backend.demo.folder import DemoFolder
+from xsam_backend.demo.ports import LOOPBACK, choose_port
+from xsam_backend.demo.processes import Child, stop_all, wait_for
+from xsam_backend.errors import LabelStudioError
+from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
+from xsam_backend.evaluation.datasets.opening import open_dataset
+from xsam_backend.instances import Instances
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.project_setup import ProjectSetup
+from xsam_backend.labelstudio.results import write_regions
+from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.model.predictor import load_predictor
+from xsam_backend.model.versions import predictor_with_delta
+
+START_LIMIT_S = 900.0
+JOB_LIMIT_S = 3 * 3600.0
+GRACE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """Both servers.
+
+    Attributes:
+        client: Label Studio's API as far as the demo needs it.
+        token: for what it hasn't.
+        backend: address of ours.
+        data_dir: of ours.
+    """
+
+    client: ProjectSetup
+    token: str
+    backend: str
+    data_dir: Path
+    children: Sequence[Child]
+
+    def label_studio(self, method: str, path: str, body: Any) -> Any:
+        """One call of Label Studio's API."""
+        headers = {"Authorization": f"Token {self.token}"}
+        answer = requests.request(method, self.client.url + path, json=body, headers=headers, timeout=120)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def ours(self, path: str) -> Any:
+        """What our service says of itself."""
+        return requests.get(self.backend + path, timeout=30, headers={"Accept": "application/json"}).json()
+
+
+@contextmanager
+def running(root: Path, script: Path) -> Iterator[Running]:
+    """Label Studio and our service, until the block ends."""
+    folder = DemoFolder(root)
+    login = folder.login()
+    port = choose_port(None, 8080, option="--label-studio-port")
+    own_port = choose_port(None, 9090, option="--port", not_these=(port,))
+    client = ProjectSetup(f"http://{LOOPBACK}:{port}", login.token)
+    children: list[Child] = []
+
+    def is_up() -> bool | None:
+        try:
+            client.whoami()
+        except LabelStudioError:
+            return None
+        return True
+
+    try:
+        studio = label_studio.command(script, folder.label_studio_data, port)
+        studio_environment = label_studio.environment(folder.label_studio_data, port, login)
+        log = folder.logs / "label-studio.log"
+        children.append(Child("Label Studio", studio, studio_environment, log, folder.label_studio_data))
+        ours = backend.environment(load_settings(), folder.backend_data, own_port, client.url, login.token)
+        children.append(Child("serve", backend.command(), ours, folder.logs / "backend.log", folder.backend_data))
+        address = f"http://{LOOPBACK}:{own_port}"
+        wait_for(is_up, children, limit_s=START_LIMIT_S, what="Label Studio")
+        wait_for(lambda: backend.model_version(address), children, limit_s=START_LIMIT_S, what="serve")
+        yield Running(client, login.token, address, folder.backend_data, children)
+    finally:
+        stop_all(children, GRACE_S)
+
+
+def accept(servers: Running, records: Sequence[CocoRecord], config: str) -> int:
+    """A project with these pictures, each with all of its objects as an annotator submits them; the id of its
+    connection to our service."""
+    project = int(servers.client.create_project("learning", config, "Made by benchmarks.learning_live.")["id"])
+    connection = int(servers.client.connect_ml_backend(project, servers.backend, "X-SAM")["id"])
+    control = LabelConfig.parse(config).control("poly")
+    for record in records:
+        truth = record.load()
+        kind = "image/png" if record.path.suffix == ".png" else "image/jpeg"
+        address = servers.client.upload(project, record.path.name, record.path.read_bytes(), kind)
+        task = servers.client.create_task(project, {"image": address})["id"]
+        regions = write_regions(Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names), control)
+        servers.label_studio("POST", f"/api/tasks/{task}/annotations/", {"result": list(regions)})
+    return connection
+
+
+def trained(servers: Running, connection: int, accepted: int) -> dict[str, Any]:
+    """Press the button once everything accepted has arrived; the job when it has ended."""
+
+    def has_arrived() -> bool | None:
+        page = requests.get(f"{servers.backend}/", timeout=30, headers={"Accept": "text/html"}).text
+        return True if f"{accepted} accepted" in page else None
+
+    def ended() -> dict[str, Any] | None:
+        jobs = [job for job in servers.ours("/jobs")["jobs"] if job["state"] in ("done", "failed", "cancelled")]
+        return jobs[0] if jobs else None
+
+    wait_for(has_arrived, servers.children, limit_s=300, what="collecting")
+    servers.label_studio("POST", f"/api/ml/{connection}/train", {})
+    return wait_for(ended, servers.children, limit_s=JOB_LIMIT_S, what="the job")
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("only", type=click.Choice(["nuclei", "facade"]))
+@click.option("--accept", "count", default=20, show_default=True, help="So many pictures.")
+@click.option(
+    "--label-studio",
+    "script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="An installed label-studio program.",
+)
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Ask about these, too.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Work and numbers go here.")
+def main(folder: Path, only: str, count: int, script: Path, photos: Path | None, out: Path) -> None:
+    """See the module's words."""
+    train = open_dataset(folder, split="train", only=only)
+    order = np.random.default_rng(SEED).permutation(len(train.records))[:count]
+    config = label_config([category.label for category in train.categories])
+    out.mkdir(parents=True, exist_ok=True)
+    with running(out.absolute() / "servers", script.absolute()) as servers:
+        connection = accept(servers, [train.records[index] for index in order], config)
+        click.echo(f"{count} pictures accepted", err=True)
+        begun = time.monotonic()
+        job = trained(servers, connection, count)
+        seconds = time.monotonic() - begun
+        if job["state"] != "done":
+            raise click.ClickException(f"the job ended as {job}")
+        version = str(job["result"]["version"])
+        seen = servers.label_studio("GET", f"/api/ml/{connection}", None)["model_version"]
+    click.echo(f"{version} after {seconds:.0f} s; Label Studio shows {seen}; {job['result']}", err=True)
+    base = load_predictor("tiny", "cpu")
+    tuned = predictor_with_delta(base, VersionFiles(servers.data_dir / "versions").delta(version), version)
+    wish = domain_wish(open_dataset(folder, split="val", only=only))
+    before, after = (numbers(measured(predictor, [wish])) for predictor in (base, tuned))
+    elsewhere = [asdict(change) for change in kept(base, tuned, photos)] if photos else []
+    found = {"job": job, "seconds": seconds, "shown": seen, "base": before, "version": after, "elsewhere": elsewhere}
+    (out / f"{only}-{count}-live.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    for key, (value, *_) in before.items():
+        click.echo(f"{key:<70} {value:.3f} -> {after[key][0]:.3f}")
+    for change in elsewhere:
+        click.echo(in_a_line(change))
+
+
+if __name__ == "__main__":
+    main()
