@@ -75,10 +75,10 @@ def accept(places: Places, records: Sequence[CocoRecord], config: str) -> None:
         places.annotations.keep([KeptAnnotation(str(KEY), number, number, "accepted", at, 1, False, tuple(regions))])
 
 
-def fine_tuned(folder: Path, records: Sequence[CocoRecord], config: str) -> tuple[Places, dict[str, Any]]:
-    """One job over these pictures; where its version is, and what came of it."""
+def places_below(folder: Path) -> Places:
+    """A store and folders of their own for one job, below the folder."""
     engine = open_database(database_url("store", folder), "store")
-    places = Places(
+    return Places(
         projects=Projects(engine),
         tasks=Tasks(engine),
         annotations=Annotations(engine),
@@ -90,7 +90,12 @@ def fine_tuned(folder: Path, records: Sequence[CocoRecord], config: str) -> tupl
         folder=folder / "jobs" / "1",
         pictures=folder / "pictures",
     )
-    accept(places, records, config)
+
+
+def fine_tuned(folder: Path, records: Sequence[CocoRecord], config: str) -> tuple[Places, dict[str, Any]]:
+    """One job over these pictures; where its version is, and what came of it."""
+    found = places_below(folder)
+    accept(found, records, config)
     stage = ""
 
     def progress(name: str, step: int = 0, steps: int = 0) -> None:
@@ -101,10 +106,10 @@ def fine_tuned(folder: Path, records: Sequence[CocoRecord], config: str) -> tupl
 
     started = time.monotonic()
     job: Any = SimpleNamespace(id=1, project_key=str(KEY), tries=1)
-    result = dict(fine_tune_project(job, progress, places))
+    result = dict(fine_tune_project(job, progress, found))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     result |= {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak_mb)}
-    return places, result
+    return found, result
 
 
 def measured(predictor: Predictor, wishes: Sequence[Wish]) -> Evaluation:
@@ -133,10 +138,15 @@ def domain_wish(domain: Dataset, correction: bool = False) -> Wish:
     return Wish(domain, ("interactive", "vgd", "generic", *(("correction",) if correction else ())), dense)
 
 
-def kept(base: Predictor, tuned: Predictor, photos: Path) -> list[Change]:
+def held_out(photos: Path) -> tuple[Dataset, Dataset]:
+    """Other pictures, that no training has seen."""
+    return open_dataset(photos, split="val", limit=PHOTOS), open_dataset("scenes", limit=SCENES)
+
+
+def kept(base: Predictor, tuned: Predictor, exams: Sequence[Dataset]) -> list[Change]:
     """What the version has lost or won elsewhere, with paired intervals."""
     changes = []
-    for exam in (open_dataset(photos, split="val", limit=PHOTOS), open_dataset("scenes", limit=SCENES)):
+    for exam in exams:
         before, after = (sit_exam(predictor, exam.records, exam.categories) for predictor in (base, tuned))
         changes += paired_changes(exam.name, before, after)
     return changes
@@ -172,9 +182,9 @@ def main(folder: Path, only: str, counts: str, photos: Path | None, correction: 
         predictor, result = base, dict[str, Any]()
         if count:
             chosen = [train.records[index] for index in order[:count]]
-            places, result = fine_tuned(out / f"{only}-{count}", chosen, config)
-            predictor = predictor_with_delta(base, places.files.delta(result["version"]), result["version"])
-        elsewhere = kept(base, predictor, photos) if photos and count else []
+            of_job, result = fine_tuned(out / f"{only}-{count}", chosen, config)
+            predictor = predictor_with_delta(base, of_job.files.delta(result["version"]), result["version"])
+        elsewhere = kept(base, predictor, held_out(photos)) if photos and count else []
         table[str(count)] = {
             "job": result,
             "measures": numbers(measured(predictor, [wish])),

@@ -18,7 +18,7 @@ from PIL import Image
 from small_models import small_model
 
 from xsam_backend.errors import JobError
-from xsam_backend.learning import fine_tuning, folds
+from xsam_backend.learning import candidates, fine_tuning, folds
 from xsam_backend.learning.exam import Marks
 from xsam_backend.learning.fine_tuning import fine_tune_project
 from xsam_backend.learning.gate import Verdict
@@ -114,7 +114,7 @@ def test_a_version_comes_about_with_its_report(places: Places) -> None:
 def test_a_version_lies_part_of_the_way_from_what_it_began_with(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fine_tuning, "SHARE_OF_THE_WAY", 0.0)
+    monkeypatch.setattr(candidates, "SHARE_OF_THE_WAY", 0.0)
     result = fine_tune_project(JOB, lambda *_: None, places)
     delta = load_delta(places.files.delta(result["version"]))
     base = dict(load_model(places.model).named_parameters())

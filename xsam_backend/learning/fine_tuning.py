@@ -13,38 +13,29 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
-
-import torch
 
 from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.evaluation.datasets.records import Dataset
 from xsam_backend.learning.before_after import draw_before_after, most_changed
+from xsam_backend.learning.candidates import Base, trained
 from xsam_backend.learning.exam import Marks, sit_exam
 from xsam_backend.learning.gate import Verdict, judge
 from xsam_backend.learning.heart import peak_memory_mb
 from xsam_backend.learning.jobs import Progress
-from xsam_backend.learning.object_sizes import typical_sizes
 from xsam_backend.learning.places import Places, places_of
 from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
-from xsam_backend.learning.recipe import SHARE_OF_THE_WAY, recipe
+from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsal import rehearsal
 from xsam_backend.learning.score_meaning import ScoreMeaning, score_meaning
 from xsam_backend.learning.version_files import BEFORE_AFTER
-from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_folder, model_version
-from xsam_backend.model.delta import Delta, load_delta, part_way, save_delta
+from xsam_backend.model.delta import Delta, load_delta, save_delta
 from xsam_backend.model.predictor import Predictor
-from xsam_backend.model.versions import changed
 from xsam_backend.store.jobs import Job
 from xsam_backend.store.versions import Version
-from xsam_backend.training.data import open_data, streams
 from xsam_backend.training.features import FEATURES
-from xsam_backend.training.loop import train
-from xsam_backend.training.lora import add_lora, put_delta, take_delta
 from xsam_backend.training.state import STATE
-from xsam_backend.training.trained import model_names
 from xsam_backend.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
@@ -71,7 +62,7 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     """
     begun = time.monotonic()
     progress("choosing")
-    base = _Base.load(places)
+    base = Base.load(places)
     plan = fixed_plan(job.project_key, places, base.version)
     run = _Run(job, places, base, plan, progress)
     exams = _project_exams(run)
@@ -109,40 +100,10 @@ def _project_exams(run: _Run) -> tuple[list[Marks], list[Marks]]:
     return before, after
 
 
-@dataclass(frozen=True)
-class _Base:
-    """The base model, loaded once, and what is needed to make others of it."""
-
-    folder: Path
-    version: str
-    device: torch.device
-    predictor_of_base: Predictor
-
-    @classmethod
-    def load(cls, places: Places) -> _Base:
-        folder = model_folder(places.model, places.models)
-        name = places.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        device, version = torch.device(name), model_version(folder)
-        model = load_model(folder, torch.float32, device)
-        return cls(folder, version, device, Predictor(model, load_tokenizer(folder), version))
-
-    @property
-    def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.predictor_of_base.model.parameters())
-
-    def predictor(self, delta: Delta | None, name: str) -> Predictor:
-        """A model of its own with these changes; the base without any."""
-        if delta is None:
-            return self.predictor_of_base
-        return changed(self.predictor_of_base, delta, name)
-
-
 class _Run:
     """One job's trainings and exams, each done once."""
 
-    def __init__(self, job: Job, places: Places, base: _Base, plan: Plan, progress: Progress) -> None:
+    def __init__(self, job: Job, places: Places, base: Base, plan: Plan, progress: Progress) -> None:
         self.job, self.places, self.base, self.plan, self.progress = job, places, base, plan, progress
         self.parent_delta = load_delta(places.files.delta(plan.parent)) if plan.parent else None
         self.calibration_before = self.parent_delta.calibration if self.parent_delta else None
@@ -161,20 +122,15 @@ class _Run:
             parameters=self.base.parameters,
             seed=self.job.id,
         )
-        assert config.lora is not None
-        model = load_model(self.base.folder, torch.float32, self.base.device)
-        add_lora(model, config.lora, config.seed)
-        if self.parent_delta is not None:
-            put_delta(model, self.parent_delta)
-        opened = open_data(config, model.config.segmentor_encoder.image_size)
-        questions = streams(config, opened, model.config, self.base.predictor_of_base.tokenizer)
-        start = f"{self.base.version}, {self.plan.parent or 'as it came'}"
-        trained = model_names(model, model.config, config.stages[0], config.lora)
-        before = take_delta(model, self.base.version, trained)
-        train(model, config, questions, start, lambda done, total: self.progress(f"training {name}", done, total))
-        after = part_way(before, take_delta(model, self.base.version, trained), SHARE_OF_THE_WAY)
-        sizes = typical_sizes(open_dataset(self.plan.learned(name)).records)
-        save_delta(replace(after, typical_sizes=sizes), path)
+        delta = trained(
+            self.base,
+            config,
+            self.plan.learned(name),
+            self.parent_delta,
+            start=f"{self.base.version}, {self.plan.parent or 'as it came'}",
+            on_step=lambda done, total: self.progress(f"training {name}", done, total),
+        )
+        save_delta(delta, path)
         return load_delta(path)  # as it will be served: rounded
 
     def marks(self, name: str, predictor: Predictor, exam: Dataset) -> Marks:

@@ -1,0 +1,161 @@
+"""What each ingredient of a fine-tuning brings: the same pictures, the same steps, one thing changed.
+
+python -m benchmarks.learning_ablations DATA/domain nuclei --accept 20 --photos DATA/photos --out FOLDER
+
+Measured on pictures of the train split that weren't accepted, on photos that are set aside for tuning, and on the
+rehearsal's scenes; never on val: what is decided here must not be decided on what is reported. Only versions are
+trained, no folds, and no gate is asked. What was accepted has origins as in a project that was pre-labelled: an
+object that the base model found well counts as accepted, one that it found roughly as corrected, all others as drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.learning import (
+    KEY,
+    SEED,
+    accept,
+    domain_wish,
+    in_a_line,
+    kept,
+    label_config,
+    measured,
+    numbers,
+    places_below,
+)
+from xsam_backend.evaluation.datasets.opening import open_dataset
+from xsam_backend.evaluation.datasets.records import Dataset
+from xsam_backend.evaluation.segments import pairwise_ious
+from xsam_backend.learning.candidates import Base, trained
+from xsam_backend.learning.plan import VERSION, fixed_plan
+from xsam_backend.learning.recipe import PROJECT, recipe
+from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.prompts import Prompt, Task
+
+WELL, ROUGHLY = 0.85, 0.5
+"""IoU of a prediction that an annotator leaves as it is, and of one that is worth correcting."""
+
+TUNED_ON = 16
+"""So many pictures that weren't accepted are measured."""
+
+PHOTOS, SCENES = 60, 60
+EVERY = 10
+"""Every so-manieth photo of train was left out when the shipped weights were trained."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change. ``recipe`` are other values of its keys; ``replays`` whether drawn scenes are among the pictures;
+    ``share`` of the way (None: the recipe's); ``weighs`` whether corrected objects are asked about more often."""
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    replays: bool = True
+    share: float | None = None
+    weighs: bool = True
+
+
+HEADS = ("connector", "segmentor", "llm_projector")
+VARIANTS = {
+    "as it is": Variant(),
+    "no replay": Variant(replays=False),
+    "all of it in full": Variant({"lora": None}),
+    "decoder only, LoRA": Variant({"trains": HEADS, "lora": {"parts": ["segmentor"], "rank": 16, "alpha": 32}}),
+    "decoder only, in full": Variant({"trains": HEADS, "lora": None}),
+    "no weights of corrections": Variant(weighs=False),
+    "no averaging of weights": Variant({"ema": 0.0}),
+    "all the way": Variant(share=1.0),
+}
+
+
+def with_origins(snapshot: Path, base: Base, dataset: Dataset, weighs: bool, path: Path) -> Path:
+    """The snapshot with origins by what the base model finds; the new file."""
+    content = json.loads(snapshot.read_text(encoding="utf-8"))
+    for sample, record in zip(content["samples"], dataset.records, strict=True):
+        truth = record.load()
+        state = base.predictor_of_base.encode(truth.image)
+        found = base.predictor_of_base.answer(state, Prompt(Task.GENERIC, categories=tuple(dataset.categories)))
+        ious = pairwise_ious(truth.masks, found.instances.masks)
+        best = ious.max(1) if ious.shape[1] else np.zeros(len(truth.masks))
+        for region, iou in zip(sample["origins"], best, strict=True):
+            sample["origins"][region] = "accepted" if iou > WELL else "corrected" if iou > ROUGHLY else "drawn"
+    if not weighs:
+        content["emphasis"] = dict.fromkeys(content["emphasis"], 1.0)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("only", type=click.Choice(["nuclei", "facade"]))
+@click.option("--accept", "count", default=20, show_default=True, help="So many pictures.")
+@click.option("--variants", default="+".join(VARIANTS), show_default=True, help="Which, with + between.")
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Ask about these, too.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Work and numbers go here.")
+def main(folder: Path, only: str, count: int, variants: str, photos: Path | None, out: Path) -> None:
+    """See the module's words."""
+    train = open_dataset(folder, split="train", only=only)
+    order = np.random.default_rng(SEED).permutation(len(train.records))
+    wish = domain_wish(replace(train, records=tuple(train.records[index] for index in order[-TUNED_ON:])))
+    places = places_below(out / "project")
+    if not (places.folder / f"learned-{VERSION}.json").is_file():
+        accept(
+            places,
+            [train.records[index] for index in order[:count]],
+            label_config([category.label for category in train.categories]),
+        )
+    exams = [rehearsal(SCENES)]
+    if photos is not None:
+        set_aside = open_dataset(photos, split="train")
+        exams.append(replace(set_aside, records=set_aside.records[::EVERY][:PHOTOS]))
+    base = Base.load(places)
+    plan = fixed_plan(str(KEY), places, base.version)
+    accepted = open_dataset(plan.learned(VERSION))
+    results = out / f"{only}-ablations.json"
+    table: dict[str, Any] = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
+    table.setdefault("base", {"measures": numbers(measured(base.predictor_of_base, [wish])), "elsewhere": []})
+    for name in [name for name in variants.split("+") if name not in table]:
+        variant = VARIANTS[name]
+        click.echo(f"{time.strftime('%H:%M:%S')} {name}", err=True)
+        run = out / name.replace(",", "").replace(" ", "-")
+        run.mkdir(parents=True, exist_ok=True)
+        snapshot = with_origins(plan.learned(VERSION), base, accepted, variant.weighs, run / "learned.json")
+        config = recipe(
+            run / "run",
+            snapshot,
+            str(base.folder),
+            steps=plan.steps,
+            parameters=base.parameters,
+            seed=SEED,
+            **variant.recipe,
+        )
+        if not variant.replays:
+            config = config.model_copy(update={"data": tuple(part for part in config.data if part.name == PROJECT)})
+        begun = time.monotonic()
+        delta = trained(base, config, snapshot, share=variant.share)
+        seconds = round(time.monotonic() - begun, 1)
+        tuned = base.predictor(delta, name)
+        table[name] = {
+            "seconds": seconds,
+            "numbers": delta.numbers,
+            "measures": numbers(measured(tuned, [wish])),
+            "elsewhere": [asdict(change) for change in kept(base.predictor_of_base, tuned, exams)],
+        }
+        results.write_text(json.dumps(table, indent=1), encoding="utf-8")
+        click.echo(f"{name}: {seconds} s, {delta.numbers} numbers")
+        for key, (value, *_) in table[name]["measures"].items():
+            click.echo(f"  {key:<70} {table['base']['measures'][key][0]:.3f} -> {value:.3f}")
+        for change in table[name]["elsewhere"]:
+            click.echo(f"  {in_a_line(change)}")
+
+
+if __name__ == "__main__":
+    main()
