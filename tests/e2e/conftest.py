@@ -1,10 +1,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from ls_client import LsClient
 from ls_server import BINARY_VARIABLE, LabelStudio, find_binary
+from sqlalchemy import Engine
+
+from xsam_backend.store.database import database_url, open_database
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def store(data_dir: Path) -> Iterator[Engine]:
+    engine = open_database(database_url("store", data_dir), "store")
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,23 +16,10 @@ from sqlalchemy import Engine
 from test_label_studio import CONFIGS, HEIGHT, WIDTH, picture
 
 from xsam_backend.store.annotations import Annotations, KeptAnnotation
-from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.projects import ProjectKey
 from xsam_backend.store.tasks import Tasks
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def store(data_dir: Path) -> Iterator[Engine]:
-    engine = open_database(database_url("store", data_dir), "store")
-    yield engine
-    engine.dispose()
 
 
 def kept_of(store: Engine, project_id: int) -> list[KeptAnnotation]:

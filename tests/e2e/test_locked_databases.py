@@ -50,18 +50,6 @@ def held(database: Path, seconds: float = HELD_S) -> Iterator[subprocess.Popen[s
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def store(data_dir: Path) -> Iterator[Engine]:
-    engine = open_database(database_url("store", data_dir), "store")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def backend(data_dir: Path, store: Engine) -> Iterator[BackendProcess]:
     settings = {"webhook_secret": ROOT_SECRET}
     with BackendProcess(data_dir, settings=settings) as running:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from sqlalchemy import Engine
 from test_label_studio import CONFIGS, HEIGHT, WIDTH, picture
 
 from xsam_backend.store.annotations import Annotations
-from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.jobs import PROJECT_GONE, Job, Jobs
 from xsam_backend.store.projects import ProjectKey, Projects
 
@@ -69,18 +67,6 @@ class Api:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def store(data_dir: Path) -> Iterator[Engine]:
-    engine = open_database(database_url("store", data_dir), "store")
-    yield engine
-    engine.dispose()
 
 
 def states(store: Engine) -> list[tuple[str, str | None]]:

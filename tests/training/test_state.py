@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from xsam_backend import whole_files
 from xsam_backend.errors import CheckpointError
-from xsam_backend.training import state as state_module
 from xsam_backend.training.state import STATE, State, read_state, write_state
 
 TENSORS = {
@@ -108,7 +108,7 @@ def test_it_is_on_the_disk_before_it_takes_the_old_ones_place(
         order.append("move")
         return replace(self, target)
 
-    monkeypatch.setattr(state_module, "_force", lambda path: order.append(path.name))
+    monkeypatch.setattr(whole_files, "force", lambda path: order.append(path.name))
     monkeypatch.setattr(Path, "replace", replaced)
     write_state(tmp_path, State(TENSORS, FACTS))
     assert order == [STATE + ".partial", "move", tmp_path.name]

@@ -313,7 +313,7 @@ class Predictor:
         found = look(state)
         labels = [category.label for category in prompt.categories if category.is_thing]
         windows = self._windows(state, prompt, labels, found)
-        return found.with_closer_looks([(window, look(seen)) for window, seen in windows])
+        return found.with_closer_looks([(window, look(self._seen_through(state, window))) for window in windows])
 
     def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:
         """Where there are closer looks, each exemplar is taken from the window that shows most of it."""
@@ -329,25 +329,33 @@ class Predictor:
         windows = self._windows(state, prompt, labels, found)
         if not windows:
             return found
+        best = [max(range(len(windows)), key=lambda number: int(mask[windows[number]].sum())) for mask in masks]
+        states = {number: self._seen_through(state, windows[number]) for number in sorted(set(best))}
         exemplars = []
-        for mask in masks:
-            window, seen = max(windows, key=lambda one: int(mask[one[0]].sum()))
-            shown = np.ascontiguousarray(mask[window])[None]
-            exemplars.append(self._embedded(seen, frame_regions(shown, self.processor.seg_size)))
-        return found.with_closer_looks([(window, look(seen, torch.cat(exemplars))) for window, seen in windows])
+        for number, mask in zip(best, masks, strict=True):
+            shown = np.ascontiguousarray(mask[windows[number]])[None]
+            exemplars.append(self._embedded(states[number], frame_regions(shown, self.processor.seg_size)))
+        closer = []
+        for number, window in enumerate(windows):
+            seen = states[number] if number in states else self._seen_through(state, window)
+            closer.append((window, look(seen, torch.cat(exemplars))))
+        return found.with_closer_looks(closer)
 
     def _windows(
         self, state: ImageState, prompt: Prompt, labels: Sequence[str | None], found: Candidates
-    ) -> list[tuple[Window, ImageState]]:
-        """The windows that deserve a closer look, encoded: where one of the labels is known to be of small objects,
-        or none is known and many small ones were found."""
+    ) -> list[Window]:
+        """The windows that deserve a closer look: where one of the labels is known to be of small objects, or none is
+        known and many small ones were found."""
         most = self.model.config.closest_tiles
         if most < 2:
             return []
         known = [self.typical_sizes[label] for label in labels if label is not None and label in self.typical_sizes]
         share = min(known) if known else many_small(found.answered(self._least_score(prompt)))
-        windows = [] if share is None else tile_windows(share, state.size_hw, most)
-        return [(window, self.encode(np.ascontiguousarray(state.pixels[window]))) for window in windows]
+        return [] if share is None else tile_windows(share, state.size_hw, most)
+
+    def _seen_through(self, state: ImageState, window: Window) -> ImageState:
+        """A window, enlarged: encoded when it is looked at, since the states of all would fill the memory."""
+        return self.encode(np.ascontiguousarray(state.pixels[window]))
 
     def _embedded(self, state: ImageState, framed: Tensor) -> Tensor:
         """(R, W): what the language model gets for each region, bool (R, P, P) in the padded frame."""

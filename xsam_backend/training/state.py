@@ -7,7 +7,6 @@ power cut can take the one before. A checksum of all it holds tells copies that 
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.whole_files import PARTIAL, move_into_place
 
 STATE = "state.safetensors"
 
@@ -39,14 +39,12 @@ def write_state(folder: Path, state: State) -> None:
         CheckpointError: it can't be written; the state before it is as it was.
     """
     path = folder / STATE
-    partial = folder / (STATE + ".partial")
+    partial = folder / (STATE + PARTIAL)
     tensors = _apart(state.tensors)
     try:
         facts = json.dumps(dict(state.facts))
         save_file(tensors, partial, metadata={"facts": facts, "checksum": _checksum(tensors, facts)})
-        _force(partial)
-        partial.replace(path)
-        _force(folder)
+        move_into_place(partial, path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         before = "the state before it is intact" if path.exists() else "there is none before it"
@@ -106,15 +104,6 @@ def _checksum(tensors: Mapping[str, Tensor], facts: str) -> str:
         value = zlib.crc32(name.encode(), value)
         value = zlib.crc32(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data, value)
     return f"{value:08x}"
-
-
-def _force(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _size(tensors: Mapping[str, Tensor]) -> str:
