@@ -18,7 +18,8 @@ from xsam_backend.evaluation.datasets.coco_folder import CocoFolder
 from xsam_backend.evaluation.simulated_prompts import centre_click, exact_box
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.instances import Instances
-from xsam_backend.model.predictor import ImageState, Predictor, load_predictor
+from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.overlay import draw_overlay
 from xsam_backend.prompts import Box, Point, Prompt, Region, Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene

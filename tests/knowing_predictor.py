@@ -88,6 +88,9 @@ class KnowingPredictor:
         areas = [self._change(truth.union([i for i, own in enumerate(truth.names) if own == name])) for name in names]
         return KnownCandidates(self._named(truth, wanted), _instances(areas, names, truth.size_hw))
 
+    def answers(self, state: KnownState, prompts: Sequence[Prompt]) -> list[Answer]:
+        return [self.answer(state, prompt) for prompt in prompts]
+
     def answer(self, state: KnownState, prompt: Prompt) -> Answer:
         truth, size_hw = state.truth, state.size_hw
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD, Task.INTERACTIVE):

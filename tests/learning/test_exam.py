@@ -38,8 +38,8 @@ class Says:
     def encode(self, image: Any) -> Any:
         return image
 
-    def answer(self, state: Any, prompt: Any) -> Answer:
-        return Answer(self.instances)
+    def answers(self, state: Any, prompts: Any) -> list[Answer]:
+        return [Answer(self.instances) for _ in prompts]
 
 
 def marks(predictor: Any, *truths: GroundTruth) -> dict[str, float]:

@@ -19,9 +19,10 @@ from xsam_backend.instances import Answer
 from xsam_backend.model import predictor as predictor_module
 from xsam_backend.model.checkpoint import SHIPPED, save_model
 from xsam_backend.model.generation import generate
+from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.postprocess import phrase_masks
-from xsam_backend.model.predictor import CRUMB_SHARE, ImageState, Predictor, load_predictor
+from xsam_backend.model.predictor import CRUMB_SHARE, Predictor, load_predictor
 from xsam_backend.model.turns import reasoning_turn, referring_turn
 from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
@@ -100,7 +101,7 @@ def test_the_same_question_gets_the_same_answer(predictor: Predictor, state: Ima
 
 def test_answers_do_not_change_a_state(predictor: Predictor) -> None:
     state = predictor.encode(PICTURE)
-    tensors = [*state.features.tensors, *state.prefix.tensors]
+    tensors = [*state.encoded.features.tensors, *state.encoded.prefix.tensors]
     before = [tensor.clone() for tensor in tensors]
     for prompt in PROMPTS.values():
         predictor.answer(state, prompt)
@@ -278,7 +279,7 @@ def test_long_lists_of_categories_are_asked_in_parts(monkeypatch: pytest.MonkeyP
         asked.append(list(names))
         return build(names)
 
-    ask = Predictor._ask
+    ask = Predictor._ask_each
     lists = []
 
     def spy_on_passes(self: Predictor, *args):
@@ -286,7 +287,7 @@ def test_long_lists_of_categories_are_asked_in_parts(monkeypatch: pytest.MonkeyP
         return ask(self, *args)
 
     monkeypatch.setattr(predictor_module, "generic_turn", spy)
-    monkeypatch.setattr(Predictor, "_ask", spy_on_passes)
+    monkeypatch.setattr(Predictor, "_ask_each", spy_on_passes)
     answer = predictor.answer(state, Prompt(Task.GENERIC, categories=tuple(categories), score_threshold=0.0))
     assert len(lists) > 1
     assert [name for names in lists for name in names] == [category.phrase for category in categories]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import noise_picture, small_predictor
@@ -49,7 +50,7 @@ def test_how_small_the_many_small_ones_are(found: Instances, share: float | None
 @pytest.mark.parametrize(
     ("share", "most", "windows"),
     [
-        pytest.param(0.06, 8, 25, id="small ones"),
+        pytest.param(0.06, 8, 16, id="small ones"),
         pytest.param(0.09, 8, 9, id="not so small ones"),
         pytest.param(0.01, 6, 36, id="tiny ones: no more than allowed"),
         pytest.param(0.15, 6, 0, id="large ones"),
@@ -133,12 +134,12 @@ def test_many_small_objects_are_worth_a_closer_look(
     """With random weights: whatever is found is in the picture, best first."""
     monkeypatch.setattr(predictors, "many_small", lambda _found: share)
     predictor = small_predictor(closest_tiles=most)
-    sizes = counted(predictor, monkeypatch)
+    seen = counted(predictor, monkeypatch)
     found = predictor.candidates(predictor.encode(noise_picture(size_hw=(96, 128))), prompt).instances()
     assert found.size_hw == (96, 128)
     assert len(found)
     assert (np.diff(found.scores) <= 0).all()
-    assert len(sizes) == looks
+    assert len(set(seen)) == looks
 
 
 @pytest.mark.parametrize(
@@ -164,17 +165,47 @@ def test_a_version_knows_how_large_its_labels_are(
     ):
         encoded = counted(predictor, monkeypatch)
         predictor.answer(state, prompt)
-        assert len(encoded) == looks - 1
+        assert len(set(encoded)) == looks - 1
 
 
-def counted(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(height, width) of each picture that the predictor encodes from now on."""
-    sizes: list[tuple[int, int]] = []
-    encode = type(predictor).encode
+def test_several_questions_look_through_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = small_predictor(closest_tiles=3)
+    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.09})
+    state = predictor.encode(noise_picture(size_hw=(96, 128)))
+    prompts = [
+        Prompt(Task.GENERIC, categories=CELLS, score_threshold=0.0),
+        Prompt(Task.VGD, (Box(10, 10, 6, 6),), categories=CELLS, score_threshold=0.0),
+    ]
+    alone = [predictor.answer(state, prompt) for prompt in prompts]
+    seen = counted(predictor, monkeypatch)
+    together = predictor.answers(state, prompts)
+    assert len(seen) == len(set(seen)) == 9
+    for one, other in zip(alone, together, strict=True):
+        assert len(one.instances) == len(other.instances) > 0
+        assert np.allclose(one.instances.scores, other.instances.scores, atol=1e-4)
 
-    def counting(image: Any) -> Any:
-        sizes.append(image.shape[:2])
-        return encode(predictor, image)
 
-    monkeypatch.setattr(predictor, "encode", counting)
-    return sizes
+def test_pictures_asked_about_together_are_answered_as_alone() -> None:
+    predictor = small_predictor()
+    pictures = [noise_picture(seed, size_hw=size) for seed, size in ((1, (96, 128)), (2, (60, 50)), (3, (40, 90)))]
+    encoded, frames = predictor._encoded(pictures)
+    together = predictor._categories(encoded, CELLS)
+    for picture, one, frame in zip(pictures, together, frames, strict=True):
+        state = predictor.encode(picture)
+        (alone,) = predictor._categories(state.encoded, CELLS)
+        assert frame == state.frame
+        assert torch.allclose(one.class_logits, alone.class_logits, atol=1e-4)
+        assert torch.allclose(one.mask_logits, alone.mask_logits, atol=1e-3)
+
+
+def counted(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The pictures that the predictor encodes from now on."""
+    seen: list[bytes] = []
+    encode = type(predictor)._encoded
+
+    def counting(images: Any) -> Any:
+        seen.extend(image.tobytes() for image in images)
+        return encode(predictor, images)
+
+    monkeypatch.setattr(predictor, "_encoded", counting)
+    return seen

@@ -29,7 +29,7 @@ from xsam_backend.evaluation.calibration import right_detections
 from xsam_backend.evaluation.datasets.records import Record
 from xsam_backend.evaluation.segments import best_first_pairs, pairwise_ious
 from xsam_backend.evaluation.simulated_prompts import centre_click, exact_box
-from xsam_backend.ground_truth import GroundTruth
+from xsam_backend.ground_truth import Expression, GroundTruth
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.prompts import Category, Prompt, Region, Task
 
@@ -42,7 +42,7 @@ LEAST_IOU = 0.5
 class Asked(Protocol):
     """What is needed of a predictor."""
 
-    def answer(self, state: Any, prompt: Prompt) -> Answer:
+    def answers(self, state: Any, prompts: Sequence[Prompt]) -> list[Answer]:
         """See ``model.predictor.Predictor``."""
 
     def encode(self, image: NDArray[np.uint8]) -> Any:
@@ -147,64 +147,78 @@ def sit_exam(
     for number, record in enumerate(records, 1):
         truth = record.load()
         state = predictor.encode(truth.image)
-        asked = [category for category in categories if category.label in truth.complete_for]
-        labels = _pre_labels(predictor, state, truth, asked)
-        found.append(right_detections(labels, truth.masks, truth.names, truth.is_crowd))
-        of_picture = {
-            **_pointed(predictor, state, truth),
-            "labels": _quality(labels, truth, {category.label for category in asked}),
-            "alike": _alike(predictor, state, truth),
-            "phrases": _phrases(predictor, state, truth),
+        sheet = _sheet(truth, categories)
+        # All at once: what looks closer at the picture shares its windows.
+        answers = iter(predictor.answers(state, [prompt for prompts in sheet.prompts.values() for prompt in prompts]))
+        answered = {
+            question: [next(answers).instances for _ in prompts] for question, prompts in sheet.prompts.items()
         }
-        for question, mark in of_picture.items():
-            marks[question].append(mark)
+        labels, alike = (
+            answered[question][0] if answered[question] else Instances.empty(truth.size_hw)
+            for question in ("labels", "alike")
+        )
+        found.append(right_detections(labels, truth.masks, truth.names, truth.is_crowd))
+        marks["labels"].append(_quality(labels, truth, sheet.asked))
+        marks["alike"].append(_quality(alike, truth, sheet.shown))
+        for question, meant in sheet.meant.items():
+            ious = [_iou(instances, mask) for instances, mask in zip(answered[question], meant, strict=True)]
+            marks[question].append(float(np.mean(ious)) if ious else float("nan"))
         on_picture(number)
     return Marks(
         {question: np.array(values, np.float64) for question, values in marks.items()}, Found.of_pictures(found)
     )
 
 
-def _pre_labels(predictor: Asked, state: Any, truth: GroundTruth, asked: Sequence[Category]) -> Instances:
-    if not asked:
-        return Instances.empty(truth.size_hw)
-    return predictor.answer(state, Prompt(Task.GENERIC, categories=tuple(asked))).instances
+@dataclass(frozen=True)
+class _Sheet:
+    """What is asked about one picture.
+
+    Attributes:
+        prompts: question -> its prompts; one at most for labels and alike.
+        meant: question -> the mask that each of its prompts means, for those that mean one.
+        asked, shown: the labels that ``labels`` asks for, and those that ``alike`` shows an example of.
+    """
+
+    prompts: Mapping[str, Sequence[Prompt]]
+    meant: Mapping[str, Sequence[NDArray[np.bool_]]]
+    asked: set[str]
+    shown: set[str]
 
 
-def _pointed(predictor: Asked, state: Any, truth: GroundTruth) -> dict[str, float]:
+def _sheet(truth: GroundTruth, categories: Sequence[Category]) -> _Sheet:
     objects = _chosen_objects(truth)
+    asked = tuple(category for category in categories if category.label in truth.complete_for)
+    median = {name: _median_object(truth, name) for name in dict.fromkeys(truth.names) if name in truth.complete_for}
+    shown = {name: index for name, index in median.items() if index is not None}
+    examples = tuple(exact_box(truth.masks[index]) for index in shown.values())
+    names = tuple(Category(name, name) for name in shown)
+    phrases = _chosen_phrases(truth)
+    return _Sheet(
+        {
+            "click": [_pointed(centre_click(truth.masks[i])) for i in objects],
+            "box": [_pointed(exact_box(truth.masks[i])) for i in objects],
+            "labels": [Prompt(Task.GENERIC, categories=asked)] if asked else [],
+            "alike": [Prompt(Task.VGD, examples, categories=names)] if shown else [],
+            "phrases": [Prompt(Task.REFERRING, phrase=one.text, score_threshold=0.0) for one in phrases],
+        },
+        {
+            "click": [truth.masks[i] for i in objects],
+            "box": [truth.masks[i] for i in objects],
+            "phrases": [truth.union(one.segments) for one in phrases],
+        },
+        {category.label for category in asked},
+        set(shown),
+    )
 
-    def pointed(region_of: Callable[[NDArray[np.bool_]], Region]) -> float:
-        found = [
-            predictor.answer(state, Prompt(Task.INTERACTIVE, (region_of(truth.masks[i]),), score_threshold=0.0))
-            for i in objects
-        ]
-        ious = [_iou(answer.instances, truth.masks[i]) for answer, i in zip(found, objects, strict=True)]
-        return float(np.mean(ious)) if ious else float("nan")
 
-    return {"click": pointed(centre_click), "box": pointed(exact_box)}
+def _pointed(region: Region) -> Prompt:
+    return Prompt(Task.INTERACTIVE, (region,), score_threshold=0.0)
 
 
-def _phrases(predictor: Asked, state: Any, truth: GroundTruth) -> float:
+def _chosen_phrases(truth: GroundTruth) -> list[Expression]:
     said = [expression for expression in truth.referring if expression.segments]
     rng = np.random.default_rng(zlib.crc32(truth.source.encode()))
-    ious = []
-    for number in rng.permutation(len(said))[:OBJECTS_PER_PICTURE]:
-        prompt = Prompt(Task.REFERRING, phrase=said[number].text, score_threshold=0.0)
-        ious.append(_iou(predictor.answer(state, prompt).instances, truth.union(said[number].segments)))
-    return float(np.mean(ious)) if ious else float("nan")
-
-
-def _alike(predictor: Asked, state: Any, truth: GroundTruth) -> float:
-    exemplars = [
-        (name, _median_object(truth, name)) for name in dict.fromkeys(truth.names) if name in truth.complete_for
-    ]
-    shown = [(name, index) for name, index in exemplars if index is not None]
-    if not shown:
-        return float("nan")
-    regions = tuple(exact_box(truth.masks[index]) for _, index in shown)
-    categories = tuple(Category(name, name) for name, _ in shown)
-    answer = predictor.answer(state, Prompt(Task.VGD, regions, categories=categories))
-    return _quality(answer.instances, truth, {name for name, _ in shown})
+    return [said[number] for number in rng.permutation(len(said))[:OBJECTS_PER_PICTURE]]
 
 
 def _quality(found: Instances, truth: GroundTruth, names: set[str]) -> float:

@@ -9,8 +9,8 @@ for the scores as the decoder gives them: a calibration changes no region of suc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -28,6 +28,7 @@ from xsam_backend.model import checkpoint, postprocess
 from xsam_backend.model.candidates import Candidates, Pass, named
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
 from xsam_backend.model.close_up import close_up_window, shift_region
+from xsam_backend.model.closer_looks import CloserLooks
 from xsam_backend.model.conversation import (
     TokenizedConversation,
     generated_ids_to_phrases,
@@ -39,10 +40,9 @@ from xsam_backend.model.conversation import (
 from xsam_backend.model.generation import generate
 from xsam_backend.model.hints import clicks, covers, named_pixels, outlines
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regions, process_image
+from xsam_backend.model.image_state import Encoded, ImageState
 from xsam_backend.model.interactive_choice import vote
-from xsam_backend.model.language import Prefix
 from xsam_backend.model.phrase_choice import vote_on_phrases
-from xsam_backend.model.picture_vector import picture_vector
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
@@ -58,9 +58,15 @@ from xsam_backend.model.turns import (
     referring_turn,
     vgd_turn,
 )
-from xsam_backend.model.xsam import ImageFeatures, XSam, pool_by_id
+from xsam_backend.model.xsam import XSam, pool_by_id
 from xsam_backend.prompts import Category, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask, regions_mask
+
+Logits = tuple[Tensor, Tensor]
+"""Of one picture: class logits (Q, C + 1) and mask logits (Q, h, w)."""
+
+Look = Callable[[Encoded, Sequence[PictureFrame]], list[Candidates]]
+"""Asks one question about each of several pictures."""
 
 MAX_NEW_TOKENS = 512
 DEFAULT_THRESHOLDS = {
@@ -76,38 +82,6 @@ CALIBRATED = (Task.GENERIC, Task.OPEN_VOCABULARY)
 
 CRUMB_SHARE = 0.05
 """What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
-
-
-@dataclass(frozen=True, eq=False)
-class ImageState:
-    """All that was computed from one picture.
-
-    Attributes:
-        features: the encoders' and pixel decoder's output, one picture.
-        prefix: the language model's keys and values up to and including the picture.
-        frame: where the picture lies in the padded frame.
-        pixels: uint8 (H, W, 3), the picture itself, for close-ups.
-    """
-
-    features: ImageFeatures
-    prefix: Prefix
-    frame: PictureFrame
-    pixels: NDArray[np.uint8]
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """(height, width) of the picture in pixels."""
-        return self.frame.size_hw
-
-    @property
-    def vector(self) -> NDArray[np.float32]:
-        """float32 (64,), of length 1: what the picture looks like, to compare with those of others."""
-        return picture_vector(self.features.summary[0])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the state keeps alive."""
-        return self.pixels.nbytes + sum(t.nbytes for t in (*self.features.tensors, *self.prefix.tensors))
 
 
 def load_predictor(
@@ -179,31 +153,49 @@ class Predictor:
         Raises:
             ImageError: not such a picture.
         """
-        processed = process_image(image, self.processor)
-        features = self.model.encode(
-            processed.vision_pixels[None].to(self.model.device, self.model.dtype),
-            processed.seg_pixels[None].to(self.model.device, self.model.dtype),
-        )
-        opening = self._tokenize(conversation_turn("?"), with_answer=False).through_image()
-        prefix = self.model.image_prefix([self.model.merge_tokens(opening, features.tokens[0])])
-        side = self.processor.seg_size
-        frame = PictureFrame((side, side), processed.scaled_hw, processed.size_hw)
+        encoded, (frame,) = self._encoded([image])
         pixels = image.copy()
         pixels.setflags(write=False)
-        return ImageState(features, prefix, frame, pixels)
+        return ImageState(encoded, frame, pixels)
 
-    @torch.inference_mode()
+    def _encoded(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, tuple[PictureFrame, ...]]:
+        processed = [process_image(image, self.processor) for image in images]
+        vision, segmentor = (
+            torch.stack(pixels).to(self.model.device, self.model.dtype)
+            for pixels in ([one.vision_pixels for one in processed], [one.seg_pixels for one in processed])
+        )
+        features = self.model.encode(vision, segmentor)
+        opening = self._tokenize(conversation_turn("?"), with_answer=False).through_image()
+        prefix = self.model.image_prefix([self.model.merge_tokens(opening, tokens) for tokens in features.tokens])
+        side = self.processor.seg_size
+        frames = tuple(PictureFrame((side, side), one.scaled_hw, one.size_hw) for one in processed)
+        return Encoded(features, prefix), frames
+
     def answer(self, state: ImageState, prompt: Prompt) -> Answer:
         """The prompt's half.
 
         Raises:
             PromptError: a region outside the picture, or more words than the model reads.
         """
+        return self.answers(state, [prompt])[0]
+
+    @torch.inference_mode()
+    def answers(self, state: ImageState, prompts: Sequence[Prompt]) -> list[Answer]:
+        """One answer per prompt. Closer looks that several prompts need are encoded once, and kept until all are
+        answered.
+
+        Raises:
+            PromptError: as ``answer``.
+        """
+        looks = CloserLooks(state.pixels, self._encoded, keeps=len(prompts) > 1)
+        return [self._answer(state, prompt, looks) for prompt in prompts]
+
+    def _answer(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Answer:
         threshold = self._least_score(prompt)
         if prompt.task is Task.INTERACTIVE:
             return self._interactive(state, prompt, threshold)
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
-            instances = self.candidates(state, prompt).answered(threshold)
+            instances = self._candidates(state, prompt, looks).answered(threshold)
             if self.calibration is not None and prompt.task in CALIBRATED:
                 instances = replace(instances, scores=self.calibration(instances.scores))
             least = threshold if prompt.score_threshold is None else prompt.score_threshold
@@ -272,7 +264,7 @@ class Predictor:
         """``_object`` in one look."""
         region = regions_mask(regions, state.size_hw)
         framed = frame_regions(region[None], self.processor.seg_size)
-        class_logits, mask_logits = self._ask(state, interactive_turn(), self._embedded(state, framed))
+        class_logits, mask_logits = self._ask(state, interactive_turn(), self._embedded(state.encoded, framed))
         chosen, score = vote(
             postprocess.class_scores(class_logits)[:, 0],
             mask_logits,
@@ -293,53 +285,64 @@ class Predictor:
         Raises:
             PromptError: as ``answer``, or a prompt of another task.
         """
+        return self._candidates(state, prompt, CloserLooks(state.pixels, self._encoded, keeps=False))
+
+    def _candidates(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Candidates:
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
-            return self._named(state, prompt)
+            return self._named(state, prompt, looks)
         if prompt.task is Task.VGD:
-            return self._alike(state, prompt)
+            return self._alike(state, prompt, looks)
         if prompt.task is Task.INTERACTIVE:
             region = regions_mask(prompt.regions, state.size_hw)
             framed = frame_regions(region[None], self.processor.seg_size)
-            logits = self._ask(state, interactive_turn(), self._embedded(state, framed))
+            logits = self._ask(state, interactive_turn(), self._embedded(state.encoded, framed))
             return Candidates([Pass(*logits, (prompt.label,), region=framed[0])], state.frame)
         raise PromptError(f"{prompt.task} has one answer and no candidates: ask for the answer")
 
-    def _named(self, state: ImageState, prompt: Prompt) -> Candidates:
+    def _named(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Candidates:
         groups = self._groups(prompt.categories)
 
-        def look(seen: ImageState) -> Candidates:
-            return Candidates([self._categories(seen, group) for group in groups], seen.frame)
+        def look(encoded: Encoded, frames: Sequence[PictureFrame]) -> list[Candidates]:
+            of_groups = [self._categories(encoded, group) for group in groups]
+            return [Candidates([of[row] for of in of_groups], frame) for row, frame in enumerate(frames)]
 
-        found = look(state)
+        (found,) = look(state.encoded, (state.frame,))
         labels = [category.label for category in prompt.categories if category.is_thing]
         windows = self._windows(state, prompt, labels, found)
-        return found.with_closer_looks([(window, look(self._seen_through(state, window))) for window in windows])
+        return _with_looks(found, look, looks, windows)
 
-    def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:
+    def _alike(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Candidates:
         """Where there are closer looks, each exemplar is taken from the window that shows most of it."""
         masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
         labels: list[str | None] = [category.label for category in prompt.categories]
         labels = labels if len(labels) == len(masks) else [prompt.label] * len(masks)
+        exemplars = self._embedded(state.encoded, frame_regions(masks, self.processor.seg_size))
 
-        def look(seen: ImageState, exemplars: Tensor) -> Candidates:
-            logits = self._ask(seen, vgd_turn(len(masks)), exemplars)
-            return Candidates([Pass(*logits, tuple(labels))], seen.frame)
+        def look(encoded: Encoded, frames: Sequence[PictureFrame]) -> list[Candidates]:
+            asked = self._ask_each(encoded, vgd_turn(len(masks)), exemplars)
+            return [
+                Candidates([Pass(*logits, tuple(labels))], frame) for logits, frame in zip(asked, frames, strict=True)
+            ]
 
-        found = look(state, self._embedded(state, frame_regions(masks, self.processor.seg_size)))
+        (found,) = look(state.encoded, (state.frame,))
         windows = self._windows(state, prompt, labels, found)
-        if not windows:
-            return found
-        best = [max(range(len(windows)), key=lambda number: int(mask[windows[number]].sum())) for mask in masks]
-        states = {number: self._seen_through(state, windows[number]) for number in sorted(set(best))}
-        exemplars = []
-        for number, mask in zip(best, masks, strict=True):
-            shown = np.ascontiguousarray(mask[windows[number]])[None]
-            exemplars.append(self._embedded(states[number], frame_regions(shown, self.processor.seg_size)))
-        closer = []
-        for number, window in enumerate(windows):
-            seen = states[number] if number in states else self._seen_through(state, window)
-            closer.append((window, look(seen, torch.cat(exemplars))))
-        return found.with_closer_looks(closer)
+        if windows:
+            exemplars = torch.cat([self._nearest(looks, windows, mask) for mask in masks])
+        return _with_looks(found, look, looks, windows)
+
+    def _categories(self, encoded: Encoded, group: Sequence[Category]) -> list[Pass]:
+        """One for each picture."""
+        labels = tuple(category.label for category in group)
+        stuff = tuple(i for i, category in enumerate(group) if not category.is_thing)
+        asked = self._ask_each(encoded, generic_turn([category.phrase for category in group]))
+        return [Pass(*logits, labels, stuff) for logits in asked]
+
+    def _nearest(self, looks: CloserLooks, windows: Sequence[Window], mask: NDArray[np.bool_]) -> Tensor:
+        """An exemplar's embedding (1, W), as the window that shows most of it shows it."""
+        best = max(windows, key=lambda window: int(mask[window].sum()))
+        encoded, row = looks.at(best)
+        shown = np.ascontiguousarray(mask[best])[None]
+        return self._embedded(encoded, frame_regions(shown, self.processor.seg_size), row)
 
     def _windows(
         self, state: ImageState, prompt: Prompt, labels: Sequence[str | None], found: Candidates
@@ -353,20 +356,11 @@ class Predictor:
         share = min(known) if known else many_small(found.answered(self._least_score(prompt)))
         return [] if share is None else tile_windows(share, state.size_hw, most)
 
-    def _seen_through(self, state: ImageState, window: Window) -> ImageState:
-        """A window, enlarged: encoded when it is looked at, since the states of all would fill the memory."""
-        return self.encode(np.ascontiguousarray(state.pixels[window]))
-
-    def _embedded(self, state: ImageState, framed: Tensor) -> Tensor:
-        """(R, W): what the language model gets for each region, bool (R, P, P) in the padded frame."""
+    def _embedded(self, encoded: Encoded, framed: Tensor, row: int = 0) -> Tensor:
+        """(R, W): what the language model gets for each region, bool (R, P, P) in that picture's padded frame."""
         points = region_points(framed, self.model.config.region_points).to(self.model.device)
-        maps = state.features.token_map.expand(len(points), -1, -1, -1)
+        maps = encoded.features.token_map[row].expand(len(points), -1, -1, -1)
         return self.model.region_embeddings(maps, points)
-
-    def _categories(self, state: ImageState, group: Sequence[Category]) -> Pass:
-        logits = self._ask(state, generic_turn([category.phrase for category in group]))
-        stuff = tuple(i for i, category in enumerate(group) if not category.is_thing)
-        return Pass(*logits, tuple(category.label for category in group), stuff)
 
     def _phrase(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         turn = (referring_turn if prompt.task is Task.REFERRING else reasoning_turn)(prompt.phrase)
@@ -398,7 +392,7 @@ class Predictor:
                 f"a question of {len(asked)} tokens leaves the model none for its answer: ask in fewer words"
             )
         written = generate(
-            self.model.language, merged.embeddings, state.prefix, stop_ids=self.stop_ids, max_new_tokens=room
+            self.model.language, merged.embeddings, state.encoded.prefix, stop_ids=self.stop_ids, max_new_tokens=room
         )
         decoded = cast(str, self.tokenizer.decode(list(written.token_ids)))
         words = phrase_text(decoded, self.template, keep_tags=True)
@@ -410,7 +404,7 @@ class Predictor:
         if not (cond_ids >= 0).any() or (seg_ids >= 0).sum() != 1:
             return Answer(empty, text=text, reason="the caption names nothing that it also segments")
         projected = self.model.project(written.states[:, len(merged.embeddings) :])
-        class_logits, mask_logits = self._segment(state, projected, cond_ids, seg_ids)
+        ((class_logits, mask_logits),) = self._segment(state.encoded, projected, cond_ids, seg_ids)
         found = self._best_masks(class_logits, mask_logits, state.frame)
         instances = named(found, [text[start:end] for start, end in spans])
         # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
@@ -418,30 +412,36 @@ class Predictor:
         kept = np.flatnonzero(said & instances.masks.any((1, 2)) & (instances.scores >= threshold))
         return Answer(instances.select(kept), text=text, phrase_spans=tuple(spans[i] for i in kept))
 
-    def _ask(self, state: ImageState, turn: Turn, regions: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One pass over question and fixed answer: class logits (Q, C + 1) and mask logits (Q, h, w).
+    def _ask(self, state: ImageState, turn: Turn, regions: Tensor | None = None) -> Logits:
+        """``_ask_each`` about one picture."""
+        return self._ask_each(state.encoded, turn, regions)[0]
+
+    def _ask_each(self, encoded: Encoded, turn: Turn, regions: Tensor | None = None) -> list[Logits]:
+        """One pass over question and fixed answer, about each picture.
 
         Args:
             regions: (R, W), as ``_embedded`` gives them, for the turn's region placeholders.
         """
         tokens = self._tokenize(turn, with_answer=True).after_image()
         merged = self.model.merge_tokens(tokens, regions=regions)
-        row = torch.zeros(1, dtype=torch.long, device=self.model.device)
-        projected = self.model.project(self.model.text_states([merged], state.prefix, row))
-        return self._segment(state, projected, merged.cond_ids.cpu().numpy(), merged.seg_ids.cpu().numpy())
+        rows = torch.arange(len(encoded), device=self.model.device)
+        projected = self.model.project(self.model.text_states([merged] * len(encoded), encoded.prefix, rows))
+        return self._segment(encoded, projected, merged.cond_ids.cpu().numpy(), merged.seg_ids.cpu().numpy())
 
     def _segment(
-        self, state: ImageState, projected: Tensor, cond_ids: NDArray[np.int64], seg_ids: NDArray[np.int64]
-    ) -> tuple[Tensor, Tensor]:
-        device = self.model.device
-        conditions, valid = pool_by_id(projected, torch.from_numpy(cond_ids)[None].to(device))
-        seg, _ = pool_by_id(projected, torch.from_numpy(seg_ids)[None].to(device))
-        laid_out = self.model.with_background(conditions, valid)
-        picture = torch.zeros(1, dtype=torch.long, device=device)
-        predictions = self.model.segmentor(
-            state.features.pixels, picture, seg[:, 0], laid_out.embeddings, laid_out.valid
+        self, encoded: Encoded, projected: Tensor, cond_ids: NDArray[np.int64], seg_ids: NDArray[np.int64]
+    ) -> list[Logits]:
+        """What the decoder says of each picture; all are asked the same, so ids are those of one."""
+        pictures = torch.arange(len(encoded), device=self.model.device)
+        (conditions, valid), (seg, _) = (
+            pool_by_id(projected, torch.from_numpy(ids).to(self.model.device).expand(len(encoded), -1))
+            for ids in (cond_ids, seg_ids)
         )
-        return predictions.class_logits[-1][0], predictions.mask_logits()[0]
+        laid_out = self.model.with_background(conditions, valid)
+        predictions = self.model.segmentor(
+            encoded.features.pixels, pictures, seg[:, 0], laid_out.embeddings, laid_out.valid
+        )
+        return list(zip(predictions.class_logits[-1], predictions.mask_logits(), strict=True))
 
     def _groups(self, categories: Sequence[Category]) -> list[list[Category]]:
         """Categories in lists that the model can read."""
@@ -468,3 +468,10 @@ class Predictor:
             max_length=self.model.config.max_text_tokens if bounded else None,
             overlong="refuse",
         )
+
+
+def _with_looks(found: Candidates, look: Look, looks: CloserLooks, windows: Sequence[Window]) -> Candidates:
+    closer: list[tuple[Window, Candidates]] = []
+    for batch in looks.through(windows):
+        closer.extend(zip(batch.windows, look(batch.encoded, batch.frames), strict=True))
+    return found.with_closer_looks(closer)
