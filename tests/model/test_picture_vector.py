@@ -43,4 +43,6 @@ def test_pictures_are_told_apart_and_versions_are_not() -> None:
     version = Predictor(with_delta(model, "small-1", Delta("small-1", 1.0, {}, changes)), tokenizer(), "small-1+a")
     picture = noise_picture(seed=1)
     np.testing.assert_allclose(version.encode(picture).vector, base.encode(picture).vector, atol=1e-6)
-    assert not torch.allclose(version.encode(picture).encoded.features.tokens, base.encode(picture).encoded.features.tokens)
+    assert not torch.allclose(
+        version.encode(picture).encoded.features.tokens, base.encode(picture).encoded.features.tokens
+    )

@@ -185,6 +185,24 @@ def test_several_questions_look_through_the_same_windows(monkeypatch: pytest.Mon
         assert np.allclose(one.instances.scores, other.instances.scores, atol=1e-4)
 
 
+def test_large_objects_are_taken_from_the_whole_picture() -> None:
+    """A window shows a piece of a house, which must not take the place of the house."""
+    plain = small_predictor(closest_tiles=3)
+    labels = (Category("cell", "cell"), Category("house", "house"))
+    prompt = Prompt(Task.GENERIC, categories=labels, score_threshold=0.0)
+    picture = noise_picture(size_hw=(96, 128))
+
+    def houses(sizes: dict[str, float]) -> Instances:
+        predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
+        found = predictor.answer(predictor.encode(picture), prompt).instances
+        return found.select([i for i, label in enumerate(found.labels) if label == "house"])
+
+    whole = houses({"cell": 0.5, "house": 0.5})
+    assert len(whole)
+    assert np.array_equal(houses({"cell": 0.09, "house": 0.5}).masks, whole.masks)
+    assert len(houses({"cell": 0.09})) != len(whole)
+
+
 def test_pictures_asked_about_together_are_answered_as_alone() -> None:
     predictor = small_predictor()
     pictures = [noise_picture(seed, size_hw=size) for seed, size in ((1, (96, 128)), (2, (60, 50)), (3, (40, 90)))]

@@ -6,7 +6,7 @@ precision, ``segments`` for panoptic quality, ``semantic`` for IoU per class, ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,14 +51,18 @@ class Candidates:
         passes: Sequence[Pass],
         frame: PictureFrame,
         closer: Sequence[tuple[Window, Candidates]] = (),
+        large: Collection[str | None] = (),
     ) -> None:
         self._passes = tuple(passes)
         self._frame = frame
         self._closer = tuple(closer)
+        self._large = large
 
-    def with_closer_looks(self, closer: Sequence[tuple[Window, Candidates]]) -> Candidates:
-        """The same with what windows of the picture show."""
-        return Candidates(self._passes, self._frame, closer)
+    def with_closer_looks(
+        self, closer: Sequence[tuple[Window, Candidates]], large: Collection[str | None] = ()
+    ) -> Candidates:
+        """The same with what windows of the picture show, save for the labels of large objects."""
+        return Candidates(self._passes, self._frame, closer, large)
 
     @torch.inference_mode()
     def answered(self, threshold: float) -> Instances:
@@ -67,18 +71,19 @@ class Candidates:
         return self._with_closer(whole, lambda look: look.answered(threshold))
 
     def _with_closer(self, whole: Instances, of_window: Callable[[Candidates], Instances]) -> Instances:
-        """Stuff is taken from the whole picture alone: windows cut it, and it needs no closer look."""
+        """Stuff and large objects are taken from the whole picture alone: windows cut them, and they need no closer
+        look. Windows are asked for them all the same: what is taken for a large thing isn't taken for a small one."""
         if not self._closer:
             return whole
-        stuff = {one.labels[index] for one in self._passes for index in one.stuff}
-        is_stuff = np.array([label in stuff for label in whole.labels], np.bool_)
+        cut = {*self._large, *(one.labels[index] for one in self._passes for index in one.stuff)}
+        is_cut = np.array([label in cut for label in whole.labels], np.bool_)
         closer = []
         for window, look in self._closer:
             seen = of_window(look)
-            things = seen.select([i for i, label in enumerate(seen.labels) if label not in stuff])
+            things = seen.select([i for i, label in enumerate(seen.labels) if label not in cut])
             closer.append(in_picture(things, window, self._frame.size_hw))
-        things = joined(whole.select(np.flatnonzero(~is_stuff)), closer)
-        return self._together([whole.select(np.flatnonzero(is_stuff)), things])
+        things = joined(whole.select(np.flatnonzero(~is_cut)), closer)
+        return self._together([whole.select(np.flatnonzero(is_cut)), things])
 
     @torch.inference_mode()
     def instances(self) -> Instances:

@@ -47,7 +47,7 @@ from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.regions import region_points
 from xsam_backend.model.score_calibration import Calibration
-from xsam_backend.model.tiles import Window, many_small, tile_windows
+from xsam_backend.model.tiles import SMALL_SHARE, Window, many_small, tile_windows
 from xsam_backend.model.turns import (
     Turn,
     conversation_turn,
@@ -309,7 +309,7 @@ class Predictor:
         (found,) = look(state.encoded, (state.frame,))
         labels = [category.label for category in prompt.categories if category.is_thing]
         windows = self._windows(state, prompt, labels, found)
-        return _with_looks(found, look, looks, windows)
+        return self._with_looks(found, look, looks, windows)
 
     def _alike(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Candidates:
         """Where there are closer looks, each exemplar is taken from the window that shows most of it."""
@@ -328,7 +328,7 @@ class Predictor:
         windows = self._windows(state, prompt, labels, found)
         if windows:
             exemplars = torch.cat([self._nearest(looks, windows, mask) for mask in masks])
-        return _with_looks(found, look, looks, windows)
+        return self._with_looks(found, look, looks, windows)
 
     def _categories(self, encoded: Encoded, group: Sequence[Category]) -> list[Pass]:
         """One for each picture."""
@@ -355,6 +355,14 @@ class Predictor:
         known = [self.typical_sizes[label] for label in labels if label is not None and label in self.typical_sizes]
         share = min(known) if known else many_small(found.answered(self._least_score(prompt)))
         return [] if share is None else tile_windows(share, state.size_hw, most)
+
+    def _with_looks(self, found: Candidates, look: Look, looks: CloserLooks, windows: Sequence[Window]) -> Candidates:
+        closer: list[tuple[Window, Candidates]] = []
+        for batch in looks.through(windows):
+            closer.extend(zip(batch.windows, look(batch.encoded, batch.frames), strict=True))
+        return found.with_closer_looks(
+            closer, large=[label for label, share in self.typical_sizes.items() if share >= SMALL_SHARE]
+        )
 
     def _embedded(self, encoded: Encoded, framed: Tensor, row: int = 0) -> Tensor:
         """(R, W): what the language model gets for each region, bool (R, P, P) in that picture's padded frame."""
@@ -468,10 +476,3 @@ class Predictor:
             max_length=self.model.config.max_text_tokens if bounded else None,
             overlong="refuse",
         )
-
-
-def _with_looks(found: Candidates, look: Look, looks: CloserLooks, windows: Sequence[Window]) -> Candidates:
-    closer: list[tuple[Window, Candidates]] = []
-    for batch in looks.through(windows):
-        closer.extend(zip(batch.windows, look(batch.encoded, batch.frames), strict=True))
-    return found.with_closer_looks(closer)
