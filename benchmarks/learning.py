@@ -19,7 +19,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import numpy as np
@@ -30,6 +30,7 @@ from xsam_backend.evaluation.datasets.records import Dataset
 from xsam_backend.evaluation.results import Evaluation
 from xsam_backend.evaluation.running import Watching, Wish, evaluate
 from xsam_backend.evaluation.tasks.run import Options
+from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import write_regions
@@ -60,12 +61,23 @@ def label_config(names: Sequence[str]) -> str:
     return f'<View><Image name="image" value="$image"/>{polygons}</View>'
 
 
-def accept(places: Places, records: Sequence[CocoRecord], config: str) -> None:
-    """Keep these pictures with all of their objects, as if an annotator had drawn them."""
+class Pictured(Protocol):
+    """A record with its picture's file."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+
+    def load(self) -> GroundTruth:
+        """What is on it."""
+
+
+def accept(places: Places, records: Sequence[Pictured], config: str, first: int = 1) -> None:
+    """Keep these pictures with all of their objects as if an annotator had drawn them; tasks count from ``first``."""
     places.projects.remember(KEY, "benchmark", config)
     control = LabelConfig.parse(config).control("poly")
     files = PictureFiles(places.pictures)
-    for number, record in enumerate(records, 1):
+    for number, record in enumerate(records, first):
         truth = record.load()
         instances = Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
         regions = write_regions(instances, control)
