@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     train_nice: int = Field(
         10, ge=0, le=19, description="How much that process steps back for others on the CPU (nice)."
     )
+    versions_kept: int = Field(
+        5,
+        ge=1,
+        description="So many of a project's newest versions keep their files after a fine-tuning, of those that "
+        "passed the gate and of those that didn't, besides what answers and what a rollback leads to.",
+    )
     train_memory_mb: int = Field(
         0, ge=0, description="Memory of that process at which its job fails, in megabytes; 0: whatever there is."
     )

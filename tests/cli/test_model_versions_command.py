@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from xsam_backend.learning.pruning import prune
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.delta import Delta, save_delta
 from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.versions import Version, Versions
 
 Run = Callable[..., tuple[int, str, str]]
@@ -120,6 +122,32 @@ def test_promote_and_rollback(models: Run, names: list[str], versions: Versions)
         assert (expected or "the base model") in said
 
 
+OTHER = ProjectKey("local", 22, 6)
+
+
+def test_projects_share_a_version_when_somebody_says_so(
+    models: Run, names: list[str], versions: Versions, data_dir: Path
+) -> None:
+    """The other project goes its own way from there, and its rollback is its own."""
+    engine = open_database(database_url("store", data_dir), "store")
+    Projects(engine).remember(OTHER)
+    engine.dispose()
+    assert models("promote", names[0], "--project", "22")[0] == 0
+    assert versions.deployed() == {PROJECT: names[1], str(OTHER): names[0]}
+    assert models("rollback", "21")[0] == 0
+    assert models("rollback", "21")[0] == 0
+    assert models("prune", "--keep", 1)[0] == 0
+    assert (data_dir / "versions" / names[0]).exists(), "another project is answered by it"
+    assert models("rollback", "22")[0] == 0
+    assert versions.deployed() == {PROJECT: None, str(OTHER): None}
+
+
+def test_nobody_shares_with_an_unknown_project(models: Run, names: list[str], versions: Versions) -> None:
+    status, _, error = models("promote", names[0], "--project", "99")
+    assert (status, "0 have it" in error) == (1, True), error
+    assert versions.deployed() == {PROJECT: names[1]}
+
+
 @pytest.mark.parametrize("project", ["21", "21.5", PROJECT])
 def test_projects_are_named_by_number_or_key(models: Run, names: list[str], project: str) -> None:
     assert models("rollback", project)[0] == 0
@@ -145,6 +173,13 @@ def test_prune_leaves_what_answers_and_what_a_rollback_leads_to(
     assert (status, "has no files" in error) == (1, True)
     assert models("show", names[2])[0] == 0, "its report stays"
     assert models("prune", "--keep", 1)[1] == "", "nothing left to prune"
+
+
+def test_after_a_job_refused_ones_are_kept_as_well(names: list[str], versions: Versions, data_dir: Path) -> None:
+    files = VersionFiles(data_dir / "versions")
+    assert list(prune(versions, files, 1, refused=1, project_key=PROJECT)) == []
+    assert list(prune(versions, files, 1, project_key="local/1.1")) == [], "another project's are not its business"
+    assert [name for name, _ in prune(versions, files, 1, project_key=PROJECT)] == [names[2]]
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,19 @@ from xsam_backend.cli.known_projects import known_project
 from xsam_backend.cli.options import settings_options
 from xsam_backend.config import Settings, load_settings
 from xsam_backend.errors import StoreError
+from xsam_backend.learning.pruning import KEEP
+from xsam_backend.learning.pruning import prune as pruned
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.store.database import opened_store
+from xsam_backend.store.projects import Projects
 from xsam_backend.store.versions import Version, Versions
-
-KEEP = 5
 
 
 @dataclass(frozen=True)
 class _Kept:
     versions: Versions
     files: VersionFiles
+    projects: Projects
 
     def version(self, name: str) -> Version:
         found = self.versions.get(name)
@@ -35,7 +37,7 @@ class _Kept:
 @contextmanager
 def _kept(settings: Settings) -> Iterator[_Kept]:
     with opened_store(settings.data_dir, settings.shared_database_url) as database:
-        yield _Kept(Versions(database), VersionFiles(settings.versions_dir))
+        yield _Kept(Versions(database), VersionFiles(settings.versions_dir), Projects(database))
 
 
 def version_lines(settings: Settings) -> list[str]:
@@ -140,15 +142,24 @@ def diff(first: str, second: str, **given: Any) -> None:
 
 @click.command("promote")
 @click.argument("name")
+@click.option("--project", help="Another project than its own: they share a model from then on.")
 @click.option("--reason", default="promoted by hand", show_default=True, help="Kept with the deployment.")
-@settings_options("data_dir")
-def promote(name: str, reason: str, **given: Any) -> None:
-    """Let version NAME answer its project, also one that the gate refused. A running service swaps it in itself."""
-    with _kept(load_settings(**given)) as kept:
+@settings_options("data_dir", "label_studio_url")
+def promote(name: str, project: str | None, reason: str, **given: Any) -> None:
+    """Let version NAME answer its project, also one that the gate refused. A running service swaps it in itself.
+
+    With --project it answers that project instead, which learns on from it: the project's number in Label Studio,
+    <number>.<creation second>, or its whole key as `models list` shows it. NAME's own project is not touched.
+    """
+    settings = load_settings(**given)
+    with _kept(settings) as kept:
         version = kept.version(name)
         kept.files.delta(name)  # it must be there
-        kept.versions.deploy(version.project_key, name, reason)
-        click.echo(f"project {version.project_key} is answered by {name}")
+        key = version.project_key
+        if project is not None:
+            key = str(known_project(project, settings.instance, [one.key for one in kept.projects.all()]))
+        kept.versions.deploy(key, name, reason, is_shared=project is not None)
+        click.echo(f"project {key} is answered by {name}")
 
 
 @click.command("rollback")
@@ -161,7 +172,7 @@ def rollback(project: str, **given: Any) -> None:
     """
     settings = load_settings(**given)
     with _kept(settings) as kept:
-        keys = sorted({version.project_key for version in kept.versions.all()})
+        keys = sorted({*kept.versions.deployed(), *(version.project_key for version in kept.versions.all())})
         key = str(known_project(project, settings.instance, keys))
         name = kept.versions.before(key)
         if name is not None:
@@ -176,22 +187,8 @@ def rollback(project: str, **given: Any) -> None:
 )
 @settings_options("data_dir")
 def prune(keep: int, **given: Any) -> None:
-    """Delete the files of old versions: of each project, all but what answers, what a rollback leads to, and the
-    newest promoted ones. Their reports stay."""
+    """Delete the files of old versions: all but what answers a project, what a rollback leads to, and each project's
+    newest promoted ones. Their reports stay. The worker does so after each job, and keeps refused ones, too."""
     with _kept(load_settings(**given)) as kept:
-        deployed = kept.versions.deployed()
-        for key in sorted({version.project_key for version in kept.versions.all()}):
-            of_project = kept.versions.all(key)
-            needed = {deployed.get(key)}
-            if key in deployed:
-                needed.add(kept.versions.before(key))
-            promoted = [version.name for version in of_project if version.state == "promoted"]
-            needed.update(promoted[:keep])
-            for version in of_project:
-                if version.name in needed:
-                    continue
-                if version.state != "pruned":
-                    kept.versions.mark(version.name, "pruned")  # first: a version without files must not be deployed
-                freed = kept.files.prune(version.name)  # of pruned ones, what a kill has left
-                if freed or version.state != "pruned":
-                    click.echo(f"{version.name}: {freed / 1e6:.1f} MB freed")
+        for name, freed in pruned(kept.versions, kept.files, keep):
+            click.echo(f"{name}: {freed / 1e6:.1f} MB freed")

@@ -26,6 +26,7 @@ from xsam_backend.learning.heart import peak_memory_mb
 from xsam_backend.learning.jobs import Progress
 from xsam_backend.learning.places import Places, places_of
 from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
+from xsam_backend.learning.pruning import prune
 from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsal import rehearsal
 from xsam_backend.learning.score_meaning import ScoreMeaning, score_meaning
@@ -78,6 +79,9 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     verdict = judge((Marks.joined(exams[0]), Marks.joined(exams[1])), (deployed, after), before_all)
     progress("keeping the version")
     name, verdict = _keep(run, delta, score_meaning(exams[1], run.calibration_before), verdict, begun)
+    kept = places.kept
+    for old, freed in prune(places.versions, places.files, kept, refused=kept, project_key=job.project_key):
+        logger.info("%s: its files are no longer needed, %.1f MB freed", old, freed / 1e6)
     for large in (*places.folder.glob(f"*/{STATE}"), *places.folder.glob(f"*/{FEATURES}/*")):  # of no more use
         large.unlink(missing_ok=True)
     return {"version": name, "promoted": verdict.promoted, "reasons": list(verdict.reasons)}

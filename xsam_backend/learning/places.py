@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xsam_backend.learning.pruning import KEEP
 from xsam_backend.learning.rehearsal import SCENES
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.store.annotations import Annotations
@@ -28,6 +29,7 @@ class Places:
         pictures: the kept ones.
         steps: of the version's training; 0: by the number of its pictures.
         rehearsed: so many scenes ask whether the candidate still can what it could.
+        kept: so many of the newest versions that passed the gate keep their files.
     """
 
     projects: Projects
@@ -42,6 +44,7 @@ class Places:
     pictures: Path
     steps: int = 0
     rehearsed: int = SCENES
+    kept: int = KEEP
 
 
 @contextmanager
@@ -61,4 +64,5 @@ def places_of(job_id: int, settings: Any) -> Iterator[Places]:
             pictures=settings.pictures_dir,
             steps=settings.train_steps,
             rehearsed=settings.train_rehearsal,
+            kept=settings.versions_kept,
         )

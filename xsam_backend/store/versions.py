@@ -96,15 +96,18 @@ class Versions:
         """Note a version's new state."""
         self._write(update(VersionRow).where(VersionRow.name == name).values(state=state))
 
-    def deploy(self, project_key: str, version: str | None, reason: str) -> None:
+    def deploy(self, project_key: str, version: str | None, reason: str, *, is_shared: bool = False) -> None:
         """From now on the project is answered by this version; None: by the base model. The same again adds nothing.
+
+        Args:
+            is_shared: it may be a version of another project. A project's model is its own unless somebody says so.
 
         Raises:
             StoreError: also if there is no such version of this project, or its files are gone.
         """
         if version is not None:
             known = self.get(version)
-            if known is None or known.project_key != project_key:
+            if known is None or not (is_shared or self._is_of(known, project_key)):
                 raise StoreError(f"expected a version of project {project_key}, got '{version}': see `models list`")
             if known.state == "pruned":
                 raise StoreError(f"the files of version '{version}' were pruned: fine-tune again")
@@ -117,6 +120,11 @@ class Versions:
                 session.add(row)
         except SQLAlchemyError as error:
             raise StoreError(f"cannot note what is deployed: {getattr(error, 'orig', error)}") from error
+
+    def _is_of(self, version: Version, project_key: str) -> bool:
+        """Its own, or shared with it before: a rollback may lead back there."""
+        own = version.project_key == project_key
+        return own or any(deployment.version == version.name for deployment in self.history(project_key))
 
     def history(self, project_key: str) -> list[Deployment]:
         """What has answered a project, the newest first; before the first, the base did."""
