@@ -86,6 +86,41 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     )
 
 
+STUCK = {"learning_rate": 1e-12, "patience": 3, "steps": 9}
+
+
+def test_a_stage_that_learns_nothing_more_ends_early(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The next stage has the pictures and the numbers that it would have had, and so has a run that goes on."""
+    stages = ({**STUCK, "name": "first"}, {"name": "second", "steps": 2})
+    first, second = Stream(), Stream(seed=1)
+    told: list[int] = []
+    with caplog.at_level(logging.INFO):
+        whole = train(
+            small_model(),
+            training(tmp_path / "whole", *stages),
+            [first, second],
+            on_step=lambda done, _total: told.append(done),
+        )
+    assert (first.asked, second.asked) == ([0, 1, 2, 3], [0, 1])
+    assert told == [1, 2, 3, 9, 10, 11]
+    assert [line["step"] for line in lines(tmp_path / "whole")] == [1, 2, 3, 4, 10, 11]
+    assert "stage 'first' ends after step 4" in caplog.text
+    config = training(tmp_path / "killed", *stages)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_model(), config, [Stream(killed_at=3), Stream(seed=1)])
+    rest = [Stream(), Stream(seed=1)]
+    resumed = train(small_model(), config, rest)
+    assert [stream.asked for stream in rest] == [[2, 3], [0, 1]]
+    assert_same(weights(resumed), weights(whole))
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+def test_without_patience_a_stage_takes_all_its_steps(tmp_path: Path) -> None:
+    stream = Stream()
+    train(small_model(), training(tmp_path, {**STUCK, "patience": 0}), [stream])
+    assert len(stream.asked) == STUCK["steps"]
+
+
 def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
     first = weights(train(small_model(), training(tmp_path), [Stream()]))
     again = Stream()

@@ -26,6 +26,9 @@ SMALL = 100_000_000
 SHARE_OF_THE_WAY = 0.6
 """From the weights that a training begins with to those that it ends with; see ``model.delta.part_way``."""
 
+PATIENCE = 400
+"""Steps without a falling loss that end a training early. Small projects' trainings are shorter than that."""
+
 LEAST_STEPS, MOST_STEPS = 60, 2000
 
 
@@ -63,6 +66,7 @@ def recipe(
         "warmup_steps": min(20, steps // 4),
         "decay_steps": steps,
         "ema": 0.98,
+        "patience": PATIENCE,
         "precision": "float32" if small else "bf16",
     }
     views = 0 if small else max(stage["steps"] * stage["pictures"] // 2 // SEEN_AGAIN, 1)

@@ -201,6 +201,11 @@ class StageConfig(Table):
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="Number format of the passes; weights stay float32. fp16 on CUDA only, loss scaled."
     )
+    patience: Count = Field(
+        0,
+        description="End the stage early when its loss, smoothed over some 50 steps, hasn't fallen by a hundredth "
+        "for so many steps; 0: never.",
+    )
     seed: Seed | None = Field(None, description="Without it, the run's seed plus the number of stages before.")
 
     @property

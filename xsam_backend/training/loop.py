@@ -30,6 +30,7 @@ from xsam_backend.training.features import KeptFeatures
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.looking import LOOKED_AT, begin_looking, looking_words
 from xsam_backend.training.losses import RandomPoints
+from xsam_backend.training.patience import Patience
 from xsam_backend.training.resuming import Live, collect, place_in, restore, restore_weights
 from xsam_backend.training.run_log import RunLog
 from xsam_backend.training.sources import QuestionSet
@@ -131,7 +132,7 @@ def _train_stage(
     parameters = {name: parameter for name, parameter in both.named_parameters() if parameter.requires_grad}
     average = {name: p.detach().clone() for name, p in parameters.items() if stage.ema and name.startswith(MODEL)}
     scaler = torch.amp.GradScaler(model.device.type, enabled=stage.precision == "fp16")
-    live = Live(both, parameters, average, optimizer, scaler)
+    live = Live(both, parameters, average, optimizer, scaler, Patience(stage.patience))
     if state is not None and first > 0:
         restore(live, state)
     points = RandomPoints(model.device)
@@ -166,12 +167,22 @@ def _train_stage(
             elif not scaler.is_enabled() or scaler.get_scale() <= 1:  # now and then a scaled one may be too large
                 logger.warning("step %d of '%s': gradient is not finite, step left out", step, stage.name)
             scaler.update()
-        last = step + 1 == stage.steps
+        shown = _shown(losses, norm)
+        ends_early = stage.patience > 0 and live.patience.is_over(
+            processes.mean(shown.get("loss", math.nan), model.device)
+        )
+        done = stage.steps if ends_early else step + 1
+        last = done == stage.steps
         if log is not None:
-            log.add(stage.name, _shown(losses, norm), rate(stage, step) * stage.learning_rate, stage.pictures, last)
+            log.add(stage.name, shown, rate(stage, step) * stage.learning_rate, stage.pictures, last)
+            if ends_early:
+                log.skip(stage.steps - step - 1)
+                logger.info("stage '%s' ends after step %d: its loss doesn't fall any more", stage.name, step + 1)
             if last or (step + 1) % config.save_every == 0:
-                write_state(config.run, collect(live, config, number, step + 1, start, log.unfinished))
-        on_step(step + 1)
+                write_state(config.run, collect(live, config, number, done, start, log.unfinished))
+        on_step(done)
+        if ends_early:
+            break
     with torch.no_grad():
         for name, tensor in average.items():
             parameters[name].copy_(tensor)

@@ -104,6 +104,15 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     _average(bucket)
 
 
+def mean(value: float, device: torch.device) -> float:
+    """Of all processes: the same for each of them."""
+    if count() == 1:
+        return value
+    own = torch.tensor(value, device=device)
+    dist.all_reduce(own)
+    return float(own) / count()
+
+
 def _average(gradients: Sequence[Tensor]) -> None:
     if not gradients:
         return

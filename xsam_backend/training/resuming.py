@@ -19,6 +19,7 @@ from xsam_backend.errors import CheckpointError
 from xsam_backend.model.xsam import XSam
 from xsam_backend.training import processes
 from xsam_backend.training.config import TrainConfig
+from xsam_backend.training.patience import Patience
 from xsam_backend.training.state import STATE, State
 from xsam_backend.training.trained import GROUNDING, MODEL, trained_names
 
@@ -37,6 +38,7 @@ class Live:
         parameters: what is optimized, by name.
         average: the averaged weights of the model's among them; empty without.
         optimizer, scaler: theirs.
+        patience: what is known of the loss.
     """
 
     both: nn.ModuleDict
@@ -44,6 +46,7 @@ class Live:
     average: Mapping[str, Tensor]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    patience: Patience
 
 
 def collect(live: Live, config: TrainConfig, number: int, step: int, start: str, log: Mapping[str, Any]) -> State:
@@ -60,6 +63,7 @@ def collect(live: Live, config: TrainConfig, number: int, step: int, start: str,
         "start": start,
         "optimized": list(live.parameters),
         "scaler": live.scaler.state_dict(),
+        "patience": live.patience.as_json(),
         "log": log,
         "processes": processes.count(),
         "config": config.model_dump(mode="json"),
@@ -123,12 +127,14 @@ def restore_weights(both: nn.ModuleDict, state: State, config: TrainConfig, star
 
 
 def restore(live: Live, state: State) -> None:
-    """Put averages, optimizer and loss scale back. An optimizer of other parameters starts anew, and says so."""
+    """Put averages, optimizer, loss scale and patience back. An optimizer of other parameters starts anew, and says
+    so."""
     for name, tensor in live.average.items():
         saved = state.tensors.get(name.replace(MODEL, "average", 1))
         tensor.copy_(saved if saved is not None else live.parameters[name].detach())
     if state.facts.get("scaler"):
         live.scaler.load_state_dict(state.facts["scaler"])
+    live.patience.restore(state.facts.get("patience", {}))
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in state.tensors.items():
         if key.startswith("optimizer."):

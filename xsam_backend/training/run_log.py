@@ -114,6 +114,11 @@ class RunLog:
             tqdm.format_interval(left),
         )
 
+    def skip(self, steps: int) -> None:
+        """Count steps as done that a stage, ended early, doesn't take: the next one's keep their numbers."""
+        self._step += steps
+        self._bar.update(steps)
+
 
 class _Events:
     """Curves for TensorBoard, written at once.
