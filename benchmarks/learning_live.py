@@ -164,7 +164,12 @@ def main(folder: Path, only: str, count: int, script: Path, photos: Path | None,
         if job["state"] != "done":
             raise click.ClickException(f"the job ended as {job}")
         version = str(job["result"]["version"])
-        seen = servers.label_studio("GET", f"/api/ml/{connection}", None)["model_version"]
+
+        def shown() -> str | None:
+            seen = servers.label_studio("GET", f"/api/ml/{connection}", None)["model_version"]
+            return str(seen) if seen == version or not job["result"]["promoted"] else None
+
+        seen = wait_for(shown, servers.children, limit_s=60, what="the version in Label Studio")
     click.echo(f"{version} after {seconds:.0f} s; Label Studio shows {seen}; {job['result']}", err=True)
     base = load_predictor("tiny", "cpu")
     tuned = predictor_with_delta(base, VersionFiles(servers.data_dir / "versions").delta(version), version)

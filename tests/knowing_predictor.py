@@ -66,7 +66,7 @@ class KnowingPredictor:
     def threshold(self, task: Task) -> float:
         return 0.3
 
-    def encode(self, image: NDArray[np.uint8]) -> KnownState:
+    def encode(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> KnownState:
         truth = self._known.get(_key(image))
         self.encoded.append(truth.source if truth else "?")
         return KnownState((image.shape[0], image.shape[1]), truth)
@@ -87,9 +87,6 @@ class KnowingPredictor:
         names = [name for name in dict.fromkeys(truth.names) if name in labels]
         areas = [self._change(truth.union([i for i, own in enumerate(truth.names) if own == name])) for name in names]
         return KnownCandidates(self._named(truth, wanted), _instances(areas, names, truth.size_hw))
-
-    def answers(self, state: KnownState, prompts: Sequence[Prompt]) -> list[Answer]:
-        return [self.answer(state, prompt) for prompt in prompts]
 
     def answer(self, state: KnownState, prompt: Prompt) -> Answer:
         truth, size_hw = state.truth, state.size_hw

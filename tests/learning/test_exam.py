@@ -35,11 +35,11 @@ class Says:
         masks[:, :4, :4] = True
         self.instances = Instances(masks, np.ones(len(labels), np.float32), labels)
 
-    def encode(self, image: Any) -> Any:
+    def encode(self, image: Any, *, keeps_looks: bool = False) -> Any:
         return image
 
-    def answers(self, state: Any, prompts: Any) -> list[Answer]:
-        return [Answer(self.instances) for _ in prompts]
+    def answer(self, state: Any, prompt: Any) -> Answer:
+        return Answer(self.instances)
 
 
 def marks(predictor: Any, *truths: GroundTruth) -> dict[str, float]:

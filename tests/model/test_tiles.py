@@ -178,8 +178,9 @@ def test_several_questions_look_through_the_same_windows(monkeypatch: pytest.Mon
     ]
     alone = [predictor.answer(state, prompt) for prompt in prompts]
     seen = counted(predictor, monkeypatch)
-    together = predictor.answers(state, prompts)
-    assert len(seen) == len(set(seen)) == 9
+    keeping = predictor.encode(state.pixels, keeps_looks=True)
+    together = [predictor.answer(keeping, prompt) for prompt in prompts]
+    assert len(seen) == len(set(seen)) == 1 + 9
     for one, other in zip(alone, together, strict=True):
         assert len(one.instances) == len(other.instances) > 0
         assert np.allclose(one.instances.scores, other.instances.scores, atol=1e-4)

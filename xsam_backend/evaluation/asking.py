@@ -49,8 +49,8 @@ class Predictor(Protocol):
     def threshold(self, task: Task, /) -> float:
         """The score below which a task's instances are left out."""
 
-    def encode(self, image: Picture, /) -> Any:
-        """uint8 (H, W, 3) RGB to a state."""
+    def encode(self, image: Picture, /, *, keeps_looks: bool = False) -> Any:
+        """uint8 (H, W, 3) RGB to a state; what closer looks encode may be kept with it."""
 
     def answer(self, state: Any, prompt: Prompt, /) -> Answer:
         """One question."""
@@ -127,7 +127,7 @@ class AskedPicture:
     def _encoded(self) -> Any:
         self._check()
         if self._state is None:
-            self._state = self._predictor.encode(self.truth.image)
+            self._state = self._predictor.encode(self.truth.image, keeps_looks=True)
         return self._state
 
     def _first(self, found: Instances) -> tuple[NDArray[np.bool_], float]:

@@ -49,9 +49,7 @@ def draw_before_after(
     labels = [category.label for category in categories]
     accepted = Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
     prompt = Prompt(Task.GENERIC, categories=tuple(categories))
-    found = [
-        predictor.answers(predictor.encode(truth.image), [prompt])[0].instances for predictor in (deployed, candidate)
-    ]
+    found = [predictor.answer(predictor.encode(truth.image), prompt).instances for predictor in (deployed, candidate)]
     panels = [_panel(truth.image, instances, labels) for instances in (accepted, *found)]
     gap = np.full((panels[0].shape[0], GAP_PX, 3), 255, np.uint8)
     sheet = np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)

@@ -42,10 +42,10 @@ LEAST_IOU = 0.5
 class Asked(Protocol):
     """What is needed of a predictor."""
 
-    def answers(self, state: Any, prompts: Sequence[Prompt]) -> list[Answer]:
+    def answer(self, state: Any, prompt: Prompt) -> Answer:
         """See ``model.predictor.Predictor``."""
 
-    def encode(self, image: NDArray[np.uint8]) -> Any:
+    def encode(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> Any:
         """See there."""
 
 
@@ -146,12 +146,11 @@ def sit_exam(
     found = []
     for number, record in enumerate(records, 1):
         truth = record.load()
-        state = predictor.encode(truth.image)
+        state = predictor.encode(truth.image, keeps_looks=True)
         sheet = _sheet(truth, categories)
-        # All at once: what looks closer at the picture shares its windows.
-        answers = iter(predictor.answers(state, [prompt for prompts in sheet.prompts.values() for prompt in prompts]))
         answered = {
-            question: [next(answers).instances for _ in prompts] for question, prompts in sheet.prompts.items()
+            question: [predictor.answer(state, prompt).instances for prompt in prompts]
+            for question, prompts in sheet.prompts.items()
         }
         labels, alike = (
             answered[question][0] if answered[question] else Instances.empty(truth.size_hw)
@@ -195,8 +194,8 @@ def _sheet(truth: GroundTruth, categories: Sequence[Category]) -> _Sheet:
     phrases = _chosen_phrases(truth)
     return _Sheet(
         {
-            "click": [_pointed(centre_click(truth.masks[i])) for i in objects],
-            "box": [_pointed(exact_box(truth.masks[i])) for i in objects],
+            "click": [_pointed(truth, i, centre_click) for i in objects],
+            "box": [_pointed(truth, i, exact_box) for i in objects],
             "labels": [Prompt(Task.GENERIC, categories=asked)] if asked else [],
             "alike": [Prompt(Task.VGD, examples, categories=names)] if shown else [],
             "phrases": [Prompt(Task.REFERRING, phrase=one.text, score_threshold=0.0) for one in phrases],
@@ -211,8 +210,10 @@ def _sheet(truth: GroundTruth, categories: Sequence[Category]) -> _Sheet:
     )
 
 
-def _pointed(region: Region) -> Prompt:
-    return Prompt(Task.INTERACTIVE, (region,), score_threshold=0.0)
+def _pointed(truth: GroundTruth, segment: int, hint: Callable[[NDArray[np.bool_]], Region]) -> Prompt:
+    """With the label, as annotators point: they choose it first."""
+    region = hint(truth.masks[segment])
+    return Prompt(Task.INTERACTIVE, (region,), label=truth.names[segment], score_threshold=0.0)
 
 
 def _chosen_phrases(truth: GroundTruth) -> list[Expression]:

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 CALIBRATED = "calibrated"
 """The file that is kept: the trained version, with what its scores mean."""
 
-FOLD_STEPS_SHARE = 0.5
+FOLD_STEPS_SHARE = 0.4
 """Candidates that are only tested get so much of the version's steps: their gain is a lower bound of its gain."""
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.model.image_state import Encoded
+from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.tiles import Window
 

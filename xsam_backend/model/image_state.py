@@ -1,4 +1,4 @@
-"""What is kept of encoded pictures: everything that questions about them need, and nothing else."""
+"""What is handed in and out for a picture that questions are asked about."""
 
 from __future__ import annotations
 
@@ -7,31 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.model.language import Prefix
+from xsam_backend.model.closer_looks import CloserLooks
+from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.picture_vector import picture_vector
 from xsam_backend.model.postprocess import PictureFrame
-from xsam_backend.model.xsam import ImageFeatures
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """What the model made of B pictures.
-
-    Attributes:
-        features: the encoders' and pixel decoder's output.
-        prefix: the language model's keys and values up to and including each picture.
-    """
-
-    features: ImageFeatures
-    prefix: Prefix
-
-    def __len__(self) -> int:
-        return len(self.features.tokens)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that this keeps alive."""
-        return sum(tensor.nbytes for tensor in (*self.features.tensors, *self.prefix.tensors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +21,13 @@ class ImageState:
         encoded: of this picture alone.
         frame: where the picture lies in the padded frame.
         pixels: uint8 (H, W, 3), the picture itself, for close-ups.
+        looks: at windows of it.
     """
 
     encoded: Encoded
     frame: PictureFrame
     pixels: NDArray[np.uint8]
+    looks: CloserLooks
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -60,5 +41,5 @@ class ImageState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the state keeps alive."""
+        """Bytes that the state keeps alive, without those of closer looks."""
         return self.pixels.nbytes + self.encoded.nbytes

@@ -27,7 +27,7 @@ from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint, postprocess
 from xsam_backend.model.candidates import Candidates, Pass, named
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
-from xsam_backend.model.close_up import close_up_window, shift_region
+from xsam_backend.model.close_up import close_up_window, reaches_beyond, shift_region, typical_window
 from xsam_backend.model.closer_looks import CloserLooks
 from xsam_backend.model.conversation import (
     TokenizedConversation,
@@ -37,10 +37,11 @@ from xsam_backend.model.conversation import (
     split_phrases,
     tokenize,
 )
+from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.generation import generate
 from xsam_backend.model.hints import clicks, covers, named_pixels, outlines
 from xsam_backend.model.image_processor import ImageProcessorConfig, frame_regions, process_image
-from xsam_backend.model.image_state import Encoded, ImageState
+from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.postprocess import PictureFrame
@@ -147,8 +148,13 @@ class Predictor:
         return DEFAULT_THRESHOLDS.get(task, 0.0)
 
     @torch.inference_mode()
-    def encode(self, image: NDArray[np.uint8]) -> ImageState:
-        """The picture's half: uint8 (H, W, 3) RGB.
+    def encode(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> ImageState:
+        """The picture's half.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+            keeps_looks: what closer looks at the picture encode is kept with the state, for whoever asks about it
+                again and again, and one question after the other. Takes as much memory as a few dozen states.
 
         Raises:
             ImageError: not such a picture.
@@ -156,7 +162,7 @@ class Predictor:
         encoded, (frame,) = self._encoded([image])
         pixels = image.copy()
         pixels.setflags(write=False)
-        return ImageState(encoded, frame, pixels)
+        return ImageState(encoded, frame, pixels, CloserLooks(pixels, self._encoded, keeps=keeps_looks))
 
     def _encoded(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, tuple[PictureFrame, ...]]:
         processed = [process_image(image, self.processor) for image in images]
@@ -177,25 +183,11 @@ class Predictor:
         Raises:
             PromptError: a region outside the picture, or more words than the model reads.
         """
-        return self.answers(state, [prompt])[0]
-
-    @torch.inference_mode()
-    def answers(self, state: ImageState, prompts: Sequence[Prompt]) -> list[Answer]:
-        """One answer per prompt. Closer looks that several prompts need are encoded once, and kept until all are
-        answered.
-
-        Raises:
-            PromptError: as ``answer``.
-        """
-        looks = CloserLooks(state.pixels, self._encoded, keeps=len(prompts) > 1)
-        return [self._answer(state, prompt, looks) for prompt in prompts]
-
-    def _answer(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Answer:
         threshold = self._least_score(prompt)
         if prompt.task is Task.INTERACTIVE:
             return self._interactive(state, prompt, threshold)
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
-            instances = self._candidates(state, prompt, looks).answered(threshold)
+            instances = self.candidates(state, prompt).answered(threshold)
             if self.calibration is not None and prompt.task in CALIBRATED:
                 instances = replace(instances, scores=self.calibration(instances.scores))
             least = threshold if prompt.score_threshold is None else prompt.score_threshold
@@ -219,7 +211,7 @@ class Predictor:
         of its own and taken away, and in any case the spot that was clicked. Of what is left, crumbs go, unless a
         positive click or a stroke is on them.
         """
-        mask, score = self._object(state, prompt.regions)
+        mask, score = self._object(state, prompt.regions, self._typical_size(prompt.label))
         if not mask.any():
             return Answer(Instances.empty(state.size_hw), reason="the model sees no object where the prompt points")
         for point in (r for r in prompt.regions if isinstance(r, Point) and not r.positive):
@@ -235,28 +227,50 @@ class Predictor:
             return Answer(Instances.empty(state.size_hw), reason=f"best score {score:.2f} is below {threshold:.2f}")
         return Answer(Instances(mask[None], np.array([score], np.float32), (prompt.label,)))
 
+    def _typical_size(self, label: str | None) -> float | None:
+        """Of small objects, where it is known that the hints mean one: longer side, as share of the picture's."""
+        of_label = self.typical_sizes if label is None else {label: self.typical_sizes.get(label, 1.0)}
+        sizes = list(of_label.values())
+        return float(np.median(sizes)) if sizes and max(sizes) < SMALL_SHARE else None
+
     def _object(
-        self, state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region] = ()
+        self,
+        state: ImageState,
+        regions: Sequence[Region],
+        typical_size: float | None = None,
+        keep_clear_of: Sequence[Region] = (),
     ) -> tuple[NDArray[np.bool_], float]:
         """Mask, bool (H, W), and score of the one object that the hints mean.
 
         A small object is answered a second time in a close-up of its surroundings, where it has more of the model's
-        pixels. ``keep_clear_of`` are hints whose positive clicks the object must not hold.
+        pixels. Where it is known to be small, the first look is a close-up already: in the whole picture, a click may
+        mean anything. ``keep_clear_of`` are hints whose positive clicks the object must not hold.
         """
-        mask, score = self._seen_object(state, regions, keep_clear_of)
         hinted = regions_mask(regions, state.size_hw)
+        mask, score = None, 0.0
+        if typical_size is not None and not outlines(regions) and self.model.config.close_up_share:
+            window = typical_window(hinted, typical_size)
+            mask, score = self._close_up(state, window, regions, keep_clear_of)
+            if reaches_beyond(mask, window):
+                mask = None
+        if mask is None or not mask.any():
+            mask, score = self._seen_object(state, regions, keep_clear_of)
         extent = hinted if outlines(regions) else mask | hinted
-        window = close_up_window(extent, self.model.config.close_up_share)
-        if window is None:
-            return mask, score
+        nearer = close_up_window(extent, self.model.config.close_up_share)
+        return (mask, score) if nearer is None else self._close_up(state, nearer, regions, keep_clear_of)
+
+    def _close_up(
+        self, state: ImageState, window: Window, regions: Sequence[Region], keep_clear_of: Sequence[Region]
+    ) -> tuple[NDArray[np.bool_], float]:
+        """``_seen_object`` in a window of the picture, enlarged."""
         rows, columns = window
         nearer = self.encode(np.ascontiguousarray(state.pixels[rows, columns]))
         shifted = [shift_region(region, rows, columns) for region in regions]
         others = [shift_region(region, rows, columns) for region in keep_clear_of]
-        cut, closer_score = self._seen_object(nearer, shifted, others)
-        closer = np.zeros_like(mask)
+        cut, score = self._seen_object(nearer, shifted, others)
+        closer = np.zeros(state.size_hw, np.bool_)
         closer[rows, columns] = cut
-        return closer, closer_score
+        return closer, score
 
     def _seen_object(
         self, state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region]
@@ -285,13 +299,10 @@ class Predictor:
         Raises:
             PromptError: as ``answer``, or a prompt of another task.
         """
-        return self._candidates(state, prompt, CloserLooks(state.pixels, self._encoded, keeps=False))
-
-    def _candidates(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Candidates:
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
-            return self._named(state, prompt, looks)
+            return self._named(state, prompt)
         if prompt.task is Task.VGD:
-            return self._alike(state, prompt, looks)
+            return self._alike(state, prompt)
         if prompt.task is Task.INTERACTIVE:
             region = regions_mask(prompt.regions, state.size_hw)
             framed = frame_regions(region[None], self.processor.seg_size)
@@ -299,7 +310,7 @@ class Predictor:
             return Candidates([Pass(*logits, (prompt.label,), region=framed[0])], state.frame)
         raise PromptError(f"{prompt.task} has one answer and no candidates: ask for the answer")
 
-    def _named(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Candidates:
+    def _named(self, state: ImageState, prompt: Prompt) -> Candidates:
         groups = self._groups(prompt.categories)
 
         def look(encoded: Encoded, frames: Sequence[PictureFrame]) -> list[Candidates]:
@@ -309,9 +320,9 @@ class Predictor:
         (found,) = look(state.encoded, (state.frame,))
         labels = [category.label for category in prompt.categories if category.is_thing]
         windows = self._windows(state, prompt, labels, found)
-        return self._with_looks(found, look, looks, windows)
+        return self._with_looks(found, look, state.looks, windows)
 
-    def _alike(self, state: ImageState, prompt: Prompt, looks: CloserLooks) -> Candidates:
+    def _alike(self, state: ImageState, prompt: Prompt) -> Candidates:
         """Where there are closer looks, each exemplar is taken from the window that shows most of it."""
         masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
         labels: list[str | None] = [category.label for category in prompt.categories]
@@ -327,8 +338,8 @@ class Predictor:
         (found,) = look(state.encoded, (state.frame,))
         windows = self._windows(state, prompt, labels, found)
         if windows:
-            exemplars = torch.cat([self._nearest(looks, windows, mask) for mask in masks])
-        return self._with_looks(found, look, looks, windows)
+            exemplars = torch.cat([self._nearest(state.looks, windows, mask) for mask in masks])
+        return self._with_looks(found, look, state.looks, windows)
 
     def _categories(self, encoded: Encoded, group: Sequence[Category]) -> list[Pass]:
         """One for each picture."""

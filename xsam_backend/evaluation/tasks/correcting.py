@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from xsam_backend.evaluation.asking import AskedPicture
 from xsam_backend.evaluation.correction import (
     MOST_CLICKS,
@@ -49,10 +51,10 @@ class CorrectingRun:
         if not chosen:
             return
 
-        def answer(clicks: tuple[Point, ...]) -> Mask:
-            return picture.best_mask(Prompt(Task.INTERACTIVE, clicks, score_threshold=0.0))[0]
+        def answer(label: str, clicks: tuple[Point, ...]) -> Mask:
+            return picture.best_mask(Prompt(Task.INTERACTIVE, clicks, label=label, score_threshold=0.0))[0]
 
-        traces = [corrected(answer, truth.masks[segment]) for segment in chosen]
+        traces = [corrected(partial(answer, truth.names[segment]), truth.masks[segment]) for segment in chosen]
         self._ratios.add(_sums(traces))
         self._traces += traces
 

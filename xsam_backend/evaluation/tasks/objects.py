@@ -90,7 +90,7 @@ class ObjectsRun:
             target = truth.masks[segment]
             for kind in self._pointing.kinds:
                 region = self._pointing.at(picture, kind, segment)
-                prompt = Prompt(Task.INTERACTIVE, (region,), score_threshold=0.0)
+                prompt = Prompt(Task.INTERACTIVE, (region,), label=truth.names[segment], score_threshold=0.0)
                 mask, score = picture.best_mask(prompt)
                 asked.append(_Asked(kind, mask, target))
                 if kind == "mask":
