@@ -23,7 +23,7 @@ FEATURES_MB = 20_000
 SMALL = 100_000_000
 """Models of fewer parameters learn with the small model's numbers."""
 
-SHARE_OF_THE_WAY = 0.6
+SHARE_OF_THE_WAY = 0.7
 """From the weights that a training begins with to those that it ends with; see ``model.delta.part_way``."""
 
 PATIENCE = 400
@@ -86,7 +86,7 @@ def recipe(
                 "format": "snapshot",
                 "share": 0.5,
                 "views": views,
-                "questions": {"interactive": 4, "generic": 2, "vgd": 2, "referring": 1},
+                "questions": {"interactive": 3, "generic": 2, "vgd": 3, "referring": 1},
             },
             {
                 "name": REHEARSAL,

@@ -20,7 +20,7 @@ SMALL_SHARE = 0.1
 MANY = 6
 """So many small objects are worth a closer look."""
 
-WANTED_SHARE = 0.2
+WANTED_SHARE = 0.25
 """Longer side that a small object should have of its window's: then its mask is fine enough."""
 
 OVERLAP = 0.25
