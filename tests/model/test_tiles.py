@@ -158,14 +158,61 @@ def test_a_version_knows_how_large_its_labels_are(
     predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
     sky = Category("dog", "dog", is_thing=False)
     labels = (Category("cell", "cell"), Category("house", "house"))
-    state = predictor.encode(noise_picture(size_hw=(96, 128)))
     for prompt in (
         Prompt(Task.GENERIC, categories=(*labels, sky)),
         Prompt(Task.VGD, (Box(10, 10, 6, 6), Box(40, 40, 50, 50)), categories=labels),
     ):
         encoded = counted(predictor, monkeypatch)
-        predictor.answer(state, prompt)
-        assert len(set(encoded)) == looks - 1
+        predictor.answer(predictor.encode(noise_picture(size_hw=(96, 128))), prompt)
+        assert len(set(encoded)) == looks
+
+
+@pytest.mark.parametrize(
+    ("sizes", "label", "is_known"),
+    [
+        pytest.param({"cell": 0.05, "house": 0.5}, "cell", True, id="a small label was chosen"),
+        pytest.param({"cell": 0.05, "house": 0.5}, "house", False, id="a large one"),
+        pytest.param({"cell": 0.05, "house": 0.5}, "dog", False, id="an unknown one"),
+        pytest.param({"cell": 0.05, "house": 0.5}, None, False, id="none was, and one is large"),
+        pytest.param({"cell": 0.05, "dot": 0.03}, None, True, id="none was, and all are small"),
+        pytest.param({}, None, False, id="nothing is known"),
+    ],
+)
+def test_a_click_on_what_is_known_to_be_small_begins_with_a_close_up(
+    sizes: dict[str, float], label: str | None, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = small_predictor(close_up_share=0.5)
+    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
+    state = predictor.encode(noise_picture(size_hw=(96, 128)))
+    looks: list[tuple[int, int]] = []
+    seen_object = type(predictor)._seen_object
+
+    def counting(seen: Any, *given: Any) -> Any:
+        looks.append(seen.size_hw)
+        return seen_object(predictor, seen, *given)
+
+    monkeypatch.setattr(predictor, "_seen_object", counting)
+    predictor.answer(state, Prompt(Task.INTERACTIVE, (Point(64, 48),), label=label, score_threshold=0.0))
+    assert (max(looks[0]) <= 26) is is_known
+    looks.clear()
+    box = Prompt(Task.INTERACTIVE, (Box(60, 44, 8, 8),), label=label, score_threshold=0.0)
+    predictor.answer(state, box)
+    assert looks[0] == (96, 128), "a box says itself how large the object is"
+
+
+def test_an_object_that_is_larger_than_its_label_says_is_seen_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = small_predictor(close_up_share=0.5)
+    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.05})
+    state = predictor.encode(noise_picture(size_hw=(96, 128)))
+    large = np.zeros((96, 128), np.bool_)
+    large[10:90, 10:120] = True
+
+    def everything(seen: Any, *_given: Any) -> Any:
+        return (large if seen.size_hw == (96, 128) else np.ones(seen.size_hw, np.bool_)), 0.9
+
+    monkeypatch.setattr(predictor, "_seen_object", everything)
+    answer = predictor.answer(state, Prompt(Task.INTERACTIVE, (Point(64, 48),), label="cell"))
+    assert np.array_equal(answer.instances.masks[0], large)
 
 
 def test_several_questions_look_through_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
