@@ -41,7 +41,7 @@ AXES = (
     ("all like one (VGD), AP50", "vgd, visual, box, ap50"),
     ("pre-labels, AP50", "generic, average_precision, all, ap50"),
     ("one click, mean IoU", "interactive, interactive, point, iou"),
-    ("clicks to 85 %", "correction, correction, centre, noc85"),
+    ("clicks to 85 %", "correction, clicks, clicks, noc85"),
 )
 """Title and the measure, see ``measure``."""
 
