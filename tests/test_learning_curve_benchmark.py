@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.learning_curve import AXES, draw, measure
 from PIL import Image
+
+from benchmarks.learning_curve import AXES, draw, measure
 
 
 def of_count(value: float, *keys: str) -> dict[str, Any]:
