@@ -176,10 +176,10 @@ def test_each_data_set_is_written_as_soon_as_it_is_done(
         predictor = load(*given)
         encode = predictor.encode
 
-        def failing(image: Any) -> Any:
+        def failing(image: Any, **options: Any) -> Any:
             if image.shape[0] > 100:
                 raise MemoryError
-            return encode(image)
+            return encode(image, **options)
 
         monkeypatch.setattr(predictor, "encode", failing)
         return predictor

@@ -32,7 +32,7 @@ def logits(model: XSam) -> torch.Tensor:
     predictor = Predictor(model.eval(), tokenizer(), "small-1")
     region = frame_regions(region_mask(Point(20, 20), (48, 64))[None], predictor.processor.seg_size)
     state = predictor.encode(noise_picture())
-    return predictor._ask(state, interactive_turn(), predictor._embedded(state, region))[1]
+    return predictor._ask(state, interactive_turn(), predictor._embedded(state.encoded, region))[1]
 
 
 def with_pairs() -> XSam:

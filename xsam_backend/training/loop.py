@@ -97,6 +97,7 @@ def train(
                 partial(_told, on_step, before, total),
             )
             first, state = 0, None
+    processes.wait()  # the last state is written
     return model.eval()
 
 

@@ -104,6 +104,12 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     _average(bucket)
 
 
+def wait() -> None:
+    """Until all processes are here: whoever reads what the first one writes must not come too early."""
+    if count() > 1:
+        dist.barrier()
+
+
 def mean(value: float, device: torch.device) -> float:
     """Of all processes: the same for each of them."""
     if count() == 1:
