@@ -26,7 +26,7 @@ SMALL_SHARE = 0.1
 AMONG_OTHERS = (0.12, 0.4)
 """Of a window onto many small segments, the share of each side that one of them has."""
 
-ELSEWHERE = 0.4
+ELSEWHERE = 0.2
 """Share of such windows that lie anywhere: many of a picture's windows show nothing, and a model must know it."""
 
 
