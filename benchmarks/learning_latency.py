@@ -127,17 +127,19 @@ def main(folder: Path, out: Path) -> None:
         command = [sys.executable, "-m", "xsam_backend", "jobs", "start", str(KEY), "--data-dir", str(data_dir)]
         subprocess.run(command, check=True)
         pid = training(address)
-        for number in range(2 * ROUNDS):
-            kind = "training" if number % 2 else "idle"
-            os.kill(pid, signal.SIGCONT if number % 2 else signal.SIGSTOP)
-            time.sleep(SETTLE_S)
-            seconds(address, warm)
-            for _ in range(WARM):
-                times[f"warm, {kind}"].append(seconds(address, warm))
-            for _ in range(COLD):
-                colour += 1  # another picture for the cache, the same for the eye
-                times[f"cold, {kind}"].append(seconds(address, data_uri(picture + np.uint8(colour))))
-        os.kill(pid, signal.SIGCONT)
+        try:
+            for number in range(2 * ROUNDS):
+                kind = "training" if number % 2 else "idle"
+                os.kill(pid, signal.SIGCONT if number % 2 else signal.SIGSTOP)
+                time.sleep(SETTLE_S)
+                seconds(address, warm)
+                for _ in range(WARM):
+                    times[f"warm, {kind}"].append(seconds(address, warm))
+                for _ in range(COLD):
+                    colour += 1  # another picture for the cache, the same for the eye
+                    times[f"cold, {kind}"].append(seconds(address, data_uri(picture + np.uint8(colour))))
+        finally:  # a halted process would never end
+            os.kill(pid, signal.SIGCONT)
         training(address)
         cancel = [sys.executable, "-m", "xsam_backend", "jobs", "cancel", "1", "--data-dir", str(data_dir)]
         subprocess.run(cancel, check=True)

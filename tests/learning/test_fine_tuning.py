@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -256,6 +257,30 @@ def test_a_job_that_is_killed_after_its_promotion_says_so_again(
     assert first["promoted"]
     assert fine_tune_project(JOB, quietly, places) == first, "it isn't its own parent"
     assert len(places.versions.history(KEY)) == 1
+
+
+def test_old_versions_files_go_after_a_job(places: Places, tmp_path: Path) -> None:
+    """Also what a refused one leaves, beyond the newest that are kept; the job's own stays."""
+    old = tmp_path / "versions" / "x+00000000"
+    for number, name in enumerate(("x+00000000", "x+00000001")):
+        at = datetime(2026, 1, 1 + number, tzinfo=timezone.utc)
+        places.versions.add(Version(name, KEY, "x", "x", "refused", None, {"pictures": []}, at))
+    old.mkdir(parents=True)
+    (old / "delta.safetensors").write_bytes(b"0")
+    result = fine_tune_project(JOB, quietly, replace(places, kept=1))
+    assert not old.exists()
+    assert places.files.delta(result["version"]).is_file()
+
+
+def test_what_cannot_be_deleted_fails_no_job(
+    places: Places, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_given: object, **_options: object) -> list[tuple[str, int]]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(fine_tuning, "prune", failing)
+    assert fine_tune_project(JOB, quietly, places)["version"]
+    assert "old versions could not be pruned" in caplog.text
 
 
 def test_a_version_of_another_base_is_no_beginning(places: Places) -> None:

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from xsam_backend.cli import cli
-from xsam_backend.learning import fine_tuning, folds, gate, rehearsal, snapshot
+from xsam_backend.learning import fine_tuning, folds, gate, pruning, rehearsal, snapshot
 
 PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="utf-8")
 
@@ -23,6 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="
         (r"With fewer than (\d+) such pictures", gate.MIN_PICTURES),
         (r"From (\d+) pictures on, every fifth", folds.PINNED_FROM),
         (r"with ([\d.]+) of the steps", fine_tuning.FOLD_STEPS_SHARE),
+        (r"the newest (\d+) each that the gate", pruning.KEEP),
         (r"(\d+) drawn scenes that no training sees", rehearsal.SCENES),
     ],
 )

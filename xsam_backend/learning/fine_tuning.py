@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from xsam_backend.errors import StoreError
 from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.evaluation.datasets.records import Dataset
 from xsam_backend.learning.before_after import draw_before_after, most_changed
@@ -79,12 +80,20 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     verdict = judge((Marks.joined(exams[0]), Marks.joined(exams[1])), (deployed, after), before_all)
     progress("keeping the version")
     name, verdict = _keep(run, delta, score_meaning(exams[1], run.calibration_before), verdict, begun)
-    kept = places.kept
-    for old, freed in prune(places.versions, places.files, kept, refused=kept, project_key=job.project_key):
-        logger.info("%s: its files are no longer needed, %.1f MB freed", old, freed / 1e6)
+    _tidy_up(places, job.project_key)
     for large in (*places.folder.glob(f"*/{STATE}"), *places.folder.glob(f"*/{FEATURES}/*")):  # of no more use
         large.unlink(missing_ok=True)
     return {"version": name, "promoted": verdict.promoted, "reasons": list(verdict.reasons)}
+
+
+def _tidy_up(places: Places, project_key: str) -> None:
+    """Delete what old versions leave. What can't be deleted now is deleted after the next job: this one is done."""
+    kept = places.kept
+    try:
+        for old, freed in prune(places.versions, places.files, kept, refused=kept, project_key=project_key):
+            logger.info("%s: its files are no longer needed, %.1f MB freed", old, freed / 1e6)
+    except (OSError, StoreError) as error:
+        logger.warning("old versions could not be pruned (%s): `models prune` does it, too", error)
 
 
 def _project_exams(run: _Run) -> tuple[list[Marks], list[Marks]]:

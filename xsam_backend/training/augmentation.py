@@ -26,9 +26,6 @@ SMALL_SHARE = 0.1
 AMONG_OTHERS = (0.12, 0.4)
 """Of a window onto many small segments, the share of each side that one of them has."""
 
-ELSEWHERE = 0.2
-"""Share of such windows that lie anywhere: many of a picture's windows show nothing, and a model must know it."""
-
 
 def augment(truth: GroundTruth, rng: np.random.Generator, side: int) -> GroundTruth:
     """A random view, at most ``side`` pixels on the longer side.
@@ -78,10 +75,7 @@ def _window(truth: GroundTruth, rng: np.random.Generator) -> tuple[slice, slice]
         return slice(0, height), slice(0, width)
     small = _small(truth) if kind >= 0.75 else []
     if small:
-        one = small[rng.integers(len(small))]
-        if rng.random() < ELSEWHERE:
-            one = _elsewhere(one, truth.size_hw, rng)
-        return _among_others(one, truth.size_hw, rng)
+        return _among_others(small[rng.integers(len(small))], truth.size_hw, rng)
     areas = truth.masks.sum((1, 2))
     large = np.flatnonzero((areas >= LEAST_CLOSE_UP_PX) & ~truth.is_crowd)
     if kind < 0.5 or not len(large):
@@ -103,13 +97,6 @@ def _window(truth: GroundTruth, rng: np.random.Generator) -> tuple[slice, slice]
 
 
 Box = tuple[float, float, float, float]
-
-
-def _elsewhere(box: Box, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
-    """A box of that size anywhere in the picture."""
-    width, height = box[2] - box[0], box[3] - box[1]
-    x0, y0 = rng.uniform(0, max(size_hw[1] - width, 0)), rng.uniform(0, max(size_hw[0] - height, 0))
-    return x0, y0, x0 + width, y0 + height
 
 
 def _small(truth: GroundTruth) -> list[Box]:

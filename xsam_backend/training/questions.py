@@ -123,14 +123,13 @@ def _generic(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) 
     present = sorted({name for i, name in enumerate(truth.names) if name in truth.complete_for})
     present = [name for name in present if not any(truth.is_crowd[i] for i in _named(truth, name, crowd=True))]
     absent = sorted((truth.complete_for & set(names)) - set(truth.names))
-    if not present and not absent:
+    if not present:
         return None
-    least_absent = 0 if present else 1  # where nothing is there, that is what there is to learn
     if rng.random() < LONG_LIST_SHARE:
-        chosen = present + list(rng.permutation(absent)[: int(rng.integers(least_absent, len(absent) + 1))])
+        chosen = present + list(rng.permutation(absent)[: int(rng.integers(0, len(absent) + 1))])
     else:
-        chosen = list(rng.permutation(present)[: int(rng.integers(1, max(min(len(present), 8), 1) + 1))])
-        chosen += list(rng.permutation(absent)[: int(rng.integers(least_absent, 4))])
+        chosen = list(rng.permutation(present)[: int(rng.integers(1, min(len(present), 8) + 1))])
+        chosen += list(rng.permutation(absent)[: int(rng.integers(0, 4))])
     order = rng.permutation(len(chosen))
     asked = [str(chosen[i]) for i in order]
     targets = [(truth.masks[i], c) for c, name in enumerate(asked) for i in _named(truth, name)]
