@@ -105,6 +105,7 @@ def test_a_version_comes_about_with_its_report(places: Places) -> None:
     )
     assert {stage for stage, *_ in told} >= {"choosing", "training fold-0", "training version", "keeping the version"}
     assert ("training version", 2, 2) in told
+    assert {file.parents[1].name for file in places.folder.glob("*/tensorboard/events*")} >= {"version", "fold-0"}
     delta = load_delta(places.files.delta(version.name))
     model = with_delta(load_model(places.model), base, delta)
     assert not model.training

@@ -2,19 +2,15 @@
 
 import json
 import logging
-import re
 import resource
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from xsam_backend.errors import CheckpointError, SettingsError
+from xsam_backend.errors import CheckpointError
 from xsam_backend.training.run_log import LOG, RunLog
-
-ROOT = Path(__file__).parents[2]
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -123,23 +119,3 @@ def test_event_files_for_tensorboard(tmp_path: Path) -> None:
         ("train/loss", 2, 1.0),
         ("train/learning_rate", 2, pytest.approx(5e-4)),
     ]
-
-
-def test_its_writer_is_pinned_alike_everywhere() -> None:
-    pins = {
-        name: re.findall(r"tensorboardX==[\w.]+", (ROOT / name).read_text())
-        for name in ("pyproject.toml", "requirements-train.txt", "requirements-dev.txt")
-    }
-    assert len({tuple(found) for found in pins.values()}) == 1, pins
-    assert pins["pyproject.toml"]
-
-
-def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("tensorboardX", "tensorboardX.event_file_writer", "tensorboardX.proto", "tensorboardX.summary"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        SettingsError, match=r"needs tensorboardX, .* pip install -r requirements-train.txt, or set it"
-    ):
-        RunLog(tmp_path, 1, 0, 3, tensorboard=True)
-    with RunLog(tmp_path, 1, 0, 3):
-        pass

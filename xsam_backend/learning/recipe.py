@@ -76,6 +76,7 @@ def recipe(
         "seed": seed,
         "save_every": 25,
         "log_every": 10,
+        "tensorboard": True,
         "features_mb": FEATURES_MB if views else 0,
         "lora": {"parts": ["language", "segmentor"], "rank": 16, "alpha": 32},
         "data": [

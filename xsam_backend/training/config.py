@@ -283,7 +283,7 @@ class TrainConfig(Table):
         description="What frozen encoders make of such views is kept in the run's folder, so many megabytes at most "
         "for each process; 0: computed each time.",
     )
-    tensorboard: Flag = Field(False, description="Also log for TensorBoard; needs tensorboardX.")
+    tensorboard: Flag = Field(False, description="Also log for TensorBoard.")
     data: tuple[Data, ...] = Field(description="Where pictures come from, [[data]].")
     stages: tuple[StageConfig, ...] = Field(description="What is learned, in order, [[stages]].")
 

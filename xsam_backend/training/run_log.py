@@ -15,10 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from xsam_backend.errors import CheckpointError, SettingsError
+from xsam_backend.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -128,34 +131,24 @@ class _Events:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        try:
-            from tensorboardX.event_file_writer import EventsWriter
-            from tensorboardX.proto import event_pb2
-            from tensorboardX.summary import scalar
-        except ImportError as error:
-            raise SettingsError(
-                "tensorboard = true needs tensorboardX, which isn't installed: pip install -r "
-                "requirements-train.txt, or set it to false"
-            ) from error
-        self._kinds, self._scalar = event_pb2, scalar
         folder.mkdir(parents=True, exist_ok=True)
         # Files are named by the second: without the step, a run that goes on at once would write over the one before.
         self._file: Any = EventsWriter(str(folder / "events"), f".{step}")
         if step:  # what was logged after the state that the run goes on from is taken out of the curves
-            start = self._kinds.SessionLog(status=self._kinds.SessionLog.START)
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._write(step=step + 1, session_log=start)
         self._file.flush()
 
     def add(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
-            self._write(step=step, summary=self._scalar(f"train/{name}", value))
+            self._write(step=step, summary=scalar(f"train/{name}", value))
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
 
     def _write(self, **event: Any) -> None:
-        self._file.write_event(self._kinds.Event(wall_time=time.time(), **event))
+        self._file.write_event(event_pb2.Event(wall_time=time.time(), **event))
 
 
 @contextmanager
