@@ -1,4 +1,4 @@
-"""A version's calibration: it changes what scores say, never which regions are found, and it comes with the files."""
+"""A version's calibration: what scores say, which regions are too likely wrong; and it comes with the files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
 from small_models import noise_picture, small_model, small_predictor, tokenizer
 
 from xsam_backend.inference.deployed import Deployed
@@ -20,6 +21,7 @@ from xsam_backend.prompts import Box, Category, Point, Prompt, Task
 
 NAMES = (Category("red ball", "Ball"), Category("sky", "Sky", is_thing=False), Category("dog", "Dog"))
 UNSURE = Calibration(slope=1.5, offset=-1.0)
+SURE = Calibration(slope=1.0, offset=20.0)
 BASE = small_predictor()
 STATE = BASE.encode(noise_picture())
 
@@ -29,18 +31,35 @@ def calibrated(calibration: Calibration) -> Predictor:
 
 
 @pytest.mark.parametrize("task", [Task.GENERIC, Task.OPEN_VOCABULARY])
-def test_the_default_threshold_keeps_the_same_regions(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So the gate's exam measures what is served, whether or not the scores are calibrated."""
+def test_without_a_stated_threshold_what_is_likely_wrong_is_left_out(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     every = BASE.answer(STATE, Prompt(task, categories=NAMES, score_threshold=0.0)).instances
-    middle = float(np.median(every.scores))
-    monkeypatch.setitem(predictor_module.DEFAULT_THRESHOLDS, task, middle)
+    ordered = np.sort(every.scores)
+    default, unsure = float(ordered[len(ordered) // 4]) + 1e-6, float(ordered[len(ordered) // 2]) + 1e-6
+    assert (every.scores >= default).sum() > (every.scores >= unsure).sum() > 0
+    monkeypatch.setitem(predictor_module.DEFAULT_THRESHOLDS, task, default)
+    a_third_there = Calibration(slope=1.0, offset=float(logit(1 / 3) - logit(unsure)))
     asked = Prompt(task, categories=NAMES)
-    raw, meant = (one.answer(STATE, asked).instances for one in (BASE, calibrated(UNSURE)))
-    assert 0 < len(raw) < len(every)
-    np.testing.assert_array_equal(meant.masks, raw.masks)
-    assert meant.labels == raw.labels
-    np.testing.assert_array_equal(meant.scores, UNSURE(raw.scores))
-    assert meant.scores.max() < middle, "they were too sure"
+    served = calibrated(a_third_there).answer(STATE, asked).instances
+    likely = every.select(np.flatnonzero(every.scores >= unsure))
+    np.testing.assert_array_equal(served.masks, likely.masks)
+    assert served.labels == likely.labels
+    np.testing.assert_array_equal(served.scores, a_third_there(likely.scores))
+
+
+def test_the_default_threshold_still_holds_where_all_is_likely_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = BASE.answer(STATE, Prompt(Task.GENERIC, categories=NAMES, score_threshold=0.0)).instances
+    monkeypatch.setitem(predictor_module.DEFAULT_THRESHOLDS, Task.GENERIC, float(np.median(every.scores)))
+    raw, sure = (one.answer(STATE, Prompt(Task.GENERIC, categories=NAMES)) for one in (BASE, calibrated(SURE)))
+    assert 0 < len(raw.instances) < len(every)
+    np.testing.assert_array_equal(sure.instances.masks, raw.instances.masks)
+
+
+def test_nothing_likely_enough_is_told() -> None:
+    """Not the score as the decoder gives it, which nobody sees."""
+    answer = calibrated(Calibration(slope=1.0, offset=-30.0)).answer(STATE, Prompt(Task.GENERIC, categories=NAMES))
+    assert answer.reason == "nothing scored 0.33 or more"
 
 
 def test_a_stated_threshold_is_one_on_what_scores_mean() -> None:

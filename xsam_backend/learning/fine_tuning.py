@@ -79,7 +79,9 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     before_all = run.marks("rehearsal-base", base.predictor_of_base, scenes) if plan.parent else None
     verdict = judge((Marks.joined(exams[0]), Marks.joined(exams[1])), (deployed, after), before_all)
     progress("keeping the version")
-    name, verdict = _keep(run, delta, score_meaning(exams[1], run.calibration_before), verdict, begun)
+    meaning = score_meaning(exams[1], run.calibration_before)
+    _draw_most_changed(run, exams, meaning)
+    name, verdict = _keep(run, delta, meaning, verdict, begun)
     _tidy_up(places, job.project_key)
     for large in (*places.folder.glob(f"*/{STATE}"), *places.folder.glob(f"*/{FEATURES}/*")):  # of no more use
         large.unlink(missing_ok=True)
@@ -101,16 +103,26 @@ def _project_exams(run: _Run) -> tuple[list[Marks], list[Marks]]:
     before: list[Marks] = []
     after: list[Marks] = []
     for number in range(run.plan.tests):
-        name = VERSION if run.plan.is_pinned else f"{FOLD}{number}"
+        name = run.learner(number)
         candidate = run.base.predictor(run.train(name), name)
         exam = open_dataset(run.plan.tested(number))
         before.append(run.marks(f"tested-{number}-deployed", run.deployed, exam))
         after.append(run.marks(f"tested-{number}-candidate", candidate, exam))
-        for place, picture in enumerate(most_changed(before[-1], after[-1])):
+    return before, after
+
+
+def _draw_most_changed(run: _Run, exams: tuple[list[Marks], list[Marks]], meaning: ScoreMeaning | None) -> None:
+    """Pictures for people, of what would be served: with what scores mean."""
+    served = run.base.predictor(run.parent_delta, "deployed")
+    for number, (before, after) in enumerate(zip(*exams, strict=True)):
+        name = run.learner(number)
+        delta = replace(run.train(name), calibration=meaning.calibration if meaning else None)
+        candidate = run.base.predictor(delta, name)
+        exam = open_dataset(run.plan.tested(number))
+        for place, picture in enumerate(most_changed(before, after)):
             path = run.places.folder / f"{BEFORE_AFTER}{number}-{place}.jpg"
             if not path.is_file():
-                draw_before_after(path, exam.records[picture], exam.categories, run.deployed, candidate)
-    return before, after
+                draw_before_after(path, exam.records[picture], exam.categories, served, candidate)
 
 
 class _Run:
@@ -120,7 +132,13 @@ class _Run:
         self.job, self.places, self.base, self.plan, self.progress = job, places, base, plan, progress
         self.parent_delta = load_delta(places.files.delta(plan.parent)) if plan.parent else None
         self.calibration_before = self.parent_delta.calibration if self.parent_delta else None
-        self.deployed = base.predictor(self.parent_delta, plan.parent or base.version)
+        # A candidate's calibration is only known after its exam: both are asked for all that the decoder finds.
+        uncalibrated = replace(self.parent_delta, calibration=None) if self.parent_delta else None
+        self.deployed = base.predictor(uncalibrated, plan.parent or base.version)
+
+    def learner(self, number: int) -> str:
+        """Which of the trainings sits that exam."""
+        return VERSION if self.plan.is_pinned else f"{FOLD}{number}"
 
     def train(self, name: str) -> Delta:
         """Train the version or a fold, from the deployed version on; the changes against the base."""

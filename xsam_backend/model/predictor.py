@@ -3,8 +3,8 @@
 States are immutable values; nothing about a picture is kept here, so threads and annotators can't mix theirs up.
 
 Where a calibration came with the model, what is found by its label has calibrated scores, and a threshold that
-somebody states is one on these: 0.5 keeps what is more likely right than not. Where none is stated, the default holds
-for the scores as the decoder gives them: a calibration changes no region of such an answer.
+somebody states is one on these: 0.5 keeps what is more likely right than not. Where none is stated, what is likely
+wrong is left out, besides what the default leaves out.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ other tasks have none."""
 CALIBRATED = (Task.GENERIC, Task.OPEN_VOCABULARY)
 """What pre-labelling asks. Clicks, exemplars and phrases have scores of other kinds."""
 
+LIKELY_ENOUGH = 1 / 3
+"""Where it is known what scores mean, what is right with a smaller chance is left out unless the prompt says otherwise:
+a missing region is taken to cost an annotator twice as much as a wrong one."""
+
 CRUMB_SHARE = 0.05
 """What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
 
@@ -142,10 +146,15 @@ class Predictor:
         return self.model.config.segmentor.num_queries
 
     def threshold(self, task: Task) -> float:
-        """The score below which a task's instances are left out where the prompt doesn't say."""
+        """The score, as the decoder gives it, below which a task's instances are left out by default."""
         if task in (Task.REFERRING, Task.REASONING):
             return self.model.config.phrase_threshold
-        return DEFAULT_THRESHOLDS.get(task, 0.0)
+        default = DEFAULT_THRESHOLDS.get(task, 0.0)
+        calibration = self._calibration(task)
+        return default if calibration is None else max(default, calibration.least_score(LIKELY_ENOUGH))
+
+    def _calibration(self, task: Task) -> Calibration | None:
+        return self.calibration if task in CALIBRATED else None
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> ImageState:
@@ -188,10 +197,18 @@ class Predictor:
             return self._interactive(state, prompt, threshold)
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
             instances = self.candidates(state, prompt).answered(threshold)
-            if self.calibration is not None and prompt.task in CALIBRATED:
-                instances = replace(instances, scores=self.calibration(instances.scores))
-            least = threshold if prompt.score_threshold is None else prompt.score_threshold
-            return Answer(instances, reason="" if len(instances) else f"nothing scored {least:.2f} or more")
+            calibration = self._calibration(prompt.task)
+            if calibration is not None:
+                instances = replace(instances, scores=calibration(instances.scores))
+            if len(instances):
+                return Answer(instances)
+            if prompt.score_threshold is not None:
+                least = prompt.score_threshold
+            elif calibration is not None and threshold > DEFAULT_THRESHOLDS[prompt.task]:
+                least = LIKELY_ENOUGH
+            else:
+                least = threshold
+            return Answer(instances, reason=f"nothing scored {least:.2f} or more")
         if prompt.task in (Task.REFERRING, Task.REASONING):
             return self._phrase(state, prompt, threshold)
         return self._written(state, prompt, threshold)
@@ -200,9 +217,8 @@ class Predictor:
         """The prompt's threshold, for scores as the decoder gives them."""
         if prompt.score_threshold is None:
             return self.threshold(prompt.task)
-        if self.calibration is not None and prompt.task in CALIBRATED:
-            return self.calibration.least_score(prompt.score_threshold)
-        return prompt.score_threshold
+        calibration = self._calibration(prompt.task)
+        return prompt.score_threshold if calibration is None else calibration.least_score(prompt.score_threshold)
 
     def _interactive(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """One object from clicks, boxes and strokes together.
