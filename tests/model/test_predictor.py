@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerFast
 from xsam_backend.errors import CheckpointError, ImageError, PromptError
 from xsam_backend.geometry.masks import connected_parts
 from xsam_backend.instances import Answer
-from xsam_backend.model import predictor as predictor_module
+from xsam_backend.model import dialogue, searching, wording
 from xsam_backend.model.checkpoint import SHIPPED, save_model
+from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.generation import generate
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.phrase_choice import vote_on_phrases
@@ -61,7 +62,7 @@ def state(predictor: Predictor) -> ImageState:
 @pytest.fixture(autouse=True)
 def _few_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights seldom stop."""
-    monkeypatch.setattr(predictor_module, "MAX_NEW_TOKENS", 12)
+    monkeypatch.setattr(wording, "MAX_NEW_TOKENS", 12)
 
 
 def assert_same(ours: Answer, theirs: Answer) -> None:
@@ -273,21 +274,22 @@ def test_long_lists_of_categories_are_asked_in_parts(monkeypatch: pytest.MonkeyP
     state = predictor.encode(PICTURE)
     categories = [Category(f"thing number {i}", f"T{i}") for i in range(60)]
     asked = []
-    build = predictor_module.generic_turn
+    build = dialogue.generic_turn
 
     def spy(names: Sequence[str]):
         asked.append(list(names))
         return build(names)
 
-    ask = Predictor._ask_each
+    ask = Dialogue.ask
     lists = []
 
-    def spy_on_passes(self: Predictor, *args):
+    def spy_on_passes(self: Dialogue, *args):
         lists.append(asked[-1])
         return ask(self, *args)
 
-    monkeypatch.setattr(predictor_module, "generic_turn", spy)
-    monkeypatch.setattr(Predictor, "_ask_each", spy_on_passes)
+    monkeypatch.setattr(dialogue, "generic_turn", spy)
+    monkeypatch.setattr(searching, "generic_turn", spy)
+    monkeypatch.setattr(Dialogue, "ask", spy_on_passes)
     answer = predictor.answer(state, Prompt(Task.GENERIC, categories=tuple(categories), score_threshold=0.0))
     assert len(lists) > 1
     assert [name for names in lists for name in names] == [category.phrase for category in categories]
@@ -330,7 +332,7 @@ def test_phrases_follow_the_models_own_rule(task: Task) -> None:
     alone, voting = small_predictor(), small_predictor(phrase_sharpness=2.0)
     state = alone.encode(PICTURE)
     turn = referring_turn if task is Task.REFERRING else reasoning_turn
-    logits = alone._ask(state, turn("the red ball"))
+    (logits,) = alone.dialogue.ask(state.encoded, turn("the red ball"))
     for predictor, expected in (
         (alone, phrase_masks(*logits, state.frame)),
         (voting, vote_on_phrases(*logits, state.frame, 2.0)),
@@ -392,7 +394,7 @@ def test_pictures_of_any_shape(size: tuple[int, int]) -> None:
 def written(predictor: Predictor, monkeypatch: pytest.MonkeyPatch, text: str) -> Answer:
     """The answer if the model wrote this."""
     ids = predictor.tokenizer.encode(text, add_special_tokens=False)
-    monkeypatch.setattr(predictor_module, "generate", partial(generate, forced=tuple(ids)))
+    monkeypatch.setattr(wording, "generate", partial(generate, forced=tuple(ids)))
     return predictor.answer(predictor.encode(PICTURE), Prompt(Task.GCG))
 
 

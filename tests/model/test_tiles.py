@@ -185,13 +185,14 @@ def test_a_click_on_what_is_known_to_be_small_begins_with_a_close_up(
     predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
     state = predictor.encode(noise_picture(size_hw=(96, 128)))
     looks: list[tuple[int, int]] = []
-    seen_object = type(predictor)._seen_object
+    pointing = predictor._pointing
+    seen_object = pointing._seen_object
 
     def counting(seen: Any, *given: Any) -> Any:
         looks.append(seen.size_hw)
-        return seen_object(predictor, seen, *given)
+        return seen_object(seen, *given)
 
-    monkeypatch.setattr(predictor, "_seen_object", counting)
+    monkeypatch.setattr(pointing, "_seen_object", counting)
     predictor.answer(state, Prompt(Task.INTERACTIVE, (Point(64, 48),), label=label, score_threshold=0.0))
     assert (max(looks[0]) <= 26) is is_known
     looks.clear()
@@ -210,7 +211,7 @@ def test_an_object_that_is_larger_than_its_label_says_is_seen_whole(monkeypatch:
     def everything(seen: Any, *_given: Any) -> Any:
         return (large if seen.size_hw == (96, 128) else np.ones(seen.size_hw, np.bool_)), 0.9
 
-    monkeypatch.setattr(predictor, "_seen_object", everything)
+    monkeypatch.setattr(predictor._pointing, "_seen_object", everything)
     answer = predictor.answer(state, Prompt(Task.INTERACTIVE, (Point(64, 48),), label="cell"))
     assert np.array_equal(answer.instances.masks[0], large)
 
@@ -254,11 +255,11 @@ def test_large_objects_are_taken_from_the_whole_picture() -> None:
 def test_pictures_asked_about_together_are_answered_as_alone() -> None:
     predictor = small_predictor()
     pictures = [noise_picture(seed, size_hw=size) for seed, size in ((1, (96, 128)), (2, (60, 50)), (3, (40, 90)))]
-    encoded, frames = predictor._encoded(pictures)
-    together = predictor._categories(encoded, CELLS)
+    encoded, frames = predictor.dialogue.encode(pictures)
+    together = predictor._searching.categories(encoded, CELLS)
     for picture, one, frame in zip(pictures, together, frames, strict=True):
         state = predictor.encode(picture)
-        (alone,) = predictor._categories(state.encoded, CELLS)
+        (alone,) = predictor._searching.categories(state.encoded, CELLS)
         assert frame == state.frame
         assert torch.allclose(one.class_logits, alone.class_logits, atol=1e-4)
         assert torch.allclose(one.mask_logits, alone.mask_logits, atol=1e-3)
@@ -267,11 +268,11 @@ def test_pictures_asked_about_together_are_answered_as_alone() -> None:
 def counted(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The pictures that the predictor encodes from now on."""
     seen: list[bytes] = []
-    encode = type(predictor)._encoded
+    encode = predictor.dialogue.encode
 
     def counting(images: Any) -> Any:
         seen.extend(image.tobytes() for image in images)
-        return encode(predictor, images)
+        return encode(images)
 
-    monkeypatch.setattr(predictor, "_encoded", counting)
+    monkeypatch.setattr(predictor.dialogue, "encode", counting)
     return seen

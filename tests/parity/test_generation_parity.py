@@ -9,7 +9,7 @@ from recordings import Recording, assert_close, each_recording, each_result, tok
 from reference_model import lay_out, pixels, reference_config, reference_model
 from result_checks import VOID, assert_result, assert_same_labels, painted
 
-from xsam_backend.model import predictor as predictor_module
+from xsam_backend.model import wording
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
 from xsam_backend.model.conversation import NO_ID, generated_ids_to_phrases, special_ids
 from xsam_backend.model.generation import Generated, generate
@@ -112,7 +112,7 @@ def recorded_predictor() -> Predictor:
 def test_predictor_writes_the_recorded_caption_with_its_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     recording = Recording("predict_gcgseg_forced_image1")
     forced = partial(generate, forced=tuple(recording.facts["forced_ids"]))
-    monkeypatch.setattr(predictor_module, "generate", forced)
+    monkeypatch.setattr(wording, "generate", forced)
     predictor = recorded_predictor()
     answer = predictor.answer(predictor.encode(recording.image()), Prompt(Task.GCG))
     assert answer.text == "A red ball lies near a blue box."
@@ -132,7 +132,7 @@ def test_two_seg_in_an_answer_give_no_segmentation(monkeypatch: pytest.MonkeyPat
     special = special_ids(tokenizer())
     named = (special.phrase_open, 372, special.phrase_close)  # so that only the count of SEG speaks against it
     forced = partial(generate, forced=(*named, *recording.facts["generated_ids"]))
-    monkeypatch.setattr(predictor_module, "generate", forced)
+    monkeypatch.setattr(wording, "generate", forced)
     predictor = recorded_predictor()
     answer = predictor.answer(predictor.encode(recording.image()), Prompt(Task.GCG))
     assert len(answer.instances) == 0

@@ -30,9 +30,11 @@ PARTS = ("language", "llm_projector", "segmentor")
 def logits(model: XSam) -> torch.Tensor:
     """Mask logits of one click on one picture."""
     predictor = Predictor(model.eval(), tokenizer(), "small-1")
-    region = frame_regions(region_mask(Point(20, 20), (48, 64))[None], predictor.processor.seg_size)
+    region = frame_regions(region_mask(Point(20, 20), (48, 64))[None], predictor.dialogue.processor.seg_size)
     state = predictor.encode(noise_picture())
-    return predictor._ask(state, interactive_turn(), predictor._embedded(state.encoded, region))[1]
+    dialogue = predictor.dialogue
+    ((_, mask_logits),) = dialogue.ask(state.encoded, interactive_turn(), dialogue.embedded(state.encoded, region))
+    return mask_logits
 
 
 def with_pairs() -> XSam:

@@ -1,0 +1,130 @@
+"""The model together with its words: pictures are encoded, turns are asked about them. Knows no task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from xsam_backend.errors import PromptError
+from xsam_backend.model.chat_templates import CHAT_TEMPLATES
+from xsam_backend.model.closer_looks import CloserLooks
+from xsam_backend.model.conversation import TokenizedConversation, tokenize
+from xsam_backend.model.encoded import Encoded
+from xsam_backend.model.image_processor import ImageProcessorConfig, process_image
+from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.regions import region_points
+from xsam_backend.model.turns import Turn, conversation_turn, generic_turn
+from xsam_backend.model.xsam import XSam, pool_by_id
+from xsam_backend.prompts import Category
+
+Logits = tuple[Tensor, Tensor]
+"""Of one picture: class logits (Q, C + 1) and mask logits (Q, h, w)."""
+
+
+class Dialogue:
+    """Encodes pictures and asks turns. Keeps nothing of either."""
+
+    def __init__(self, model: XSam, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.template = CHAT_TEMPLATES[model.config.chat_template]
+        self.processor = ImageProcessorConfig.of_model(model.config)
+
+    def look_at(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> ImageState:
+        """See ``Predictor.encode``."""
+        encoded, (frame,) = self.encode([image])
+        pixels = image.copy()
+        pixels.setflags(write=False)
+        return ImageState(encoded, frame, pixels, CloserLooks(pixels, self.encode, keeps=keeps_looks))
+
+    def encode(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, tuple[PictureFrame, ...]]:
+        """Several pictures at once, each uint8 (H, W, 3), and where each lies in the padded frame."""
+        processed = [process_image(image, self.processor) for image in images]
+        vision, segmentor = (
+            torch.stack(pixels).to(self.model.device, self.model.dtype)
+            for pixels in ([one.vision_pixels for one in processed], [one.seg_pixels for one in processed])
+        )
+        features = self.model.encode(vision, segmentor)
+        opening = self.tokenize(conversation_turn("?"), with_answer=False).through_image()
+        prefix = self.model.image_prefix([self.model.merge_tokens(opening, tokens) for tokens in features.tokens])
+        side = self.processor.seg_size
+        frames = tuple(PictureFrame((side, side), one.scaled_hw, one.size_hw) for one in processed)
+        return Encoded(features, prefix), frames
+
+    def ask(self, encoded: Encoded, turn: Turn, regions: Tensor | None = None) -> list[Logits]:
+        """One pass over question and fixed answer, about each of the pictures.
+
+        Args:
+            regions: (R, W), as ``embedded`` gives them, for the turn's region placeholders.
+        """
+        tokens = self.tokenize(turn, with_answer=True).after_image()
+        merged = self.model.merge_tokens(tokens, regions=regions)
+        rows = torch.arange(len(encoded), device=self.model.device)
+        projected = self.model.project(self.model.text_states([merged] * len(encoded), encoded.prefix, rows))
+        return self.segment(encoded, projected, merged.cond_ids.cpu().numpy(), merged.seg_ids.cpu().numpy())
+
+    def embedded(self, encoded: Encoded, framed: Tensor, row: int = 0) -> Tensor:
+        """(R, W): what the language model gets for each region, bool (R, P, P) in that picture's padded frame."""
+        points = region_points(framed, self.model.config.region_points).to(self.model.device)
+        maps = encoded.features.token_map[row].expand(len(points), -1, -1, -1)
+        return self.model.region_embeddings(maps, points)
+
+    def segment(
+        self, encoded: Encoded, projected: Tensor, cond_ids: NDArray[np.int64], seg_ids: NDArray[np.int64]
+    ) -> list[Logits]:
+        """What the decoder says of each picture; all are asked the same, so ids are those of one.
+
+        Args:
+            projected: (B, L, W), states of the tokens that the ids, int64 (1, L), belong to.
+        """
+        pictures = torch.arange(len(encoded), device=self.model.device)
+        (conditions, valid), (seg, _) = (
+            pool_by_id(projected, torch.from_numpy(ids).to(self.model.device).expand(len(encoded), -1))
+            for ids in (cond_ids, seg_ids)
+        )
+        laid_out = self.model.with_background(conditions, valid)
+        predictions = self.model.segmentor(
+            encoded.features.pixels, pictures, seg[:, 0], laid_out.embeddings, laid_out.valid
+        )
+        return list(zip(predictions.class_logits[-1], predictions.mask_logits(), strict=True))
+
+    def groups(self, categories: Sequence[Category]) -> list[list[Category]]:
+        """Categories in lists that the model can read.
+
+        Raises:
+            PromptError: one category alone is too long.
+        """
+        room = self.model.config.max_text_tokens
+        groups: list[list[Category]] = [[]]
+        for category in categories:
+            trial = [*groups[-1], category]
+            length = len(self.tokenize(generic_turn([c.phrase for c in trial]), with_answer=True, bounded=False))
+            if length > room and groups[-1]:
+                groups.append([category])
+            elif length > room:
+                raise PromptError(f"category {category.phrase[:80]!r} is longer than the model reads: shorten it")
+            else:
+                groups[-1] = trial
+        return groups
+
+    def tokenize(self, turn: Turn, *, with_answer: bool, bounded: bool = True) -> TokenizedConversation:
+        """One turn in the model's tokens.
+
+        Raises:
+            PromptError: more than it reads, if bounded.
+        """
+        return tokenize(
+            [turn],
+            self.tokenizer,
+            self.template,
+            with_answer=with_answer,
+            bos=self.model.config.use_bos,
+            max_length=self.model.config.max_text_tokens if bounded else None,
+            overlong="refuse",
+        )

@@ -1,0 +1,140 @@
+"""One object from clicks, boxes and strokes: in the whole picture, and in a close-up where it is small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xsam_backend.geometry.masks import parts_touching, without_crumbs
+from xsam_backend.instances import Answer, Instances
+from xsam_backend.model import postprocess
+from xsam_backend.model.candidates import Candidates, Pass
+from xsam_backend.model.close_up import close_up_window, reaches_beyond, shift_region, typical_window
+from xsam_backend.model.dialogue import Dialogue, Logits
+from xsam_backend.model.hints import clicks, covers, named_pixels, outlines
+from xsam_backend.model.image_processor import frame_regions
+from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.interactive_choice import vote
+from xsam_backend.model.tiles import SMALL_SHARE, Window
+from xsam_backend.model.turns import interactive_turn
+from xsam_backend.prompts import Point, Prompt, Region
+from xsam_backend.region_masks import region_mask, regions_mask
+
+CRUMB_SHARE = 0.05
+"""What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
+
+
+class Pointing:
+    """Finds what hints point at.
+
+    Args:
+        typical_sizes: label -> longer side of its objects, as share of the picture's longer side, where it is known.
+    """
+
+    def __init__(self, dialogue: Dialogue, typical_sizes: Mapping[str, float]) -> None:
+        self._dialogue = dialogue
+        self._typical_sizes = typical_sizes
+        self._close_up_share = dialogue.model.config.close_up_share
+
+    def answer(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
+        """One object from clicks, boxes and strokes together.
+
+        Negative clicks first have their say in the queries' vote; what they still hit is answered as an object
+        of its own and taken away, and in any case the spot that was clicked. Of what is left, crumbs go, unless a
+        positive click or a stroke is on them.
+        """
+        mask, score = self._object(state, prompt.regions, self._typical_size(prompt.label))
+        if not mask.any():
+            return Answer(Instances.empty(state.size_hw), reason="the model sees no object where the prompt points")
+        for point in (r for r in prompt.regions if isinstance(r, Point) and not r.positive):
+            if not covers(mask, point):
+                continue
+            spot = Point(point.x_px, point.y_px)
+            unwanted, _ = self._object(state, [spot], keep_clear_of=prompt.regions)
+            left = mask & ~unwanted & ~region_mask(spot, state.size_hw)
+            mask = without_crumbs(left, named_pixels(prompt.regions, state.size_hw), CRUMB_SHARE)
+        if not mask.any():
+            return Answer(Instances.empty(state.size_hw), reason="nothing is left after the negative clicks")
+        if score < threshold:
+            return Answer(Instances.empty(state.size_hw), reason=f"best score {score:.2f} is below {threshold:.2f}")
+        return Answer(Instances(mask[None], np.array([score], np.float32), (prompt.label,)))
+
+    def candidates(self, state: ImageState, prompt: Prompt) -> Candidates:
+        """All that the decoder proposes."""
+        region = regions_mask(prompt.regions, state.size_hw)
+        framed = frame_regions(region[None], self._dialogue.processor.seg_size)
+        logits = self._logits(state, framed)
+        return Candidates([Pass(*logits, (prompt.label,), region=framed[0])], state.frame)
+
+    def _typical_size(self, label: str | None) -> float | None:
+        """Of small objects, where it is known that the hints mean one: longer side, as share of the picture's."""
+        of_label = self._typical_sizes if label is None else {label: self._typical_sizes.get(label, 1.0)}
+        sizes = list(of_label.values())
+        return float(np.median(sizes)) if sizes and max(sizes) < SMALL_SHARE else None
+
+    def _object(
+        self,
+        state: ImageState,
+        regions: Sequence[Region],
+        typical_size: float | None = None,
+        keep_clear_of: Sequence[Region] = (),
+    ) -> tuple[NDArray[np.bool_], float]:
+        """Mask, bool (H, W), and score of the one object that the hints mean.
+
+        A small object is answered a second time in a close-up of its surroundings, where it has more of the model's
+        pixels. Where it is known to be small, the first look is a close-up already: in the whole picture, a click may
+        mean anything. ``keep_clear_of`` are hints whose positive clicks the object must not hold.
+        """
+        hinted = regions_mask(regions, state.size_hw)
+        mask, score = None, 0.0
+        if typical_size is not None and not outlines(regions) and self._close_up_share:
+            window = typical_window(hinted, typical_size)
+            mask, score = self._close_up(state, window, regions, keep_clear_of)
+            if reaches_beyond(mask, window):
+                mask = None
+        if mask is None or not mask.any():
+            mask, score = self._seen_object(state, regions, keep_clear_of)
+        extent = hinted if outlines(regions) else mask | hinted
+        nearer = close_up_window(extent, self._close_up_share)
+        return (mask, score) if nearer is None else self._close_up(state, nearer, regions, keep_clear_of)
+
+    def _close_up(
+        self, state: ImageState, window: Window, regions: Sequence[Region], keep_clear_of: Sequence[Region]
+    ) -> tuple[NDArray[np.bool_], float]:
+        """``_seen_object`` in a window of the picture, enlarged."""
+        rows, columns = window
+        nearer = self._dialogue.look_at(np.ascontiguousarray(state.pixels[rows, columns]))
+        shifted = [shift_region(region, rows, columns) for region in regions]
+        others = [shift_region(region, rows, columns) for region in keep_clear_of]
+        cut, score = self._seen_object(nearer, shifted, others)
+        closer = np.zeros(state.size_hw, np.bool_)
+        closer[rows, columns] = cut
+        return closer, score
+
+    def _seen_object(
+        self, state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region]
+    ) -> tuple[NDArray[np.bool_], float]:
+        """``_object`` in one look."""
+        region = regions_mask(regions, state.size_hw)
+        framed = frame_regions(region[None], self._dialogue.processor.seg_size)
+        class_logits, mask_logits = self._logits(state, framed)
+        chosen, score = vote(
+            postprocess.class_scores(class_logits)[:, 0],
+            mask_logits,
+            state.frame,
+            framed[0],
+            is_outline=outlines(regions),
+            positives_xy=clicks(regions, positive=True),
+            negatives_xy=np.concatenate([clicks(regions, positive=False), clicks(keep_clear_of, positive=True)]),
+        )
+        mask = chosen.cpu().numpy()
+        # An outline says how far the object goes; without one, what lies apart from all clicks is another object.
+        return (mask & region if outlines(regions) else parts_touching(mask, region)), score
+
+    def _logits(self, state: ImageState, framed: Tensor) -> Logits:
+        dialogue = self._dialogue
+        (logits,) = dialogue.ask(state.encoded, interactive_turn(), dialogue.embedded(state.encoded, framed))
+        return logits

@@ -1,0 +1,107 @@
+"""All objects of some names, or like some examples: in the whole picture and, of small ones, in windows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xsam_backend.model.candidates import Candidates, Pass
+from xsam_backend.model.closer_looks import CloserLooks
+from xsam_backend.model.dialogue import Dialogue
+from xsam_backend.model.encoded import Encoded
+from xsam_backend.model.image_processor import frame_regions
+from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.tiles import SMALL_SHARE, Window, many_small, tile_windows
+from xsam_backend.model.turns import generic_turn, vgd_turn
+from xsam_backend.prompts import Category, Prompt
+from xsam_backend.region_masks import region_mask
+
+Look = Callable[[Encoded, Sequence[PictureFrame]], list[Candidates]]
+"""Asks one question about each of several pictures."""
+
+
+class Searching:
+    """Finds all of a kind.
+
+    Args:
+        typical_sizes: label -> longer side of its objects, as share of the picture's longer side, where it is known.
+    """
+
+    def __init__(self, dialogue: Dialogue, typical_sizes: Mapping[str, float]) -> None:
+        self._dialogue = dialogue
+        self._typical_sizes = typical_sizes
+
+    def named(self, state: ImageState, prompt: Prompt, least_score: float) -> Candidates:
+        """By the prompt's categories.
+
+        Args:
+            least_score: what scores less isn't taken for an object where small ones are counted.
+        """
+        groups = self._dialogue.groups(prompt.categories)
+
+        def look(encoded: Encoded, frames: Sequence[PictureFrame]) -> list[Candidates]:
+            of_groups = [self.categories(encoded, group) for group in groups]
+            return [Candidates([of[row] for of in of_groups], frame) for row, frame in enumerate(frames)]
+
+        (found,) = look(state.encoded, (state.frame,))
+        labels = [category.label for category in prompt.categories if category.is_thing]
+        windows = self._windows(state, labels, found, least_score)
+        return self._with_looks(found, look, state.looks, windows)
+
+    def alike(self, state: ImageState, prompt: Prompt, least_score: float) -> Candidates:
+        """Like the prompt's regions, each as the window shows it that shows most of it."""
+        masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
+        labels: list[str | None] = [category.label for category in prompt.categories]
+        labels = labels if len(labels) == len(masks) else [prompt.label] * len(masks)
+        exemplars = self._dialogue.embedded(state.encoded, frame_regions(masks, self._dialogue.processor.seg_size))
+
+        def look(encoded: Encoded, frames: Sequence[PictureFrame]) -> list[Candidates]:
+            asked = self._dialogue.ask(encoded, vgd_turn(len(masks)), exemplars)
+            return [
+                Candidates([Pass(*logits, tuple(labels))], frame) for logits, frame in zip(asked, frames, strict=True)
+            ]
+
+        (found,) = look(state.encoded, (state.frame,))
+        windows = self._windows(state, labels, found, least_score)
+        if windows:
+            exemplars = torch.cat([self._nearest(state.looks, windows, mask) for mask in masks])
+        return self._with_looks(found, look, state.looks, windows)
+
+    def categories(self, encoded: Encoded, group: Sequence[Category]) -> list[Pass]:
+        """One pass over a list of categories, for each picture."""
+        labels = tuple(category.label for category in group)
+        stuff = tuple(i for i, category in enumerate(group) if not category.is_thing)
+        asked = self._dialogue.ask(encoded, generic_turn([category.phrase for category in group]))
+        return [Pass(*logits, labels, stuff) for logits in asked]
+
+    def _nearest(self, looks: CloserLooks, windows: Sequence[Window], mask: NDArray[np.bool_]) -> Tensor:
+        """An exemplar's embedding (1, W), as the window that shows most of it shows it."""
+        best = max(windows, key=lambda window: int(mask[window].sum()))
+        encoded, row = looks.at(best)
+        shown = np.ascontiguousarray(mask[best])[None]
+        return self._dialogue.embedded(encoded, frame_regions(shown, self._dialogue.processor.seg_size), row)
+
+    def _windows(
+        self, state: ImageState, labels: Sequence[str | None], found: Candidates, least_score: float
+    ) -> list[Window]:
+        """The windows that deserve a closer look: where one of the labels is known to be of small objects, or none is
+        known and many small ones were found."""
+        most = self._dialogue.model.config.closest_tiles
+        if most < 2:
+            return []
+        known = [self._typical_sizes[label] for label in labels if label is not None and label in self._typical_sizes]
+        share = min(known) if known else many_small(found.answered(least_score))
+        return [] if share is None else tile_windows(share, state.size_hw, most)
+
+    def _with_looks(self, found: Candidates, look: Look, looks: CloserLooks, windows: Sequence[Window]) -> Candidates:
+        closer: list[tuple[Window, Candidates]] = []
+        for batch in looks.through(windows):
+            closer.extend(zip(batch.windows, look(batch.encoded, batch.frames), strict=True))
+        return found.with_closer_looks(
+            closer, large=[label for label, share in self._typical_sizes.items() if share >= SMALL_SHARE]
+        )
