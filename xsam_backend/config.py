@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         description="So many of a project's newest versions keep their files after a fine-tuning, of those that "
         "passed the gate and of those that didn't, besides what answers and what a rollback leads to.",
     )
+    train_four_bits: bool = Field(
+        False,
+        description="Fine-tune with the language model in four bits (bitsandbytes; pip install "
+        "'xsam-backend[four-bits]'): the released model then fits a GPU of 8 GB. Versions are served as all others.",
+    )
     train_memory_mb: int = Field(
         0, ge=0, description="Memory of that process at which its job fails, in megabytes; 0: whatever there is."
     )

@@ -20,6 +20,7 @@ from small_models import small_model
 
 from xsam_backend.errors import JobError
 from xsam_backend.learning import candidates, fine_tuning, folds
+from xsam_backend.learning.candidates import Base
 from xsam_backend.learning.exam import Marks
 from xsam_backend.learning.fine_tuning import fine_tune_project
 from xsam_backend.learning.gate import Verdict
@@ -111,6 +112,42 @@ def test_a_version_comes_about_with_its_report(places: Places) -> None:
     assert not model.training
     assert set(delta.typical_sizes) == {"cat"}
     assert 0 < delta.typical_sizes["cat"] < 1
+
+
+@pytest.mark.parametrize("four_bits", [False, True])
+def test_a_large_base_stays_as_short_as_it_is_stored(places: Places, four_bits: bool) -> None:
+    """The version's own numbers are trained in float32, and it can be served with the base as it is."""
+    if four_bits:
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install '.[four-bits]'")
+    save_model(small_model(), Path(places.model), torch.bfloat16)
+    result = fine_tune_project(JOB, quietly, replace(places, four_bits=four_bits))
+    version = places.versions.get(result["version"])
+    assert version is not None
+    delta = load_delta(places.files.delta(version.name))
+    assert any(name.startswith("language.") for name in delta.pairs)
+    assert any(second.any() for _, second in delta.pairs.values()), "something was learned"
+    base = load_model(places.model)
+    with_delta(base, version.base, delta)
+    before = dict(base.state_dict())
+    moved = [(tensor.float() - before[name]).abs().max() for name, tensor in delta.whole.items()]
+    assert 0 < float(max(moved)) < 0.1
+
+
+def test_a_training_leaves_the_base_as_it_was(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They hold the same tensors, but for what is trained."""
+    loaded: list[Base] = []
+    load = Base.load
+
+    def kept(places: Places) -> Base:
+        loaded.append(load(places))
+        return loaded[-1]
+
+    monkeypatch.setattr(Base, "load", kept)
+    fine_tune_project(JOB, quietly, places)
+    expected = load_model(places.model).state_dict()
+    found = loaded[0].predictor_of_base.model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_version_lies_part_of_the_way_from_what_it_began_with(

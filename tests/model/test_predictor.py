@@ -22,8 +22,9 @@ from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.generation import generate
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.phrase_choice import vote_on_phrases
+from xsam_backend.model.pointing import CRUMB_SHARE
 from xsam_backend.model.postprocess import phrase_masks
-from xsam_backend.model.predictor import CRUMB_SHARE, Predictor, load_predictor
+from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.turns import reasoning_turn, referring_turn
 from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
@@ -197,7 +198,7 @@ def cut_by_a_bar(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     def object_(_state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region] = ()) -> object:
         return (bar if keep_clear_of else np.ones(SIZE, bool)), 0.9
 
-    monkeypatch.setattr(predictor, "_object", object_)
+    monkeypatch.setattr(predictor._pointing, "_object", object_)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_without_a_negative_click_nothing_is_a_crumb(monkeypatch: pytest.MonkeyP
     state = predictor.encode(PICTURE)
     parts = np.ones(SIZE, bool)
     parts[:, 2:14] = False
-    monkeypatch.setattr(predictor, "_object", lambda *_: (parts.copy(), 0.9))
+    monkeypatch.setattr(predictor._pointing, "_object", lambda *_: (parts.copy(), 0.9))
     assert np.array_equal(click_answer(predictor, state, [Box(0, 0, 64, 48)]), parts)
     beside = Point(7, 20, positive=False)  # takes nothing away
     assert np.array_equal(click_answer(predictor, state, [Box(0, 0, 64, 48), beside]), parts)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from small_models import noise_picture, small_predictor
 
 from xsam_backend.instances import Instances
-from xsam_backend.model import predictor as predictors
+from xsam_backend.model import searching
+from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.tiles import MANY, OVERLAP, in_picture, joined, many_small, tile_windows
 from xsam_backend.prompts import Box, Category, Point, Prompt, Task
 
@@ -132,7 +133,7 @@ def test_many_small_objects_are_worth_a_closer_look(
     prompt: Prompt, most: int, share: float | None, looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With random weights: whatever is found is in the picture, best first."""
-    monkeypatch.setattr(predictors, "many_small", lambda _found: share)
+    monkeypatch.setattr(searching, "many_small", lambda _found: share)
     predictor = small_predictor(closest_tiles=most)
     seen = counted(predictor, monkeypatch)
     found = predictor.candidates(predictor.encode(noise_picture(size_hw=(96, 128))), prompt).instances()
@@ -153,9 +154,9 @@ def test_many_small_objects_are_worth_a_closer_look(
 def test_a_version_knows_how_large_its_labels_are(
     sizes: dict[str, float], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictors, "many_small", lambda _found: 0.09)
+    monkeypatch.setattr(searching, "many_small", lambda _found: 0.09)
     plain = small_predictor(closest_tiles=3)
-    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
+    predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
     sky = Category("dog", "dog", is_thing=False)
     labels = (Category("cell", "cell"), Category("house", "house"))
     for prompt in (
@@ -182,7 +183,7 @@ def test_a_click_on_what_is_known_to_be_small_begins_with_a_close_up(
     sizes: dict[str, float], label: str | None, is_known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = small_predictor(close_up_share=0.5)
-    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
+    predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
     state = predictor.encode(noise_picture(size_hw=(96, 128)))
     looks: list[tuple[int, int]] = []
     pointing = predictor._pointing
@@ -203,7 +204,7 @@ def test_a_click_on_what_is_known_to_be_small_begins_with_a_close_up(
 
 def test_an_object_that_is_larger_than_its_label_says_is_seen_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = small_predictor(close_up_share=0.5)
-    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.05})
+    predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.05})
     state = predictor.encode(noise_picture(size_hw=(96, 128)))
     large = np.zeros((96, 128), np.bool_)
     large[10:90, 10:120] = True
@@ -218,7 +219,7 @@ def test_an_object_that_is_larger_than_its_label_says_is_seen_whole(monkeypatch:
 
 def test_several_questions_look_through_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = small_predictor(closest_tiles=3)
-    predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.09})
+    predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.09})
     state = predictor.encode(noise_picture(size_hw=(96, 128)))
     prompts = [
         Prompt(Task.GENERIC, categories=CELLS, score_threshold=0.0),
@@ -242,7 +243,7 @@ def test_large_objects_are_taken_from_the_whole_picture() -> None:
     picture = noise_picture(size_hw=(96, 128))
 
     def houses(sizes: dict[str, float]) -> Instances:
-        predictor = predictors.Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
+        predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
         found = predictor.answer(predictor.encode(picture), prompt).instances
         return found.select([i for i, label in enumerate(found.labels) if label == "house"])
 

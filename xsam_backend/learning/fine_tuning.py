@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 CALIBRATED = "calibrated"
 """The file that is kept: the trained version, with what its scores mean."""
 
-FOLD_STEPS_SHARE = 0.4
+FOLD_STEPS_SHARE = 0.3
 """Candidates that are only tested get so much of the version's steps: their gain is a lower bound of its gain."""
 
 
@@ -151,6 +151,7 @@ class _Run:
             str(self.base.folder),
             steps=self.plan.steps if name == VERSION else math.ceil(FOLD_STEPS_SHARE * self.plan.steps),
             parameters=self.base.parameters,
+            float32=self.base.is_float32,
             seed=self.job.id,
         )
         delta = trained(

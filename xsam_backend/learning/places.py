@@ -30,6 +30,7 @@ class Places:
         steps: of the version's training; 0: by the number of its pictures.
         rehearsed: so many scenes ask whether the candidate still can what it could.
         kept: so many of the newest versions that passed the gate keep their files.
+        four_bits: the language model is put in four bits meanwhile.
     """
 
     projects: Projects
@@ -45,6 +46,7 @@ class Places:
     steps: int = 0
     rehearsed: int = SCENES
     kept: int = KEEP
+    four_bits: bool = False
 
 
 @contextmanager
@@ -65,4 +67,5 @@ def places_of(job_id: int, settings: Any) -> Iterator[Places]:
             steps=settings.train_steps,
             rehearsed=settings.train_rehearsal,
             kept=settings.versions_kept,
+            four_bits=settings.train_four_bits,
         )

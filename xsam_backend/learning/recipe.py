@@ -42,7 +42,15 @@ def steps_for(pictures: int) -> int:
 
 
 def recipe(
-    run: Path, snapshot: Path, start: str, *, steps: int, parameters: int, seed: int, **changes: Any
+    run: Path,
+    snapshot: Path,
+    start: str,
+    *,
+    steps: int,
+    parameters: int,
+    seed: int,
+    float32: bool = True,
+    **changes: Any,
 ) -> TrainConfig:
     """The config of one training.
 
@@ -52,6 +60,7 @@ def recipe(
         start: the base model, a name or folder.
         steps: see ``steps_for``.
         parameters: of the base model; the rate and the batch depend on it.
+        float32: whether the base model is; others, and large ones, are trained in mixed precision.
         changes: other values of the config's keys, or of its one stage.
     """
     small = parameters < SMALL
@@ -67,7 +76,7 @@ def recipe(
         "decay_steps": steps,
         "ema": 0.98,
         "patience": PATIENCE,
-        "precision": "float32" if small else "bf16",
+        "precision": "float32" if small and float32 else "bf16",
     }
     views = 0 if small else max(stage["steps"] * stage["pictures"] // 2 // SEEN_AGAIN, 1)
     content = {

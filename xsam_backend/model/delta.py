@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.model.four_bits import PairBeside, is_in_four_bits
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.xsam import XSam
 from xsam_backend.whole_files import PARTIAL, move_into_place
@@ -159,20 +160,35 @@ def with_delta(base: XSam, version: str, delta: Delta) -> XSam:
     misfits += [
         name
         for name, (a, b) in delta.pairs.items()
-        if name in parameters and parameters[name].shape != (b.shape[0], a.shape[1])
+        if name in parameters and _matrix_size(base, name) != (b.shape[0], a.shape[1])
     ]
     if misfits:
         raise CheckpointError(f"the changes don't fit the model: {', '.join(misfits[:3])}: were they damaged?")
-    # Parameters and buffers that are in the memo aren't copied: the new modules hold the same tensors.
-    shared: dict[int, object] = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
-    model = copy.deepcopy(base, shared)
-    changed = {name: _changed(parameters[name], *pair, delta.scale) for name, pair in delta.pairs.items()}
-    changed |= {name: tensor.to(parameters[name]) for name, tensor in delta.whole.items()}
-    for name, tensor in changed.items():
-        path, _, own = name.rpartition(".")
-        new = torch.nn.Parameter(tensor, requires_grad=False)
-        setattr(model.get_submodule(path), own, new)
+    model = sharing_copy(base)
+    for name, (a, b) in delta.pairs.items():
+        layer_name = name.rpartition(".")[0]
+        layer = model.get_submodule(layer_name)
+        if is_in_four_bits(layer):
+            assert isinstance(layer, nn.Linear)
+            replace_in(model, layer_name, PairBeside(layer, a.to(base.device), b.to(base.device), delta.scale))
+        else:
+            changed = _changed(parameters[name], a, b, delta.scale)
+            replace_in(model, name, nn.Parameter(changed, requires_grad=False))
+    for name, tensor in delta.whole.items():
+        replace_in(model, name, nn.Parameter(tensor.to(parameters[name]), requires_grad=False))
     return model.eval()
+
+
+def sharing_copy(model: XSam) -> XSam:
+    """Modules of their own that hold the same tensors."""
+    shared: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)  # what is in the memo isn't copied
+
+
+def replace_in(model: nn.Module, name: str, value: nn.Module | nn.Parameter) -> None:
+    """Put another module or parameter in the place that has this name."""
+    path, _, own = name.rpartition(".")
+    setattr(model.get_submodule(path), own, value)
 
 
 def distance_by_part(first: Delta, second: Delta) -> dict[str, float]:
@@ -202,6 +218,15 @@ def _change(delta: Delta, name: str) -> Tensor | None:
         a, b = delta.pairs[name]
         return delta.scale * (b.float() @ a.float())
     return delta.whole[name].float() if name in delta.whole else None
+
+
+def _matrix_size(model: XSam, name: str) -> tuple[int, ...]:
+    """Of a parameter; one in four bits is packed, but its layer knows."""
+    layer = model.get_submodule(name.rpartition(".")[0])
+    if is_in_four_bits(layer):
+        assert isinstance(layer, nn.Linear)
+        return layer.out_features, layer.in_features
+    return tuple(layer.get_parameter(name.rpartition(".")[2]).shape)
 
 
 def _fits(tensor: Tensor, parameter: Tensor) -> bool:
