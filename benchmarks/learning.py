@@ -34,7 +34,7 @@ from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import write_regions
-from xsam_backend.learning.exam import sit_exam
+from xsam_backend.learning.exam import Marks, sit_exam
 from xsam_backend.learning.fine_tuning import fine_tune_project
 from xsam_backend.learning.gate import Change, paired_changes
 from xsam_backend.learning.places import Places
@@ -155,13 +155,14 @@ def held_out(photos: Path) -> tuple[Dataset, Dataset]:
     return open_dataset(photos, split="val", limit=PHOTOS), open_dataset("scenes", limit=SCENES)
 
 
-def kept(base: Predictor, tuned: Predictor, exams: Sequence[Dataset]) -> list[Change]:
+def marks(predictor: Predictor, exams: Sequence[Dataset]) -> dict[str, Marks]:
+    """By the exam's name."""
+    return {exam.name: sit_exam(predictor, exam.records, exam.categories) for exam in exams}
+
+
+def kept(base: Mapping[str, Marks], tuned: Mapping[str, Marks]) -> list[Change]:
     """What the version has lost or won elsewhere, with paired intervals."""
-    changes = []
-    for exam in exams:
-        before, after = (sit_exam(predictor, exam.records, exam.categories) for predictor in (base, tuned))
-        changes += paired_changes(exam.name, before, after)
-    return changes
+    return [change for name, before in base.items() for change in paired_changes(name, before, tuned[name])]
 
 
 def in_a_line(change: Mapping[str, Any]) -> str:
@@ -188,6 +189,8 @@ def main(folder: Path, only: str, counts: str, photos: Path | None, correction: 
     wish = domain_wish(open_dataset(folder, split="val", only=only), correction)
     out.mkdir(parents=True, exist_ok=True)
     base = load_predictor("tiny", "cpu")
+    others = held_out(photos) if photos else ()
+    before = marks(base, others)
     table: dict[str, Any] = {}
     for count in [int(one) for one in counts.split("+")]:
         click.echo(f"{only}, {count} accepted", err=True)
@@ -196,7 +199,7 @@ def main(folder: Path, only: str, counts: str, photos: Path | None, correction: 
             chosen = [train.records[index] for index in order[:count]]
             of_job, result = fine_tuned(out / f"{only}-{count}", chosen, config)
             predictor = predictor_with_delta(base, of_job.files.delta(result["version"]), result["version"])
-        elsewhere = kept(base, predictor, held_out(photos)) if photos and count else []
+        elsewhere = kept(before, marks(predictor, others)) if count else []
         table[str(count)] = {
             "job": result,
             "measures": numbers(measured(predictor, [wish])),

@@ -4,8 +4,9 @@ python -m benchmarks.learning_ablations DATA/domain nuclei --accept 20 --photos 
 
 Measured on pictures of the train split that weren't accepted, on photos that are set aside for tuning, and on the
 rehearsal's scenes; never on val: what is decided here must not be decided on what is reported. Only versions are
-trained, no folds, and no gate is asked. What was accepted has origins as in a project that was pre-labelled: an
-object that the base model found well counts as accepted, one that it found roughly as corrected, all others as drawn.
+trained, no folds, and no gate is asked. What was accepted has origins as in a project that was pre-labelled by a
+version that had learned from other pictures: an object that it found well counts as accepted, one that it found
+roughly as corrected, all others as drawn.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from benchmarks.learning import (
     in_a_line,
     kept,
     label_config,
+    marks,
     measured,
     numbers,
     places_below,
@@ -36,13 +38,19 @@ from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.evaluation.datasets.records import Dataset
 from xsam_backend.evaluation.segments import pairwise_ious
 from xsam_backend.learning.candidates import Base, trained
+from xsam_backend.learning.places import Places
 from xsam_backend.learning.plan import VERSION, fixed_plan
 from xsam_backend.learning.recipe import PROJECT, recipe
 from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.model.delta import load_delta, save_delta
+from xsam_backend.model.predictor import Predictor
 from xsam_backend.prompts import Prompt, Task
 
 WELL, ROUGHLY = 0.85, 0.5
 """IoU of a prediction that an annotator leaves as it is, and of one that is worth correcting."""
+
+FIRST = 8
+"""The version that pre-labels has learned from so many other pictures."""
 
 TUNED_ON = 16
 """So many pictures that weren't accepted are measured."""
@@ -76,13 +84,13 @@ VARIANTS = {
 }
 
 
-def with_origins(snapshot: Path, base: Base, dataset: Dataset, weighs: bool, path: Path) -> Path:
-    """The snapshot with origins by what the base model finds; the new file."""
+def with_origins(snapshot: Path, pre_labels: Predictor, dataset: Dataset, weighs: bool, path: Path) -> Path:
+    """The snapshot with origins by what a model finds; the new file."""
     content = json.loads(snapshot.read_text(encoding="utf-8"))
     for sample, record in zip(content["samples"], dataset.records, strict=True):
         truth = record.load()
-        state = base.predictor_of_base.encode(truth.image)
-        found = base.predictor_of_base.answer(state, Prompt(Task.GENERIC, categories=tuple(dataset.categories)))
+        state = pre_labels.encode(truth.image)
+        found = pre_labels.answer(state, Prompt(Task.GENERIC, categories=tuple(dataset.categories)))
         ious = pairwise_ious(truth.masks, found.instances.masks)
         best = ious.max(1) if ious.shape[1] else np.zeros(len(truth.masks))
         for region, iou in zip(sample["origins"], best, strict=True):
@@ -91,6 +99,18 @@ def with_origins(snapshot: Path, base: Base, dataset: Dataset, weighs: bool, pat
         content["emphasis"] = dict.fromkeys(content["emphasis"], 1.0)
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def first_version(base: Base, places: Places) -> Predictor:
+    """What pre-labels the pictures."""
+    path = places.folder / "first.safetensors"
+    if not path.is_file():
+        plan = fixed_plan(str(KEY), places, base.version)
+        snapshot = plan.learned(VERSION)
+        run = places.folder / "run"
+        config = recipe(run, snapshot, str(base.folder), steps=plan.steps, parameters=base.parameters, seed=SEED)
+        save_delta(trained(base, config, snapshot), path)
+    return base.predictor(load_delta(path), "first")
 
 
 @click.command(help=__doc__)
@@ -105,18 +125,18 @@ def main(folder: Path, only: str, count: int, variants: str, photos: Path | None
     train = open_dataset(folder, split="train", only=only)
     order = np.random.default_rng(SEED).permutation(len(train.records))
     wish = domain_wish(replace(train, records=tuple(train.records[index] for index in order[-TUNED_ON:])))
-    places = places_below(out / "project")
-    if not (places.folder / f"learned-{VERSION}.json").is_file():
-        accept(
-            places,
-            [train.records[index] for index in order[:count]],
-            label_config([category.label for category in train.categories]),
-        )
+    config_of_labels = label_config([category.label for category in train.categories])
+    places, first_places = places_below(out / "project"), places_below(out / "first")
+    for some, chosen in ((places, order[:count]), (first_places, order[count : count + FIRST])):
+        if not (some.folder / f"learned-{VERSION}.json").is_file():
+            accept(some, [train.records[index] for index in chosen], config_of_labels)
     exams = [rehearsal(SCENES)]
     if photos is not None:
         set_aside = open_dataset(photos, split="train")
         exams.append(replace(set_aside, records=set_aside.records[::EVERY][:PHOTOS]))
     base = Base.load(places)
+    first = first_version(base, first_places)
+    before = marks(base.predictor_of_base, exams)
     plan = fixed_plan(str(KEY), places, base.version)
     accepted = open_dataset(plan.learned(VERSION))
     results = out / f"{only}-ablations.json"
@@ -127,7 +147,7 @@ def main(folder: Path, only: str, count: int, variants: str, photos: Path | None
         click.echo(f"{time.strftime('%H:%M:%S')} {name}", err=True)
         run = out / name.replace(",", "").replace(" ", "-")
         run.mkdir(parents=True, exist_ok=True)
-        snapshot = with_origins(plan.learned(VERSION), base, accepted, variant.weighs, run / "learned.json")
+        snapshot = with_origins(plan.learned(VERSION), first, accepted, variant.weighs, run / "learned.json")
         config = recipe(
             run / "run",
             snapshot,
@@ -147,7 +167,7 @@ def main(folder: Path, only: str, count: int, variants: str, photos: Path | None
             "seconds": seconds,
             "numbers": delta.numbers,
             "measures": numbers(measured(tuned, [wish])),
-            "elsewhere": [asdict(change) for change in kept(base.predictor_of_base, tuned, exams)],
+            "elsewhere": [asdict(change) for change in kept(before, marks(tuned, exams))],
         }
         results.write_text(json.dumps(table, indent=1), encoding="utf-8")
         click.echo(f"{name}: {seconds} s, {delta.numbers} numbers")

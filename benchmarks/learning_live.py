@@ -21,7 +21,7 @@ import click
 import numpy as np
 import requests
 
-from benchmarks.learning import SEED, domain_wish, held_out, in_a_line, kept, label_config, measured, numbers
+from benchmarks.learning import SEED, domain_wish, held_out, in_a_line, kept, label_config, marks, measured, numbers
 from xsam_backend.config import load_settings
 from xsam_backend.demo import backend, label_studio
 from xsam_backend.demo.folder import DemoFolder
@@ -175,7 +175,8 @@ def main(folder: Path, only: str, count: int, script: Path, photos: Path | None,
     tuned = predictor_with_delta(base, VersionFiles(servers.data_dir / "versions").delta(version), version)
     wish = domain_wish(open_dataset(folder, split="val", only=only))
     before, after = (numbers(measured(predictor, [wish])) for predictor in (base, tuned))
-    elsewhere = [asdict(change) for change in kept(base, tuned, held_out(photos))] if photos else []
+    others = held_out(photos) if photos else ()
+    elsewhere = [asdict(change) for change in kept(marks(base, others), marks(tuned, others))]
     found = {"job": job, "seconds": seconds, "shown": seen, "base": before, "version": after, "elsewhere": elsewhere}
     (out / f"{only}-{count}-live.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     for key, (value, *_) in before.items():
