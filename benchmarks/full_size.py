@@ -1,4 +1,5 @@
-"""What a full-size model needs: random weights under the released names, converted, loaded, asked one click.
+"""What a full-size model needs: random weights under the released names, converted, loaded, asked one click, and
+fine-tuned for one step with the language model in four bits.
 
     python -m benchmarks.full_size --folder ../runs/full_size
 
@@ -18,18 +19,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from benchmarks.learning import KEY, accept, label_config, places_below
+from xsam_backend.evaluation.datasets.opening import open_dataset
+from xsam_backend.ground_truth import GroundTruth
+from xsam_backend.learning.candidates import Base, trained
+from xsam_backend.learning.plan import VERSION, fixed_plan
+from xsam_backend.learning.recipe import recipe
 from xsam_backend.model.checkpoint import SHIPPED
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.conversion import convert
@@ -38,6 +46,7 @@ from xsam_backend.model.released import released_layout
 from xsam_backend.prompts import Point, Prompt, Task
 
 PICTURE_HW = (720, 1280)
+LEARNED = 8
 CONFIG, RELEASED, WORDS, CONVERTED = "sizes.json", "released", "tokenizer", "model"
 
 
@@ -153,7 +162,48 @@ def stage_answer(folder: Path, watch: Watch, device: str = "auto", dtype: str = 
     print(f"one picture's state: {state.nbytes / 1e6:.0f} MB", file=sys.stderr)
 
 
-STAGES: dict[str, Callable[..., None]] = {"make": stage_make, "convert": stage_convert, "answer": stage_answer}
+@dataclass(frozen=True)
+class Drawn:
+    """A scene with its picture in a file."""
+
+    path: Path
+    truth: GroundTruth
+
+    def load(self) -> GroundTruth:
+        """The scene."""
+        return self.truth
+
+
+def stage_learn(folder: Path, watch: Watch, device: str = "auto") -> None:
+    """One step of a fine-tuning, as the service's worker takes it, on a few drawn scenes."""
+    places = replace(places_below(folder / "project"), model=str(folder / CONVERTED), device=device, four_bits=True)
+    truths = [record.load() for record in open_dataset("scenes", limit=LEARNED).records]
+    drawn = [Drawn(folder / f"{number}.png", truth) for number, truth in enumerate(truths)]
+    for one in drawn:
+        Image.fromarray(one.truth.image).save(one.path)
+    accept(places, drawn, label_config(sorted({name for truth in truths for name in truth.names})))
+    with watch.step("load, the language model in four bits"):
+        base = Base.load(places)
+    snapshot = fixed_plan(str(KEY), places, base.version).learned(VERSION)
+    config = recipe(
+        folder / "run",
+        snapshot,
+        str(base.folder),
+        steps=1,
+        parameters=base.parameters,
+        float32=base.is_float32,
+        seed=0,
+    )
+    with watch.step("one step of fine-tuning (4 pictures)"):
+        trained(base, config, snapshot)
+
+
+STAGES: dict[str, Callable[..., None]] = {
+    "make": stage_make,
+    "convert": stage_convert,
+    "answer": stage_answer,
+    "learn": stage_learn,
+}
 
 
 def needed_bytes(config: XSamConfig) -> int:
@@ -184,7 +234,8 @@ def main(
     if stage is not None and report is not None:
         watch = Watch()
         with watch.watching():
-            STAGES[stage](folder, watch, **({"device": device, "dtype": dtype} if stage == "answer" else {}))
+            on = {"answer": {"device": device, "dtype": dtype}, "learn": {"device": device}}
+            STAGES[stage](folder, watch, **on.get(stage, {}))
         report.write_text(json.dumps([asdict(step) for step in watch.steps]), encoding="utf-8")
         return
     path = Path(variant)

@@ -17,6 +17,7 @@ from benchmarks.full_size import (
     needed_bytes,
     stage_answer,
     stage_convert,
+    stage_learn,
     stage_make,
 )
 from xsam_backend.model.checkpoint import load_tokenizer
@@ -24,6 +25,7 @@ from xsam_backend.model.config import XSamConfig
 
 
 def test_stages_in_order(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install '.[four-bits]'")
     config = XSamConfig.from_json(released_config().to_json().replace('"vocab_size": 528', '"vocab_size": 9000'))
     (tmp_path / CONFIG).write_text(config.to_json())
     watch = Watch()
@@ -31,6 +33,7 @@ def test_stages_in_order(tmp_path: Path) -> None:
         stage_make(tmp_path, watch, shard_bytes=100_000)
         stage_convert(tmp_path, watch)
         stage_answer(tmp_path, watch, device="cpu")
+        stage_learn(tmp_path, watch, device="cpu")
     assert len(list((tmp_path / RELEASED).glob("*.safetensors"))) > 2
     assert len(load_tokenizer(tmp_path / CONVERTED)) == 9000
     names = [step.name for step in watch.steps]
@@ -41,6 +44,8 @@ def test_stages_in_order(tmp_path: Path) -> None:
         "encode a picture (cpu, torch.bfloat16)",
         "first click",
         "second click",
+        "load, the language model in four bits",
+        "one step of fine-tuning (4 pictures)",
     ]
     assert all(0 < step.anonymous < step.resident for step in watch.steps)
 

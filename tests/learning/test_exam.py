@@ -90,6 +90,16 @@ def test_what_pre_labelling_found_is_kept_with_what_was_right() -> None:
     assert (wrong.right.tolist(), wrong.pictures.tolist()) == ([False, False], [0, 2]), "the second asks nothing"
 
 
+def test_pictures_asked_about_at_once_get_the_same_marks() -> None:
+    truths = [labelled(number) for number in range(6)]
+    dataset = dataset_of([Given(truth) for truth in truths])
+    predictor, told = Says("cat", "dog"), list[int]()
+    alone = sit_exam(predictor, dataset.records, dataset.categories)
+    together = sit_exam(predictor, dataset.records, dataset.categories, told.append, at_once=3)
+    assert json.dumps(together.as_json()) == json.dumps(alone.as_json())
+    assert told == [1, 2, 3, 4, 5, 6]
+
+
 def test_marks_come_back_from_json() -> None:
     found = Found(np.array([0.75, 0.5]), np.array([True, False]), np.array([0, 1]))
     kept = Marks({question: np.array([0.5, np.nan]) for question in QUESTIONS}, found)

@@ -31,6 +31,7 @@ from xsam_backend.evaluation.segments import best_first_pairs, pairwise_ious
 from xsam_backend.evaluation.simulated_prompts import centre_click, exact_box
 from xsam_backend.ground_truth import Expression, GroundTruth
 from xsam_backend.instances import Answer, Instances
+from xsam_backend.learning.side_by_side import side_by_side
 from xsam_backend.prompts import Category, Prompt, Region, Task
 
 QUESTIONS = ("click", "box", "labels", "alike", "phrases")
@@ -133,39 +134,48 @@ def sit_exam(
     records: Sequence[Record],
     categories: Sequence[Category],
     on_picture: Callable[[int], None] = lambda _: None,
+    at_once: int = 1,
 ) -> Marks:
     """Ask a model about each picture. The same questions for every model: nothing is drawn at random.
 
     Args:
         on_picture: is told how many pictures are done.
+        at_once: so many pictures are asked about side by side.
 
     Raises:
         DatasetError: a picture can't be read.
     """
-    marks: dict[str, list[float]] = {question: [] for question in QUESTIONS}
+    marks: list[Mapping[str, float]] = []
     found = []
-    for number, record in enumerate(records, 1):
-        truth = record.load()
-        state = predictor.encode(truth.image, keeps_looks=True)
-        sheet = _sheet(truth, categories)
-        answered = {
-            question: [predictor.answer(state, prompt).instances for prompt in prompts]
-            for question, prompts in sheet.prompts.items()
-        }
-        labels, alike = (
-            answered[question][0] if answered[question] else Instances.empty(truth.size_hw)
-            for question in ("labels", "alike")
-        )
-        found.append(right_detections(labels, truth.masks, truth.names, truth.is_crowd))
-        marks["labels"].append(_quality(labels, truth, sheet.asked))
-        marks["alike"].append(_quality(alike, truth, sheet.shown))
-        for question, meant in sheet.meant.items():
-            ious = [_iou(instances, mask) for instances, mask in zip(answered[question], meant, strict=True)]
-            marks[question].append(float(np.mean(ious)) if ious else float("nan"))
+    answered = side_by_side(lambda record: _asked_about(predictor, record, categories), records, at_once)
+    for number, (of_picture, detections) in enumerate(answered, 1):
+        marks.append(of_picture)
+        found.append(detections)
         on_picture(number)
-    return Marks(
-        {question: np.array(values, np.float64) for question, values in marks.items()}, Found.of_pictures(found)
+    by_question = {question: np.array([one[question] for one in marks], np.float64) for question in QUESTIONS}
+    return Marks(by_question, Found.of_pictures(found))
+
+
+def _asked_about(
+    predictor: Asked, record: Record, categories: Sequence[Category]
+) -> tuple[Mapping[str, float], tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Marks by question for one picture; scores and outcomes of what was found by its label."""
+    truth = record.load()
+    state = predictor.encode(truth.image, keeps_looks=True)
+    sheet = _sheet(truth, categories)
+    answered = {
+        question: [predictor.answer(state, prompt).instances for prompt in prompts]
+        for question, prompts in sheet.prompts.items()
+    }
+    labels, alike = (
+        answered[question][0] if answered[question] else Instances.empty(truth.size_hw)
+        for question in ("labels", "alike")
     )
+    marks = {"labels": _quality(labels, truth, sheet.asked), "alike": _quality(alike, truth, sheet.shown)}
+    for question, meant in sheet.meant.items():
+        ious = [_iou(instances, mask) for instances, mask in zip(answered[question], meant, strict=True)]
+        marks[question] = float(np.mean(ious)) if ious else float("nan")
+    return marks, right_detections(labels, truth.masks, truth.names, truth.is_crowd)
 
 
 @dataclass(frozen=True)

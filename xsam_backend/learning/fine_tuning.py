@@ -31,6 +31,7 @@ from xsam_backend.learning.pruning import prune
 from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsal import rehearsal
 from xsam_backend.learning.score_meaning import ScoreMeaning, score_meaning
+from xsam_backend.learning.side_by_side import at_once
 from xsam_backend.learning.version_files import BEFORE_AFTER
 from xsam_backend.model.delta import Delta, load_delta, save_delta
 from xsam_backend.model.predictor import Predictor
@@ -171,7 +172,11 @@ class _Run:
         if not path.is_file():
             total = len(exam.records)
             marks = sit_exam(
-                predictor, exam.records, exam.categories, lambda done: self.progress(f"exam: {name}", done, total)
+                predictor,
+                exam.records,
+                exam.categories,
+                lambda done: self.progress(f"exam: {name}", done, total),
+                at_once(self.base.device),
             )
             write_whole(path, json.dumps(marks.as_json()).encode())
         return Marks.from_json(json.loads(path.read_text(encoding="utf-8")))

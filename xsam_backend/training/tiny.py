@@ -81,7 +81,6 @@ def tiny_config(vocabulary: int) -> XSamConfig:
         close_up_share=0.5,
         closest_tiles=6,
         phrase_sharpness=6.0,
-        phrase_threshold=0.5,
     )
 
 
