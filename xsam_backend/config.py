@@ -131,8 +131,8 @@ class Settings(BaseSettings):
     )
     train_four_bits: bool = Field(
         False,
-        description="Fine-tune with the language model in four bits, for GPUs with little memory; needs bitsandbytes: "
-        "pip install 'xsam-backend[four-bits]'. Versions are served as all others.",
+        description="Fine-tune with the language model in four bits, for GPUs with little memory; needs "
+        "bitsandbytes: pip install 'xsam-backend[four-bits]'. Versions are served as all others.",
     )
     train_memory_mb: int = Field(
         0, ge=0, description="Memory of that process at which its job fails, in megabytes; 0: whatever there is."

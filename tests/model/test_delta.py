@@ -49,6 +49,16 @@ def test_only_what_is_in_it_changes_and_the_rest_is_shared(base: XSam) -> None:
     assert type(model) is type(base)
 
 
+def test_words_are_read_and_written_by_one_matrix_still() -> None:
+    base = small_model(language="qwen3")
+    name = "language.model.model.embed_tokens.weight"
+    changed = torch.randn(base.get_parameter(name).shape)
+    model = with_delta(base, "small-1", Delta("small-1", 0.5, {}, {name: changed}))
+    states = torch.randn(2, base.language.width)
+    torch.testing.assert_close(model.language.logits(states), states @ changed.T)
+    assert not torch.equal(base.get_parameter(name), changed), "the base is as before"
+
+
 def test_two_projects_have_a_model_each(base: XSam) -> None:
     first, second = (with_delta(base, "small-1", delta_of(base)) for _ in range(2))
     with torch.no_grad():

@@ -107,6 +107,7 @@ def trained(
         # Besides what is trained, what is small: autocast leaves norms of another format alone on a CPU.
         if name in names or not (base.is_float32 or name.startswith(LARGE)):
             replace_in(model, name, nn.Parameter(parameter.detach().to(torch.float32, copy=True)))
+    model.language.tie_words()
     if parent is not None:
         put_delta(model, parent)
     opened = open_data(config, model.config.segmentor_encoder.image_size)

@@ -65,8 +65,7 @@ def load_state(model: XSam, state: Mapping[str, Tensor]) -> XSam:
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     refuse_misfits(list_misfits(expected, found, [name for name in found if name not in expected]))
     model.load_state_dict(dict(state), strict=False, assign=True)
-    if model.language.config.tie_word_embeddings:
-        model.language.model.tie_weights()
+    model.language.tie_words()
     _rebuild_buffers(model)
     return model.eval()
 

@@ -176,6 +176,7 @@ def with_delta(base: XSam, version: str, delta: Delta) -> XSam:
             replace_in(model, name, nn.Parameter(changed, requires_grad=False))
     for name, tensor in delta.whole.items():
         replace_in(model, name, nn.Parameter(tensor.to(parameters[name]), requires_grad=False))
+    model.language.tie_words()
     return model.eval()
 
 

@@ -60,6 +60,12 @@ class LanguageModel(nn.Module):
         """Hidden size."""
         return int(self.config.hidden_size)
 
+    def tie_words(self) -> None:
+        """Let the matrix for the next words be that of the embeddings, where the config says so: after either was
+        replaced."""
+        if self.config.tie_word_embeddings:
+            self.model.tie_weights()
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Token embeddings: int64 (…) to (…, D)."""
         return cast(Tensor, self.model.get_input_embeddings()(input_ids))
