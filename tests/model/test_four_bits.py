@@ -10,12 +10,14 @@ import torch
 from small_models import noise_picture, small_model, tokenizer
 
 from xsam_backend.errors import CheckpointError, SettingsError
+from xsam_backend.evaluation.simulated_prompts import exact_box
 from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer
 from xsam_backend.model.delta import Delta, with_delta
 from xsam_backend.model.four_bits import PairBeside, is_in_four_bits, put_in_four_bits
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Box, Prompt, Task
+from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
 
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install '.[four-bits]'")
 CPU = torch.device("cpu")
@@ -35,15 +37,18 @@ def test_all_matrices_of_the_language_model_but_the_words_are_packed() -> None:
 
 
 def test_a_box_means_nearly_the_same_object() -> None:
-    full = load_model(SHIPPED / "tiny", torch.bfloat16)
-    picture = noise_picture(size_hw=(96, 128))
-    picture[30:70, 40:90] = (200, 30, 30)
+    scene = draw_scene(FIRST_HELD_OUT_SEED + 1)
+    largest = int(np.argmax(scene.masks.sum((1, 2)) * scene.is_thing))
+    prompt = Prompt(Task.INTERACTIVE, (exact_box(scene.masks[largest]),), score_threshold=0.0)
     masks = []
-    for model in (full, put_in_four_bits(load_model(SHIPPED / "tiny", torch.bfloat16), CPU)):
+    for model in (load_tiny(), put_in_four_bits(load_tiny(), CPU)):
         predictor = Predictor(model, load_tokenizer(SHIPPED / "tiny"), "v")
-        prompt = Prompt(Task.INTERACTIVE, (Box(40, 30, 50, 40),), score_threshold=0.0)
-        masks.append(predictor.answer(predictor.encode(picture), prompt).instances.masks[0])
+        masks.append(predictor.answer(predictor.encode(scene.image), prompt).instances.masks[0])
     assert (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum() > 0.9
+
+
+def load_tiny() -> XSam:
+    return load_model(SHIPPED / "tiny", torch.bfloat16)
 
 
 def test_changes_lie_beside_packed_matrices() -> None:

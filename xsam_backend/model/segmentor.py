@@ -22,6 +22,9 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from xsam_backend.model.config import SegmentorConfig
+from xsam_backend.model.deformable import sample_rightly
+
+sample_rightly()
 
 LOGIT_LIMIT = 500.0
 MASKED_LOGIT = -1e9

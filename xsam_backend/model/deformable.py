@@ -1,0 +1,28 @@
+"""Deformable attention on a CPU in bfloat16: sampled in float32, as CUDA's autocast does.
+
+torch 2.13's grid_sample gives numbers that are none there for a map of 16-bit numbers that isn't contiguous, as
+transformers' attention has it for a single picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers.models.mask2former import modeling_mask2former as mask2former
+
+_in_any_format = mask2former.multi_scale_deformable_attention
+
+
+def sample_rightly() -> None:
+    """From now on transformers' Mask2Former samples in float32 on a CPU. It has no other place to say so."""
+    mask2former.multi_scale_deformable_attention = _in_float32_on_a_cpu
+
+
+def _in_float32_on_a_cpu(
+    value: Tensor, spatial_shapes: Tensor | list[tuple[Any, ...]], places: Tensor, weights: Tensor
+) -> Tensor:
+    if value.device.type != "cpu":
+        return _in_any_format(value, spatial_shapes, places, weights)
+    sampled = _in_any_format(value.float(), spatial_shapes, places.float(), weights.float())
+    return sampled.to(value.dtype)
