@@ -20,9 +20,14 @@ def sample_rightly() -> None:
 
 
 def _in_float32_on_a_cpu(
-    value: Tensor, spatial_shapes: Tensor | list[tuple[Any, ...]], places: Tensor, weights: Tensor
+    value: Tensor,
+    value_spatial_shapes: Tensor | list[tuple[Any, ...]],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
 ) -> Tensor:
     if value.device.type != "cpu":
-        return _in_any_format(value, spatial_shapes, places, weights)
-    sampled = _in_any_format(value.float(), spatial_shapes, places.float(), weights.float())
+        return _in_any_format(value, value_spatial_shapes, sampling_locations, attention_weights)
+    sampled = _in_any_format(
+        value.float(), value_spatial_shapes, sampling_locations.float(), attention_weights.float()
+    )
     return sampled.to(value.dtype)
