@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     train_four_bits: bool = Field(
         False,
         description="Fine-tune with the language model in four bits, for GPUs with little memory; needs "
-        "bitsandbytes: pip install 'xsam-backend[four-bits]'. Versions are served as all others.",
+        "bitsandbytes (pip install '.[four-bits]' in the project's folder). Versions are served as all others.",
     )
     train_memory_mb: int = Field(
         0, ge=0, description="Memory of that process at which its job fails, in megabytes; 0: whatever there is."

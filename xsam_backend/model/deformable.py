@@ -1,7 +1,7 @@
 """Deformable attention on a CPU in bfloat16: sampled in float32, as CUDA's autocast does.
 
-torch 2.13's grid_sample gives numbers that are none there for a map of 16-bit numbers that isn't contiguous, as
-transformers' attention has it for a single picture.
+torch 2.13's grid_sample reads beside a map of 16-bit numbers whose heads lie between each other in memory, as
+transformers' attention has it for a single picture: wrong numbers, and some that are none.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def put_in_four_bits(model: XSam, device: torch.device) -> XSam:
         from bitsandbytes.nn import Linear4bit, Params4bit
     except ImportError as error:
         raise SettingsError(
-            f"four bits need bitsandbytes, which can't be imported ({error}): pip install 'xsam-backend[four-bits]', "
-            "or set train_four_bits to false"
+            f"four bits need bitsandbytes, which can't be imported ({error}): pip install '.[four-bits]' in the "
+            "project's folder, or set train_four_bits to false"
         ) from error
     language = model.language.model
     for name, module in list(language.named_modules()):
