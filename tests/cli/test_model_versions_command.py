@@ -36,6 +36,7 @@ SCORES = {
     "error_after": 0.034,
     "sorting": 0.58,
 }
+BOTH = {"genseg": SCORES, "vgdseg": SCORES | {"found": 90, "right": 30, "sorting": 0.44}}
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def names(versions: Versions, data_dir: Path, tmp_path: Path) -> list[str]:
             "steps": 60,
             "changes": [CHANGE],
         }
-        report["scores"] = {**SCORES, "sorting": None} if number == 3 else SCORES if number == 2 else None
+        report["scores"] = {"genseg": SCORES | {"sorting": None}} if number == 3 else BOTH if number == 2 else {}
         at = START + timedelta(hours=number)
         versions.add(Version(name, PROJECT, "tiny-1", "tiny-1", state, 7, report, at))  # type: ignore[arg-type]
         found.append(name)
@@ -99,7 +100,9 @@ def test_show_says_why_and_how_it_was_tested(models: Run, names: list[str]) -> N
     assert "better still" in said
     assert "of 143 found by label in held-out pictures 101 were right" in said
     assert "calibration error of the scores 0.081 as they come, 0.034 calibrated" in said
+    assert "of 90 found like an example in held-out pictures 30 were right" in said
     assert "sorting by score: rank correlation +0.58" in said
+    assert "0.44" not in said, "predictions are of pre-labels alone"
 
 
 def test_show_says_nothing_of_scores_that_nothing_is_known_of(models: Run, names: list[str]) -> None:

@@ -78,16 +78,19 @@ def test_which_questions_a_picture_asks_depends_on_the_truth_alone(predictor: Sa
     assert asked == {question: [True, question == "labels", False] for question in QUESTIONS}
 
 
-def test_what_pre_labelling_found_is_kept_with_what_was_right() -> None:
-    """Two dogs, a cat and the sky are there; the second predictor puts one dog where there is none."""
+def test_what_was_found_is_kept_with_what_was_right() -> None:
+    """Two dogs, a cat and the sky are there, with examples of the first three; the second predictor puts one dog
+    where there is none."""
     pictures = [Given(labelled(0)), Given(replace(EMPTY, complete_for=frozenset())), Given(labelled(2))]
     dataset = dataset_of(pictures)
     knowing = sit_exam(KnowingPredictor([one.truth for one in pictures]), dataset.records, dataset.categories).found
-    assert knowing.right.tolist() == [True] * 8
-    assert knowing.pictures.tolist() == [0] * 4 + [2] * 4
-    assert knowing.scores.tolist() == [1.0] * 8
+    for question, each in (("labels", 4), ("alike", 3)):
+        assert knowing[question].right.tolist() == [True] * 2 * each
+        assert knowing[question].pictures.tolist() == [0] * each + [2] * each
+        assert knowing[question].scores.tolist() == [1.0] * 2 * each
     wrong = sit_exam(Says("dog"), dataset.records, dataset.categories).found
-    assert (wrong.right.tolist(), wrong.pictures.tolist()) == ([False, False], [0, 2]), "the second asks nothing"
+    for found in wrong.values():
+        assert (found.right.tolist(), found.pictures.tolist()) == ([False, False], [0, 2]), "the second asks nothing"
 
 
 def test_pictures_asked_about_at_once_get_the_same_marks() -> None:
@@ -102,9 +105,9 @@ def test_pictures_asked_about_at_once_get_the_same_marks() -> None:
 
 def test_marks_come_back_from_json() -> None:
     found = Found(np.array([0.75, 0.5]), np.array([True, False]), np.array([0, 1]))
-    kept = Marks({question: np.array([0.5, np.nan]) for question in QUESTIONS}, found)
+    kept = Marks({question: np.array([0.5, np.nan]) for question in QUESTIONS}, {"labels": Found(), "alike": found})
     again = Marks.from_json(json.loads(json.dumps(kept.as_json(), allow_nan=False)))
     for question in QUESTIONS:
         np.testing.assert_array_equal(again.by_question[question], [0.5, np.nan])
     for name, values in vars(found).items():
-        np.testing.assert_array_equal(getattr(again.found, name), values)
+        np.testing.assert_array_equal(getattr(again.found["alike"], name), values)

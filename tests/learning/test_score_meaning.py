@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from xsam_backend.learning.exam import QUESTIONS, Found, Marks
-from xsam_backend.learning.score_meaning import score_meaning
+from xsam_backend.learning.score_meaning import ScoreMeaning, score_meanings
 from xsam_backend.model.score_calibration import Calibration
+from xsam_backend.prompts import Task
+
+
+def by_label(found: Found) -> dict[str, Found]:
+    return {"labels": found, "alike": Found()}
+
+
+def score_meaning(exams: Sequence[Marks], before: Calibration | None = None) -> ScoreMeaning | None:
+    """Of what was found by label, where nothing was found like examples."""
+    meanings = score_meanings(exams, {} if before is None else {Task.GENERIC: before})
+    assert set(meanings) <= {Task.GENERIC}
+    return meanings.get(Task.GENERIC)
 
 
 def exam(pictures: int, each: int, power: float = 3.0, seed: int = 0, *, knows: bool = True) -> Marks:
@@ -19,7 +33,7 @@ def exam(pictures: int, each: int, power: float = 3.0, seed: int = 0, *, knows: 
     right = rng.random(len(scores)) < scores**power
     shares = right.reshape(pictures, each).mean(1) if knows else rng.random(pictures)
     marks = {question: np.full(pictures, np.nan) for question in QUESTIONS} | {"labels": shares}
-    return Marks(marks, Found(scores, right, np.repeat(np.arange(pictures), each)))
+    return Marks(marks, by_label(Found(scores, right, np.repeat(np.arange(pictures), each))))
 
 
 EMPTY = Marks({question: np.zeros(3) for question in QUESTIONS})
@@ -31,7 +45,7 @@ def test_scores_that_were_too_sure_mean_something_afterwards(folds: int) -> None
     meaning = score_meaning(exams)
     assert meaning is not None
     assert meaning.found == 400
-    assert meaning.right == sum(int(one.found.right.sum()) for one in exams)
+    assert meaning.right == sum(int(one.found["labels"].right.sum()) for one in exams)
     assert meaning.error_before > 0.15
     assert meaning.error_after < meaning.error_before / 3
     assert meaning.calibration != Calibration()
@@ -42,7 +56,7 @@ def test_what_is_told_was_not_fitted_on() -> None:
     pictures = np.repeat(np.arange(10), 20)
     right = pictures % 5 == 0
     marks = {question: np.full(10, np.nan) for question in QUESTIONS}
-    folds = [Marks(marks, Found(np.full(200, 0.6), right, pictures)) for _ in range(2)]
+    folds = [Marks(marks, by_label(Found(np.full(200, 0.6), right, pictures))) for _ in range(2)]
     meaning = score_meaning(folds)
     assert meaning is not None
     assert float(meaning.calibration(np.array([0.6], np.float32))[0]) == pytest.approx(0.2, abs=0.02)
@@ -70,7 +84,7 @@ def test_a_picture_where_nothing_was_found_comes_first() -> None:
     marks = {question: np.full(20, np.nan) for question in QUESTIONS} | {"labels": np.ones(20)}
     marks["labels"][:10] = 0
     found = Found(np.linspace(0.5, 0.9, 10), np.ones(10, np.bool_), np.arange(10, 20))
-    meaning = score_meaning([Marks(marks, found)])
+    meaning = score_meaning([Marks(marks, by_label(found))])
     assert meaning is not None
     assert meaning.sorting > 0.8
 
@@ -98,3 +112,14 @@ def test_few_things_found_change_what_was_known_by_little() -> None:
     assert many is not None
     assert abs(few.calibration.offset - before.offset) < 0.5
     assert many.calibration.offset > before.offset + 1.0
+
+
+def test_each_search_has_a_meaning_of_its_own() -> None:
+    sure, unsure = exam(40, 10, power=0.2).found["labels"], exam(40, 10, power=4.0).found["labels"]
+    marks = {question: np.full(40, np.nan) for question in QUESTIONS}
+    meanings = score_meanings([Marks(marks, {"labels": sure, "alike": unsure})], {})
+    assert set(meanings) == {Task.GENERIC, Task.VGD}
+    half = np.array([0.5], np.float32)
+    assert meanings[Task.GENERIC].calibration(half) > 0.6
+    assert meanings[Task.VGD].calibration(half) < 0.3
+    assert meanings[Task.VGD].right == unsure.right.sum()

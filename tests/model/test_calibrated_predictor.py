@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +28,28 @@ STATE = BASE.encode(noise_picture())
 
 
 def calibrated(calibration: Calibration) -> Predictor:
-    return Predictor(BASE.model, BASE.tokenizer, "small-1+00000001", calibration)
+    return Predictor(
+        BASE.model, BASE.tokenizer, "small-1+00000001", {Task.GENERIC: calibration, Task.VGD: calibration}
+    )
 
 
-@pytest.mark.parametrize("task", [Task.GENERIC, Task.OPEN_VOCABULARY])
+SEARCHES = [
+    pytest.param(Prompt(Task.GENERIC, categories=NAMES), id="labels"),
+    pytest.param(Prompt(Task.OPEN_VOCABULARY, categories=NAMES), id="open vocabulary"),
+    pytest.param(Prompt(Task.VGD, (Box(5, 5, 20, 20), Box(2, 20, 9, 9)), label="Dog"), id="all like one"),
+]
+
+
+@pytest.mark.parametrize("asked", SEARCHES)
 def test_without_a_stated_threshold_what_is_likely_wrong_is_left_out(
-    task: Task, monkeypatch: pytest.MonkeyPatch
+    asked: Prompt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = BASE.answer(STATE, Prompt(task, categories=NAMES, score_threshold=0.0)).instances
+    every = BASE.answer(STATE, replace(asked, score_threshold=0.0)).instances
     ordered = np.sort(every.scores)
     default, unsure = float(ordered[len(ordered) // 4]) + 1e-6, float(ordered[len(ordered) // 2]) + 1e-6
     assert (every.scores >= default).sum() > (every.scores >= unsure).sum() > 0
-    monkeypatch.setitem(predictor_module.DEFAULT_THRESHOLDS, task, default)
+    monkeypatch.setitem(predictor_module.DEFAULT_THRESHOLDS, asked.task, default)
     a_third_there = Calibration(slope=1.0, offset=float(logit(1 / 3) - logit(unsure)))
-    asked = Prompt(task, categories=NAMES)
     served = calibrated(a_third_there).answer(STATE, asked).instances
     likely = every.select(np.flatnonzero(every.scores >= unsure))
     np.testing.assert_array_equal(served.masks, likely.masks)
@@ -78,7 +87,6 @@ def test_a_stated_threshold_is_one_on_what_scores_mean() -> None:
     "prompt",
     [
         pytest.param(Prompt(Task.INTERACTIVE, (Point(30, 20),), score_threshold=0.0), id="click"),
-        pytest.param(Prompt(Task.VGD, (Box(5, 5, 20, 20),), score_threshold=0.0), id="all like one"),
         pytest.param(Prompt(Task.REFERRING, phrase="the red ball", score_threshold=0.0), id="phrase"),
     ],
 )
@@ -96,7 +104,7 @@ def test_a_rollback_brings_the_same_scores_back(tmp_path: Path) -> None:
     for number, calibration in enumerate((UNSURE, Calibration(0.5, 0.25))):
         path = tmp_path / f"{number}.safetensors"
         name, parameter = next(iter(base.model.named_parameters()))
-        save_delta(Delta("small-1", 1.0, {}, {name: parameter.detach() + 0.01}, calibration), path)
+        save_delta(Delta("small-1", 1.0, {}, {name: parameter.detach() + 0.01}, {Task.GENERIC: calibration}), path)
         names.append(files.keep(path, "small-1"))
     assert names[0] != names[1], "a version is named by all that it answers with"
     wanted: dict[str, str | None] = {}
@@ -120,3 +128,11 @@ def test_a_rollback_brings_the_same_scores_back(tmp_path: Path) -> None:
         assert not np.array_equal(first, second)
         np.testing.assert_array_equal(again, first)
         assert problems == []
+
+
+def test_what_labels_mean_tells_nothing_of_what_is_alike() -> None:
+    prompt = Prompt(Task.VGD, (Box(5, 5, 20, 20),), score_threshold=0.0)
+    named = Predictor(BASE.model, BASE.tokenizer, "small-1+00000001", {Task.GENERIC: UNSURE})
+    raw, same = (one.answer(STATE, prompt).instances for one in (BASE, named))
+    assert len(raw)
+    np.testing.assert_array_equal(same.scores, raw.scores)

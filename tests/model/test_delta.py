@@ -13,6 +13,7 @@ from xsam_backend.errors import CheckpointError
 from xsam_backend.model.delta import Delta, load_delta, part_way, save_delta, with_delta
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.xsam import XSam
+from xsam_backend.prompts import Task
 
 MATRIX = "language.model.model.layers.0.self_attn.o_proj.weight"
 VECTOR = "background.weight"
@@ -67,15 +68,17 @@ def test_two_projects_have_a_model_each(base: XSam) -> None:
     assert dict(base.named_parameters())[MATRIX].any()
 
 
-@pytest.mark.parametrize("calibration", [None, Calibration(1.25, -0.5)])
-def test_it_comes_back_from_its_file(base: XSam, tmp_path: Path, calibration: Calibration | None) -> None:
-    sizes = {"nucleus": 0.05} if calibration else {}
-    delta = replace(delta_of(base), calibration=calibration, typical_sizes=sizes)
+@pytest.mark.parametrize(
+    "calibrations", [{}, {Task.GENERIC: Calibration(1.25, -0.5), Task.VGD: Calibration(1.0, 2.0)}]
+)
+def test_it_comes_back_from_its_file(base: XSam, tmp_path: Path, calibrations: dict[Task, Calibration]) -> None:
+    sizes = {"nucleus": 0.05} if calibrations else {}
+    delta = replace(delta_of(base), calibrations=calibrations, typical_sizes=sizes)
     for name in ("a", "b"):
         save_delta(delta, tmp_path / name, torch.float32)
     found = load_delta(tmp_path / "a")
     assert (found.base, found.scale, found.numbers) == (delta.base, delta.scale, delta.numbers)
-    assert found.calibration == calibration
+    assert found.calibrations == calibrations
     assert found.typical_sizes == sizes
     assert torch.equal(found.pairs[MATRIX][1], delta.pairs[MATRIX][1])
     assert torch.equal(found.whole[VECTOR], delta.whole[VECTOR])

@@ -16,9 +16,13 @@ from xsam_backend.errors import StoreError
 from xsam_backend.learning.pruning import KEEP
 from xsam_backend.learning.pruning import prune as pruned
 from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.prompts import Task
 from xsam_backend.store.database import opened_store
 from xsam_backend.store.projects import Projects
 from xsam_backend.store.versions import Version, Versions
+
+SEARCHES = {str(Task.GENERIC): "by label", str(Task.VGD): "like an example"}
+"""What scores are told of, in words."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +88,21 @@ def _report_lines(version: Version) -> Iterator[str]:
         yield f"label '{label}' of {count} pictures isn't in the label config: they tell of no other label"
     yield f"tested on {report.get('tested_on')}:"
     yield from (f"  {line}" for line in _measures(report))
-    if scores := report.get("scores"):
-        yield from _score_lines(scores)
+    yield from _score_lines(report.get("scores") or {})
 
 
-def _score_lines(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        f"of {scores['found']} found by label in held-out pictures {scores['right']} were right; calibration error "
-        f"of the scores {_number(scores['error_before'], 5)} as they come, {_number(scores['error_after'], 5)} "
-        "calibrated"
-    )
-    if scores["sorting"] is not None:
+def _score_lines(meanings: Mapping[str, Any]) -> Iterator[str]:
+    for task, words in SEARCHES.items():
+        if scores := meanings.get(task):
+            yield (
+                f"of {scores['found']} found {words} in held-out pictures {scores['right']} were right; calibration "
+                f"error of the scores {_number(scores['error_before'], 5)} as they come, "
+                f"{_number(scores['error_after'], 5)} calibrated"
+            )
+    sorting = meanings.get(str(Task.GENERIC), {}).get("sorting")
+    if sorting is not None:
         yield (
-            f"sorting by score: rank correlation {scores['sorting']:+.2f} with how good the pre-labels were "
+            f"sorting by score: rank correlation {sorting:+.2f} with how good the pre-labels were "
             "(1: the worst come first)"
         )
 

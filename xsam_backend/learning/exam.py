@@ -12,7 +12,8 @@ Labels and alike are counted as panoptic quality is: the IoUs of the pairs that 
 positives and half of what was missed or made up. A label that is neither there nor found counts as nothing;
 where nothing at all is there, nothing found is right, and anything found is wrong.
 
-What pre-labelling found is kept besides, with its scores and whether it was right: scores are calibrated on it.
+What was found by label and like examples is kept besides, with its scores and whether it was right: scores are
+calibrated on it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from xsam_backend.prompts import Category, Prompt, Region, Task
 
 QUESTIONS = ("click", "box", "labels", "alike", "phrases")
 
+SEARCHES = ("labels", "alike")
+"""The questions that ask for all of a kind."""
+
 OBJECTS_PER_PICTURE = 4
 LEAST_IOU = 0.5
 
@@ -52,7 +56,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What a model found by its label, picture by picture, surest first.
+    """What a model found when it was asked for all of a kind, picture by picture, surest first.
 
     Attributes:
         scores: float64 (N,), 0..1.
@@ -65,7 +69,7 @@ class Found:
     pictures: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
-    def of_pictures(cls, found: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> Found:
+    def of_pictures(cls, found: Sequence[_Detections]) -> Found:
         """From scores and outcomes of each picture."""
         return cls(
             np.concatenate([np.empty(0), *(scores for scores, _ in found)]),
@@ -80,11 +84,11 @@ class Marks:
 
     Attributes:
         by_question: question -> float (pictures,), nan where a picture can't ask it.
-        found: the answers to ``labels``.
+        found: the answers to each of the ``SEARCHES``.
     """
 
     by_question: Mapping[str, NDArray[np.float64]]
-    found: Found = field(default_factory=Found)
+    found: Mapping[str, Found] = field(default_factory=lambda: {question: Found() for question in SEARCHES})
 
     def mean(self, question: str) -> float:
         """Over the pictures that ask it; nan if none does."""
@@ -108,15 +112,25 @@ class Marks:
             question: [float(mark) if np.isfinite(mark) else None for mark in marks]
             for question, marks in self.by_question.items()
         }
-        return marks | {"found": {name: values.tolist() for name, values in vars(self.found).items()}}
+        found = {
+            question: {name: values.tolist() for name, values in vars(found).items()}
+            for question, found in self.found.items()
+        }
+        return marks | {"found": found}
 
     @classmethod
     def from_json(cls, read: Mapping[str, Any]) -> Marks:
         """What ``as_json`` gave."""
-        scores, right, pictures = (read["found"][name] for name in ("scores", "right", "pictures"))
         return cls(
             {question: np.array(read[question], np.float64) for question in QUESTIONS},
-            Found(np.array(scores, np.float64), np.array(right, np.bool_), np.array(pictures, np.int64)),
+            {
+                question: Found(
+                    np.array(found["scores"], np.float64),
+                    np.array(found["right"], np.bool_),
+                    np.array(found["pictures"], np.int64),
+                )
+                for question, found in read["found"].items()
+            },
         )
 
     @property
@@ -146,20 +160,26 @@ def sit_exam(
         DatasetError: a picture can't be read.
     """
     marks: list[Mapping[str, float]] = []
-    found = []
+    found: list[Mapping[str, _Detections]] = []
     answered = side_by_side(lambda record: _asked_about(predictor, record, categories), records, at_once)
     for number, (of_picture, detections) in enumerate(answered, 1):
         marks.append(of_picture)
         found.append(detections)
         on_picture(number)
     by_question = {question: np.array([one[question] for one in marks], np.float64) for question in QUESTIONS}
-    return Marks(by_question, Found.of_pictures(found))
+    return Marks(
+        by_question, {question: Found.of_pictures([one[question] for one in found]) for question in SEARCHES}
+    )
+
+
+_Detections = tuple[NDArray[np.float32], NDArray[np.bool_]]
+"""Scores and outcomes of what was found in one picture."""
 
 
 def _asked_about(
     predictor: Asked, record: Record, categories: Sequence[Category]
-) -> tuple[Mapping[str, float], tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Marks by question for one picture; scores and outcomes of what was found by its label."""
+) -> tuple[Mapping[str, float], Mapping[str, _Detections]]:
+    """Marks by question for one picture; what the searches found."""
     truth = record.load()
     state = predictor.encode(truth.image, keeps_looks=True)
     sheet = _sheet(truth, categories)
@@ -167,15 +187,21 @@ def _asked_about(
         question: [predictor.answer(state, prompt).instances for prompt in prompts]
         for question, prompts in sheet.prompts.items()
     }
-    labels, alike = (
-        answered[question][0] if answered[question] else Instances.empty(truth.size_hw)
-        for question in ("labels", "alike")
-    )
-    marks = {"labels": _quality(labels, truth, sheet.asked), "alike": _quality(alike, truth, sheet.shown)}
+    found = {
+        question: answered[question][0] if answered[question] else Instances.empty(truth.size_hw)
+        for question in SEARCHES
+    }
+    marks = {
+        "labels": _quality(found["labels"], truth, sheet.asked),
+        "alike": _quality(found["alike"], truth, sheet.shown),
+    }
     for question, meant in sheet.meant.items():
         ious = [_iou(instances, mask) for instances, mask in zip(answered[question], meant, strict=True)]
         marks[question] = float(np.mean(ious)) if ious else float("nan")
-    return marks, right_detections(labels, truth.masks, truth.names, truth.is_crowd)
+    return marks, {
+        question: right_detections(instances, truth.masks, truth.names, truth.is_crowd)
+        for question, instances in found.items()
+    }
 
 
 @dataclass(frozen=True)

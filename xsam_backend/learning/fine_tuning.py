@@ -30,11 +30,12 @@ from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
 from xsam_backend.learning.pruning import prune
 from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsal import rehearsal
-from xsam_backend.learning.score_meaning import ScoreMeaning, score_meaning
+from xsam_backend.learning.score_meaning import ScoreMeaning, score_meanings
 from xsam_backend.learning.side_by_side import at_once
 from xsam_backend.learning.version_files import BEFORE_AFTER
 from xsam_backend.model.delta import Delta, load_delta, save_delta
 from xsam_backend.model.predictor import Predictor
+from xsam_backend.prompts import Task
 from xsam_backend.store.jobs import Job
 from xsam_backend.store.versions import Version
 from xsam_backend.training.features import FEATURES
@@ -80,9 +81,9 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     before_all = run.marks("rehearsal-base", base.predictor_of_base, scenes) if plan.parent else None
     verdict = judge((Marks.joined(exams[0]), Marks.joined(exams[1])), (deployed, after), before_all)
     progress("keeping the version")
-    meaning = score_meaning(exams[1], run.calibration_before)
-    _draw_most_changed(run, exams, meaning)
-    name, verdict = _keep(run, delta, meaning, verdict, begun)
+    meanings = score_meanings(exams[1], run.parent_delta.calibrations if run.parent_delta else {})
+    _draw_most_changed(run, exams, meanings)
+    name, verdict = _keep(run, delta, meanings, verdict, begun)
     _tidy_up(places, job.project_key)
     for large in (*places.folder.glob(f"*/{STATE}"), *places.folder.glob(f"*/{FEATURES}/*")):  # of no more use
         large.unlink(missing_ok=True)
@@ -112,12 +113,14 @@ def _project_exams(run: _Run) -> tuple[list[Marks], list[Marks]]:
     return before, after
 
 
-def _draw_most_changed(run: _Run, exams: tuple[list[Marks], list[Marks]], meaning: ScoreMeaning | None) -> None:
+def _draw_most_changed(
+    run: _Run, exams: tuple[list[Marks], list[Marks]], meanings: Mapping[Task, ScoreMeaning]
+) -> None:
     """Pictures for people, of what would be served: with what scores mean."""
     served = run.base.predictor(run.parent_delta, "deployed")
     for number, (before, after) in enumerate(zip(*exams, strict=True)):
         name = run.learner(number)
-        delta = replace(run.train(name), calibration=meaning.calibration if meaning else None)
+        delta = _calibrated(run.train(name), meanings)
         candidate = run.base.predictor(delta, name)
         exam = open_dataset(run.plan.tested(number))
         for place, picture in enumerate(most_changed(before, after)):
@@ -132,9 +135,8 @@ class _Run:
     def __init__(self, job: Job, places: Places, base: Base, plan: Plan, progress: Progress) -> None:
         self.job, self.places, self.base, self.plan, self.progress = job, places, base, plan, progress
         self.parent_delta = load_delta(places.files.delta(plan.parent)) if plan.parent else None
-        self.calibration_before = self.parent_delta.calibration if self.parent_delta else None
-        # A candidate's calibration is only known after its exam: both are asked for all that the decoder finds.
-        uncalibrated = replace(self.parent_delta, calibration=None) if self.parent_delta else None
+        # A candidate's calibrations are only known after its exam: both are asked for all that the decoder finds.
+        uncalibrated = replace(self.parent_delta, calibrations={}) if self.parent_delta else None
         self.deployed = base.predictor(uncalibrated, plan.parent or base.version)
 
     def learner(self, number: int) -> str:
@@ -182,8 +184,12 @@ class _Run:
         return Marks.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
+def _calibrated(delta: Delta, meanings: Mapping[Task, ScoreMeaning]) -> Delta:
+    return replace(delta, calibrations={task: meaning.calibration for task, meaning in meanings.items()})
+
+
 def _keep(
-    run: _Run, delta: Delta, meaning: ScoreMeaning | None, verdict: Verdict, begun: float
+    run: _Run, delta: Delta, meanings: Mapping[Task, ScoreMeaning], verdict: Verdict, begun: float
 ) -> tuple[str, Verdict]:
     """Put the version's files in their place, note it, and deploy it if it passed; its name, and the last word.
 
@@ -192,7 +198,7 @@ def _keep(
     places, job, plan = run.places, run.job, run.plan
     shown = sorted(places.folder.glob(f"{BEFORE_AFTER}*.jpg"))
     kept = places.folder / f"{CALIBRATED}.safetensors"
-    save_delta(replace(delta, calibration=meaning.calibration if meaning else None), kept)
+    save_delta(_calibrated(delta, meanings), kept)
     name = places.files.keep(kept, run.base.version, shown)
     now = places.versions.deployed().get(job.project_key)
     if verdict.promoted and now not in (plan.deployed, name):
@@ -216,7 +222,7 @@ def _keep(
         "tested_on": "the pinned part" if plan.is_pinned else "folds of what is new",
         "promoted": verdict.promoted,
         "reasons": list(verdict.reasons),
-        "scores": asdict(meaning) if meaning else None,
+        "scores": {str(task): asdict(meaning) for task, meaning in meanings.items()},
         "changes": [asdict(change) for change in verdict.changes],
     }
     places.versions.add(

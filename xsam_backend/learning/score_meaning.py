@@ -1,8 +1,9 @@
-"""What a version's scores mean: calibrated on what was found, by its label, in pictures that it has not learned from.
+"""What a version's scores mean: calibrated on what was found in pictures that it has not learned from.
 
-Only what pre-labelling asks is calibrated. A click's answer has a score of another kind, and no use for a meaning:
-the annotator looks at it at once, Label Studio neither stores nor sorts it, and the exam's clicks at the middle of an
-object tell little of those that correct one.
+Only what searches for all of a kind is calibrated, by label and like examples, each for itself: there, a score
+decides what annotators see. A click's answer has a score of another kind, and no use for a meaning: the annotator
+looks at it at once, Label Studio neither stores nor sorts it, and the exam's clicks at the middle of an object tell
+little of those that correct one.
 
 Where labels are few, the held-out pictures were answered by candidates that learned from the others (``folds``): they
 stand for the version, which has learned from all.
@@ -10,7 +11,7 @@ stand for the version, which has learned from all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,9 @@ from scipy.stats import spearmanr
 
 from xsam_backend.evaluation.calibration import expected_calibration_error, reliability_curve
 from xsam_backend.labelstudio.results import prediction_score
-from xsam_backend.learning.exam import Marks
+from xsam_backend.learning.exam import SEARCHES, Marks
 from xsam_backend.model.score_calibration import AS_IT_IS, Calibration, fit_calibration
+from xsam_backend.prompts import Task
 
 PARTS = 5
 """Of the pictures: how well a part is calibrated is told by a calibration that was fitted on the others. Parts run
@@ -33,14 +35,14 @@ LEAST_SORTED = 20
 
 @dataclass(frozen=True)
 class ScoreMeaning:
-    """A version's calibration and how good it is.
+    """One search's calibration in a version, and how good it is.
 
     Attributes:
         found, right: how much was found in held-out pictures, and how much of that was right.
         error_before, error_after: expected calibration error of the scores as the decoder gives them, and calibrated,
             on pictures that the calibration was not fitted on; nan where nothing was found.
-        sorting: Spearman's rank correlation of the pictures' prediction scores with the exam's marks for ``labels``:
-            1 where sorting by score shows the worst first, 0 where it tells nothing; nan for too few pictures.
+        sorting: Spearman's rank correlation of the pictures' prediction scores with the exam's marks: 1 where
+            sorting by score shows the worst first, 0 where it tells nothing; nan for too few pictures.
     """
 
     calibration: Calibration
@@ -51,19 +53,28 @@ class ScoreMeaning:
     sorting: float
 
 
-def score_meaning(exams: Sequence[Marks], before: Calibration | None = None) -> ScoreMeaning | None:
-    """From the exams' marks, each of pictures of its own; None where nothing was found and nothing known before.
+def score_meanings(exams: Sequence[Marks], before: Mapping[Task, Calibration]) -> dict[Task, ScoreMeaning]:
+    """Of both searches, where something was found, or known before.
 
     Args:
-        before: the calibration of what the version goes on from; it holds as far as nothing speaks against it.
+        exams: each of pictures of its own.
+        before: the calibrations of what the version goes on from; they hold as far as nothing speaks against them.
     """
+    meanings = {
+        task: _meaning(exams, question, before.get(task))
+        for question, task in zip(SEARCHES, (Task.GENERIC, Task.VGD), strict=True)
+    }
+    return {task: meaning for task, meaning in meanings.items() if meaning is not None}
+
+
+def _meaning(exams: Sequence[Marks], question: str, before: Calibration | None) -> ScoreMeaning | None:
     near = before or AS_IT_IS
-    scores = np.concatenate([np.empty(0), *(exam.found.scores for exam in exams)])
-    right = np.concatenate([np.empty(0, np.bool_), *(exam.found.right for exam in exams)])
+    scores = np.concatenate([np.empty(0), *(exam.found[question].scores for exam in exams)])
+    right = np.concatenate([np.empty(0, np.bool_), *(exam.found[question].right for exam in exams)])
     if not len(scores) and before is None:
         return None
     calibration = fit_calibration(scores, right, near)
-    parts = _pictures(exams) % PARTS
+    parts = _pictures(exams, question) % PARTS
     meant = np.zeros(len(scores), np.float32)
     for part in np.unique(parts):
         mine = parts == part
@@ -74,21 +85,21 @@ def score_meaning(exams: Sequence[Marks], before: Calibration | None = None) -> 
         right=int(right.sum()),
         error_before=expected_calibration_error(reliability_curve(scores, right)),
         error_after=expected_calibration_error(reliability_curve(meant, right)),
-        sorting=_sorting(exams, calibration(scores.astype(np.float32))),
+        sorting=_sorting(exams, question, calibration(scores.astype(np.float32))),
     )
 
 
-def _pictures(exams: Sequence[Marks]) -> NDArray[np.int64]:
+def _pictures(exams: Sequence[Marks], question: str) -> NDArray[np.int64]:
     """Which picture each thing was found in, counted through all exams."""
-    counts = [len(exam.by_question["labels"]) for exam in exams]
+    counts = [len(exam.by_question[question]) for exam in exams]
     firsts = np.cumsum([0, *counts])
-    shifted = [exam.found.pictures + first for exam, first in zip(exams, firsts[:-1], strict=True)]
+    shifted = [exam.found[question].pictures + first for exam, first in zip(exams, firsts[:-1], strict=True)]
     return np.concatenate([np.empty(0, np.int64), *shifted])
 
 
-def _sorting(exams: Sequence[Marks], meant: NDArray[np.float32]) -> float:
-    marks = np.concatenate([np.empty(0), *(exam.by_question["labels"] for exam in exams)])
-    pictures = _pictures(exams)
+def _sorting(exams: Sequence[Marks], question: str, meant: NDArray[np.float32]) -> float:
+    marks = np.concatenate([np.empty(0), *(exam.by_question[question] for exam in exams)])
+    pictures = _pictures(exams, question)
     asked = np.flatnonzero(np.isfinite(marks))
     said = [prediction_score(meant[pictures == picture].tolist()) for picture in asked]
     if len(asked) < LEAST_SORTED or len(set(said)) == 1 or len(set(marks[asked])) == 1:

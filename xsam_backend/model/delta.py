@@ -23,6 +23,7 @@ from xsam_backend.errors import CheckpointError
 from xsam_backend.model.four_bits import PairBeside, is_in_four_bits
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.xsam import XSam
+from xsam_backend.prompts import Task
 from xsam_backend.whole_files import PARTIAL, move_into_place
 
 FORMAT = "xsam-backend delta 1"
@@ -38,7 +39,7 @@ class Delta:
         scale: what the product of a pair is multiplied with.
         pairs: of a matrix (out, in): A (rank, in) and B (out, rank), float.
         whole: parameters as they are now.
-        calibration: of the scores of what is found by its label; None: they stay as they are.
+        calibrations: what a task's scores mean, see ``model.predictor``; those of other tasks stay as they are.
         typical_sizes: label -> longer side of its objects, their median, as share of the picture's longer side.
     """
 
@@ -46,7 +47,7 @@ class Delta:
     scale: float
     pairs: Mapping[str, tuple[Tensor, Tensor]]
     whole: Mapping[str, Tensor]
-    calibration: Calibration | None = None
+    calibrations: Mapping[Task, Calibration] = field(default_factory=dict)
     typical_sizes: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -98,8 +99,8 @@ def save_delta(delta: Delta, path: Path, dtype: torch.dtype = torch.float16) -> 
             "start it again, with a lower learning rate if it happens again"
         )
     facts: dict[str, Any] = {"base": delta.base, "format": FORMAT, "scale": delta.scale}
-    if delta.calibration is not None:
-        facts["calibration"] = asdict(delta.calibration)
+    if delta.calibrations:
+        facts["calibrations"] = {str(task): asdict(calibration) for task, calibration in delta.calibrations.items()}
     if delta.typical_sizes:
         facts["typical_sizes"] = dict(delta.typical_sizes)
     partial = path.with_name(path.name + PARTIAL)
@@ -131,9 +132,9 @@ def load_delta(path: Path) -> Delta:
                     pairs[matrix] = file.get_tensor(name), file.get_tensor(_B + matrix)
                 elif name.startswith(_WHOLE):
                     whole[name.removeprefix(_WHOLE)] = file.get_tensor(name)
-        calibration = Calibration(**facts["calibration"]) if "calibration" in facts else None
+        calibrations = {Task(task): Calibration(**said) for task, said in facts.get("calibrations", {}).items()}
         sizes = {str(label): float(size) for label, size in facts.get("typical_sizes", {}).items()}
-        return Delta(facts["base"], float(facts["scale"]), pairs, whole, calibration, sizes)
+        return Delta(facts["base"], float(facts["scale"]), pairs, whole, calibrations, sizes)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: expected a fine-tuning's changes, got {error!r}: restore a backup") from error
 

@@ -2,9 +2,9 @@
 
 States are immutable values; nothing about a picture is kept here, so threads and annotators can't mix theirs up.
 
-Where a calibration came with the model, what is found by its label has calibrated scores, and a threshold that
-somebody states is one on these: 0.5 keeps what is more likely right than not. Where none is stated, what is likely
-wrong is left out, besides what the default leaves out.
+Where calibrations came with the model, what is found by its label or like an exemplar has calibrated scores, and a
+threshold that somebody states is one on these: 0.5 keeps what is more likely right than not. Where none is stated,
+what is likely wrong is left out, besides what the default leaves out.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ DEFAULT_THRESHOLDS = {
 """Instances with a lower score are left out, unless the prompt says otherwise. A model's config has one for phrases,
 other tasks have none."""
 
-CALIBRATED = (Task.GENERIC, Task.OPEN_VOCABULARY)
-"""What pre-labelling asks. Clicks, exemplars and phrases have scores of other kinds."""
+CALIBRATED = {Task.GENERIC: Task.GENERIC, Task.OPEN_VOCABULARY: Task.GENERIC, Task.VGD: Task.VGD}
+"""What searches a picture for all of a kind, and by which task's calibration its scores are read. Clicks and phrases
+have one answer, and scores of other kinds."""
 
 LIKELY_ENOUGH = 1 / 3
 """Where it is known what scores mean, what is right with a smaller chance is left out, unless the prompt says
@@ -78,7 +79,7 @@ class Predictor:
     """Answers prompts about pictures with one model. Safe to share between threads.
 
     Args:
-        calibration: what the scores of ``CALIBRATED`` tasks mean; None: they stay as they are.
+        calibrations: what scores mean, by the tasks that ``CALIBRATED`` leads to; others stay as they are.
         typical_sizes: label -> longer side of its objects, as share of the picture's longer side, where it is known.
     """
 
@@ -87,13 +88,13 @@ class Predictor:
         model: XSam,
         tokenizer: PreTrainedTokenizerBase,
         model_version: str,
-        calibration: Calibration | None = None,
+        calibrations: Mapping[Task, Calibration] = MappingProxyType({}),
         typical_sizes: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.model_version = model_version
-        self.calibration = calibration
+        self.calibrations = calibrations
         self.typical_sizes = typical_sizes
         self.dialogue = Dialogue(self.model, tokenizer)
         self._pointing = Pointing(self.dialogue, typical_sizes)
@@ -114,7 +115,7 @@ class Predictor:
         return default if calibration is None else max(default, calibration.least_score(LIKELY_ENOUGH))
 
     def _calibration(self, task: Task) -> Calibration | None:
-        return self.calibration if task in CALIBRATED else None
+        return self.calibrations.get(CALIBRATED.get(task, task))
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> ImageState:

@@ -24,4 +24,4 @@ def changed(base: Predictor, delta: Delta, name: str) -> Predictor:
         CheckpointError: they belong to another base.
     """
     model = with_delta(base.model, base.model_version, delta)
-    return Predictor(model, base.tokenizer, name, delta.calibration, delta.typical_sizes)
+    return Predictor(model, base.tokenizer, name, delta.calibrations, delta.typical_sizes)
