@@ -33,7 +33,7 @@ class Task(str, Enum):
 
 @dataclass(frozen=True)
 class Point:
-    """A click. Negative ones say "not this"; X-SAM has no such prompt, the predictor subtracts them."""
+    """A click. Negative ones say "not this"; X-SAM has no such prompt, the predictor corrects its answer by them."""
 
     x_px: float
     y_px: float
@@ -73,6 +73,11 @@ class MaskRegion:
 
 
 Region = Point | Box | MaskRegion
+
+
+def is_negative(region: Region) -> bool:
+    """Whether it is a click that says "not this"."""
+    return isinstance(region, Point) and not region.positive
 
 
 @dataclass(frozen=True)

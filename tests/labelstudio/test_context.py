@@ -141,7 +141,7 @@ def test_empty_context_asks_nothing(context: dict[str, Any] | None) -> None:
         ([box(0, 0), click(90, 90)], [["b", "p"]], "one box and a click anywhere are one object"),
         ([box(0, 0), box(50, 50), click(60, 60)], [["b"], ["b", "p"]], "a click joins the box it lies in"),
         ([box(0, 0), box(50, 50), click(90, 10)], [["b"], ["b"], ["p"]], "a click in no box is one more object"),
-        ([click(10, 10, is_positive=False), click(50, 50)], [["p", "n"]], "a negative click goes with the object"),
+        ([click(10, 10, is_positive=False), click(50, 50)], [["n", "p"]], "a negative click goes with the object"),
         (
             [box(0, 0), box(50, 50), click(10, 10, is_positive=False)],
             [["b", "n"], ["b", "n"]],
@@ -150,8 +150,13 @@ def test_empty_context_asks_nothing(context: dict[str, Any] | None) -> None:
         ([click(10, 10, "dog"), click(20, 20)], [["p"]], "another label is another question"),
         (
             [click(10, 10, "dog", is_positive=False), click(20, 20)],
-            [["p", "n"]],
+            [["n", "p"]],
             "a negative click counts under any label",
+        ),
+        (
+            [click(10, 10), click(30, 30, is_positive=False), click(20, 20), click(40, 40, is_positive=False)],
+            [["p", "n", "p", "n"]],
+            "each click corrects what came before it",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

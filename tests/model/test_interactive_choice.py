@@ -1,5 +1,7 @@
 """Which mask the queries vote for, given clicks, strokes and boxes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -43,43 +45,38 @@ def assert_covers(mask: torch.Tensor, *cells: tuple[int, int, int, int]) -> None
 CANDIDATES = (LEFT, RIGHT, WHOLE, SMALL)
 
 
+def voted(
+    scores: torch.Tensor, logits: torch.Tensor, hinted: torch.Tensor, **hints: Any
+) -> tuple[torch.Tensor, float]:
+    """Mask and score."""
+    found = vote(scores, logits, FRAME, hinted, **hints)
+    return torch.from_numpy(found.mask(FRAME)), found.score
+
+
 @pytest.mark.parametrize(
-    ("scores", "positives", "negatives", "chosen"),
+    ("scores", "clicked", "chosen"),
     [
-        ((0.9, 0.8, 0.7, 0.6), [IN_RIGHT], [], RIGHT),  # the best that covers the click
-        ((0.9, 0.7, 0.8, 0.6), [IN_RIGHT], [], WHOLE),
-        ((0.9, 0.8, 0.1, 0.6), [IN_LEFT, IN_RIGHT], [], WHOLE),  # only one covers both, however bad its score
-        ((0.6, 0.8, 0.9, 0.7), [IN_LEFT], [IN_RIGHT], LEFT),  # the negative click rules out the whole
-        ((0.9, 0.1, 0.8, 0.7), [IN_SMALL], [IN_LEFT], SMALL),
-        ((0.0, 0.0, 0.0, 0.0), [IN_RIGHT], [IN_LEFT], RIGHT),  # no score at all: clicks still decide
+        ((0.9, 0.8, 0.7, 0.6), [IN_RIGHT], RIGHT),  # the best that covers the click
+        ((0.9, 0.7, 0.8, 0.6), [IN_RIGHT], WHOLE),
+        ((0.9, 0.8, 0.1, 0.6), [IN_LEFT, IN_RIGHT], WHOLE),  # only one covers both, however bad its score
+        ((0.0, 0.0, 0.0, 0.0), [IN_LEFT, IN_RIGHT], WHOLE),  # no score at all: clicks still decide
     ],
 )
 def test_clicks_decide(
-    scores: tuple[float, ...],
-    positives: list[tuple[float, float]],
-    negatives: list[tuple[float, float]],
-    chosen: tuple[int, int, int, int],
+    scores: tuple[float, ...], clicked: list[tuple[float, float]], chosen: tuple[int, int, int, int]
 ) -> None:
-    mask, score = vote(
-        torch.tensor(scores),
-        box_logits(*CANDIDATES),
-        FRAME,
-        region(chosen),
-        positives_xy=clicks(*positives),
-        negatives_xy=clicks(*negatives),
-    )
+    mask, score = voted(torch.tensor(scores), box_logits(*CANDIDATES), region(chosen), clicks_xy=clicks(*clicked))
     assert_covers(mask, chosen)
     assert 0 <= score <= max(scores)
 
 
 def test_where_no_query_is_sure_the_common_part_is_the_mask() -> None:
     """Three that overlap in one cell, none better than another: pixels that most of them hold."""
-    mask, score = vote(
+    mask, score = voted(
         torch.tensor([0.4, 0.4, 0.4]),
         box_logits((0, 0, 3, 3), (1, 0, 4, 3), (2, 0, 5, 3)),
-        FRAME,
         region((2, 1, 3, 2)),
-        positives_xy=clicks((10.0, 6.0)),
+        clicks_xy=clicks((10.0, 6.0)),
     )
     assert_covers(mask, (1, 0, 4, 3))
     assert score == pytest.approx(0.4)
@@ -95,12 +92,12 @@ def test_where_no_query_is_sure_the_common_part_is_the_mask() -> None:
     ],
 )
 def test_an_outline_decides_by_its_extent(scores: tuple[float, ...], box: tuple[int, int, int, int]) -> None:
-    mask, _ = vote(torch.tensor(scores), box_logits(*CANDIDATES), FRAME, region(box), is_outline=True)
+    mask, _ = voted(torch.tensor(scores), box_logits(*CANDIDATES), region(box), is_outline=True)
     assert_covers(mask, box)
 
 
 def test_a_stroke_means_what_it_lies_in_not_what_is_of_its_size() -> None:
-    mask, _ = vote(torch.tensor([0.9, 0.8, 0.7, 0.1]), box_logits(*CANDIDATES), FRAME, region(SMALL))
+    mask, _ = voted(torch.tensor([0.9, 0.8, 0.7, 0.1]), box_logits(*CANDIDATES), region(SMALL))
     assert_covers(mask, LEFT)
 
 
@@ -108,44 +105,43 @@ def test_an_outline_takes_in_what_is_only_likely_but_not_everything() -> None:
     logits = torch.full((1, 8, 8), -20.0)
     logits[0, :4, :6], logits[0, 4:, :6] = -0.4, -3.0
     scores = torch.tensor([0.9])
-    outlined, _ = vote(scores, logits, FRAME, region(WHOLE), is_outline=True)
+    outlined, _ = voted(scores, logits, region(WHOLE), is_outline=True)
     assert_covers(outlined, (0, 0, 6, 4))
-    stroked, _ = vote(scores, logits, FRAME, region(WHOLE))
+    stroked, _ = voted(scores, logits, region(WHOLE))
     assert not stroked.any()
 
 
-def test_a_positive_click_is_taken_in_and_a_negative_one_left_out() -> None:
-    """One query, surest at the top: the cut moves to where the clicks want it."""
+def test_a_click_is_taken_in() -> None:
+    """One query, surest at the top: the cut moves to where the click wants it."""
     logits = torch.full((1, 8, 8), -20.0)
     logits[0, :3], logits[0, 3:6], logits[0, 6:] = 4.0, 1.0, -1.0
     low, middle, top = (10.0, 30.0), (10.0, 18.0), (10.0, 6.0)
-    for positives, negatives in (([top], [low]), ([low], []), ([top, low], []), ([top], [middle]), ([middle], [low])):
-        mask, _ = vote(
-            torch.tensor([0.9]),
-            logits,
-            FRAME,
-            region(WHOLE),
-            positives_xy=clicks(*positives),
-            negatives_xy=clicks(*negatives),
-        )
-        for clicked, covered in ((positives, True), (negatives, False)):
-            assert all(mask[int(y), int(x)] == covered for x, y in clicked), (positives, negatives)
+    for clicked in ([top], [middle], [low], [top, low]):
+        mask, _ = voted(torch.tensor([0.9]), logits, region(WHOLE), clicks_xy=clicks(*clicked))
+        assert all(mask[int(y), int(x)] for x, y in clicked), clicked
+
+
+@pytest.mark.parametrize("hints", [{}, {"is_outline": True}, {"clicks_xy": clicks(IN_RIGHT)}])
+def test_log_odds_are_above_zero_where_the_mask_is(hints: dict[str, Any]) -> None:
+    found = vote(torch.tensor([0.9, 0.4, 0.7, 0.1]), 0.1 * box_logits(*CANDIDATES), FRAME, region(RIGHT), **hints)
+    assert torch.equal(found.log_odds > 0, found.mean > found.cut)
+    assert torch.isfinite(found.log_odds).all()
 
 
 def test_a_click_on_nothing_does_not_mean_everything() -> None:
-    mask, _ = vote(torch.tensor([0.9]), box_logits(LEFT), FRAME, region(RIGHT), positives_xy=clicks(IN_RIGHT))
+    mask, _ = voted(torch.tensor([0.9]), box_logits(LEFT), region(RIGHT), clicks_xy=clicks(IN_RIGHT))
     assert_covers(mask, LEFT)
 
 
 def test_empty_masks_are_worth_nothing() -> None:
     logits = torch.cat([torch.full((1, 8, 8), -20.0), box_logits(LEFT)])
-    mask, score = vote(torch.tensor([1.0, 0.1]), logits, FRAME, region(LEFT), positives_xy=clicks(IN_LEFT))
+    mask, score = voted(torch.tensor([1.0, 0.1]), logits, region(LEFT), clicks_xy=clicks(IN_LEFT))
     assert_covers(mask, LEFT)
     assert score == pytest.approx(0.1, rel=1e-3)
 
 
 def test_what_shows_only_in_the_padding_is_worth_nothing() -> None:
-    mask, score = vote(torch.tensor([1.0, 0.1]), box_logits((6, 0, 8, 8), LEFT), FRAME, region(LEFT))
+    mask, score = voted(torch.tensor([1.0, 0.1]), box_logits((6, 0, 8, 8), LEFT), region(LEFT))
     assert_covers(mask, LEFT)
     assert score == pytest.approx(0.1, rel=1e-3)
 
@@ -166,16 +162,15 @@ def test_clicks_land_in_their_cell(x: float, y: float) -> None:
 def test_scores_of_sure_queries_stay_scores(count: int) -> None:
     """Weights add up to 1 but for rounding, which goes up for some of these numbers."""
     logits = box_logits(*[LEFT] * count)
-    _, score = vote(torch.ones(count), logits, FRAME, region(LEFT), positives_xy=clicks(IN_LEFT))
+    _, score = voted(torch.ones(count), logits, region(LEFT), clicks_xy=clicks(IN_LEFT))
     assert 0.999 < score <= 1
 
 
 def test_half_precision_goes_in() -> None:
-    mask, _ = vote(
+    mask, _ = voted(
         torch.tensor([0.9, 0.8]).bfloat16(),
         box_logits(LEFT, RIGHT).bfloat16(),
-        FRAME,
         region(RIGHT),
-        positives_xy=clicks(IN_RIGHT),
+        clicks_xy=clicks(IN_RIGHT),
     )
     assert_covers(mask, RIGHT)

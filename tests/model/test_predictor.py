@@ -16,11 +16,12 @@ from transformers import PreTrainedTokenizerFast
 from xsam_backend.errors import CheckpointError, ImageError, PromptError
 from xsam_backend.geometry.masks import connected_parts
 from xsam_backend.instances import Answer
-from xsam_backend.model import dialogue, searching, wording
+from xsam_backend.model import dialogue, pointing, searching, wording
 from xsam_backend.model.checkpoint import SHIPPED, save_model
 from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.generation import generate
 from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.interactive_choice import Vote
 from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.pointing import CRUMB_SHARE
 from xsam_backend.model.postprocess import phrase_masks
@@ -190,15 +191,12 @@ def test_a_negative_click_removes_what_it_hits(seed: int) -> None:
             assert not mask[int(point.y_px), int(point.x_px)]
 
 
-def cut_by_a_bar(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_by_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is the object; "not this" is a bar that cuts off a left part of 2 columns and a right one of 50."""
-    bar = np.zeros(SIZE, bool)
-    bar[:, 2:14] = True
-
-    def object_(_state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region] = ()) -> object:
-        return (bar if keep_clear_of else np.ones(SIZE, bool)), 0.9
-
-    monkeypatch.setattr(predictor._pointing, "_object", object_)
+    parts = np.ones(SIZE, bool)
+    parts[:, 2:14] = False
+    monkeypatch.setattr(pointing, "vote", lambda *_, **__: Vote(torch.ones(16, 16), 0.5, 0.9))
+    monkeypatch.setattr(pointing, "corrected", lambda *_: parts.copy())
 
 
 @pytest.mark.parametrize(
@@ -215,9 +213,9 @@ def test_a_negative_click_leaves_no_crumbs(
     hints: list[Region], columns: tuple[int, int], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 2 / 50 < CRUMB_SHARE < 10 / 50
-    predictor = small_predictor()
+    predictor = small_predictor(close_up_share=0.0)
     state = predictor.encode(PICTURE)
-    cut_by_a_bar(predictor, monkeypatch)
+    cut_by_a_bar(monkeypatch)
     mask = click_answer(predictor, state, [*hints, Point(7, 20, positive=False)])
     expected = np.zeros(SIZE, bool)
     expected[:, slice(*columns)] = True
@@ -227,25 +225,26 @@ def test_a_negative_click_leaves_no_crumbs(
 
 def test_without_a_negative_click_nothing_is_a_crumb(monkeypatch: pytest.MonkeyPatch) -> None:
     """A box may hold several parts, whatever their size."""
-    predictor = small_predictor()
+    predictor = small_predictor(close_up_share=0.0)
     state = predictor.encode(PICTURE)
     parts = np.ones(SIZE, bool)
     parts[:, 2:14] = False
-    monkeypatch.setattr(predictor._pointing, "_object", lambda *_: (parts.copy(), 0.9))
+    monkeypatch.setattr(Vote, "mask", lambda *_: parts.copy())
+    monkeypatch.setattr(pointing, "corrected", lambda *_: parts.copy())
     assert np.array_equal(click_answer(predictor, state, [Box(0, 0, 64, 48)]), parts)
     beside = Point(7, 20, positive=False)  # takes nothing away
     assert np.array_equal(click_answer(predictor, state, [Box(0, 0, 64, 48), beside]), parts)
 
 
 def test_a_negative_click_elsewhere_takes_nothing_away(predictor: Predictor, state: ImageState) -> None:
-    """Beyond the choice between candidates, which it may change."""
+    """It is right already."""
     mask = click_answer(predictor, state, [Point(30, 20)])
     away = np.argwhere(~mask)
     assert len(away), "the mask leaves no pixel out"
     row, column = away[0]
     ours = click_answer(predictor, state, [Point(30, 20), Point(column + 0.5, row + 0.5, positive=False)])
     assert not ours[row, column]
-    assert ours.any()
+    assert ours[20, 30]
 
 
 @pytest.mark.parametrize(

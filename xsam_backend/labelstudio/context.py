@@ -25,7 +25,7 @@ from xsam_backend.errors import LabelConfigError, PromptError
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts
 from xsam_backend.labelstudio.tags import ControlTag, clean_phrase
-from xsam_backend.prompts import Category, Prompt, Region, Task
+from xsam_backend.prompts import Category, Prompt, Region, Task, is_negative
 from xsam_backend.region_masks import region_mask
 
 MAX_REGIONS = 200
@@ -202,9 +202,10 @@ def _drawn_questions(
     output, label = config.output_for(chosen[0] if chosen else None, target.to_name)
     threshold = _threshold(asking, output)
 
-    same = [region for region in positive if region_labels(region) == chosen]
-    negative = [read_region(region, size_hw) for region in drawn if region.get("is_positive") is False]
-    shapes = [(read_region(region, size_hw), geometry_of(region) in _OUTLINES) for region in same]
+    meant = [r for r in drawn if r.get("is_positive") is False or region_labels(r) == chosen]
+    read = [(read_region(region, size_hw), geometry_of(region) in _OUTLINES) for region in meant]
+    negative = [shape for shape, _ in read if is_negative(shape)]
+    shapes = [(shape, is_outline) for shape, is_outline in read if not is_negative(shape)]
     if task is Task.VGD:
         if negative:
             raise PromptError("vgdseg knows no negative clicks: remove them, or take model_task away")
@@ -213,7 +214,7 @@ def _drawn_questions(
         prompts = [Prompt(task, exemplars, categories, label=label, score_threshold=threshold)]
     else:
         prompts = [
-            Prompt(task, (*regions, *negative), label=label, score_threshold=threshold)
+            Prompt(task, _in_order(read, (*regions, *negative)), label=label, score_threshold=threshold)
             for regions in _objects(shapes, size_hw)
         ]
     return tuple(Question(prompt, output) for prompt in prompts), chosen[0] if chosen else None
@@ -227,6 +228,12 @@ def _objects(shapes: Sequence[tuple[Region, bool]], size_hw: tuple[int, int]) ->
         inside = [group for group in outlines if len(outlines) == 1 or _overlap(hint, group[0], size_hw)]
         (inside[0] if inside else loose).append(hint)
     return [*outlines, loose] if loose else outlines
+
+
+def _in_order(drawn: Sequence[tuple[Region, bool]], chosen: Sequence[Region]) -> tuple[Region, ...]:
+    """Those of ``drawn`` that are chosen, as they were drawn: each click corrects what came before it."""
+    wanted = {id(shape) for shape in chosen}
+    return tuple(shape for shape, _ in drawn if id(shape) in wanted)
 
 
 def _overlap(hint: Region, outline: Region, size_hw: tuple[int, int]) -> bool:

@@ -1,4 +1,4 @@
-"""What an interactive prompt's regions say in pixels: how far the object goes, and which pixels are its own."""
+"""What an interactive prompt's regions say: what is asked, how far the object goes, which pixels are its own."""
 
 from __future__ import annotations
 
@@ -17,9 +17,22 @@ def outlines(regions: Sequence[Region]) -> bool:
     )
 
 
-def clicks(regions: Sequence[Region], *, positive: bool) -> NDArray[np.float64]:
-    """float64 (N, 2): x, y of the positive or the negative clicks, in pixels."""
-    points = [(r.x_px, r.y_px) for r in regions if isinstance(r, Point) and r.positive is positive]
+def asked_and_corrected(regions: Sequence[Region]) -> tuple[list[Region], list[Point]]:
+    """What the model is asked about, and the clicks that correct its answer, both in their order.
+
+    Asked are boxes, outlines and strokes; where there are none, the first positive click.
+    """
+    asked: list[Region] = [region for region in regions if not isinstance(region, Point)]
+    clicks = [region for region in regions if isinstance(region, Point)]
+    if asked:
+        return asked, clicks
+    first = next(index for index, click in enumerate(clicks) if click.positive)
+    return [clicks[first]], clicks[:first] + clicks[first + 1 :]
+
+
+def clicks(regions: Sequence[Region]) -> NDArray[np.float64]:
+    """float64 (N, 2): x, y of the positive clicks, in pixels."""
+    points = [(r.x_px, r.y_px) for r in regions if isinstance(r, Point) and r.positive]
     return np.array(points, np.float64).reshape(-1, 2)
 
 
@@ -32,13 +45,6 @@ def named_pixels(regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray
         elif isinstance(region, MaskRegion) and not region.is_outline:
             named |= region.mask
     return named
-
-
-def covers(mask: NDArray[np.bool_], point: Point) -> bool:
-    """Whether a click is on a mask, bool (H, W)."""
-    height, width = mask.shape
-    pixel = _pixel(point, (height, width))
-    return pixel is not None and bool(mask[pixel])
 
 
 def _pixel(point: Point, size_hw: tuple[int, int]) -> tuple[int, int] | None:

@@ -1,12 +1,13 @@
-"""The mask that an annotator means, given clicks, strokes and boxes: a vote of the decoder's queries.
+"""The mask that an annotator means, given a click, strokes or a box: a vote of the decoder's queries.
 
-X-SAM scores its queries against a region, but it has no negative prompt and takes several clicks for one region. And
-the best-scored query of a model that isn't sure is often a part or a neighbour, while the others together show where
-the object is. So every query has a vote, weighted by how plausible it is and how well it fits the hints. One query
-that is far better than the others decides alone.
+X-SAM scores its queries against a region. But the best-scored query of a model that isn't sure is often a part or a
+neighbour, while the others together show where the object is. So every query has a vote, weighted by how plausible it
+is and how well it fits the hints. One query that is far better than the others decides alone.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,6 +36,32 @@ _LEAST = 1e-6
 _MARGIN = 1e-3
 
 
+@dataclass(frozen=True, eq=False)
+class Vote:
+    """What the queries say together.
+
+    Attributes:
+        mean: (h, w) over the padded frame, 0..1, how probable each cell is.
+        cut: what is more probable is in the mask.
+        score: the voters' mean worth, 0..1.
+    """
+
+    mean: Tensor
+    cut: float
+    score: float
+
+    def mask(self, frame: PictureFrame) -> NDArray[np.bool_]:
+        """bool (H, W) in the picture's size. Done at low resolution, only the mean is upscaled."""
+        mask: NDArray[np.bool_] = (upscale(self.mean[None], frame)[0] > self.cut).cpu().numpy()
+        return mask
+
+    @property
+    def log_odds(self) -> Tensor:
+        """(h, w), above 0 where the mask is."""
+        cut = torch.tensor(self.cut, device=self.mean.device)
+        return torch.logit(self.mean, eps=_LEAST) - torch.logit(cut, eps=_LEAST)
+
+
 def vote(
     scores: Tensor,
     mask_logits: Tensor,
@@ -42,18 +69,14 @@ def vote(
     region: Tensor,
     *,
     is_outline: bool = False,
-    positives_xy: Clicks = NO_CLICKS,
-    negatives_xy: Clicks = NO_CLICKS,
-) -> tuple[Tensor, float]:
-    """Mask bool (H, W) in the picture's size, and its score.
+    clicks_xy: Clicks = NO_CLICKS,
+) -> Vote:
+    """The mask that hints mean.
 
-    A query's worth is that of ``query_worth``. Its fit is the probability that it covers the positive clicks and none
-    of the negative ones (without clicks: its mean probability inside ``region``), times the squared IoU of bounding
-    boxes where ``region`` is an outline. It votes with worth times squared fit; the score is the voters' mean worth.
-
-    The votes' mean is cut at SURE or SURE_INSIDE_OUTLINE, moved where that is needed to take positive clicks in and
-    keep negative ones out; the latter is not always possible. All this is done at low resolution, only the mean is
-    upscaled.
+    A query's worth is that of ``query_worth``. Its fit is the probability that it covers the clicks (without clicks:
+    its mean probability inside ``region``), times the squared IoU of bounding boxes where ``region`` is an outline.
+    It votes with worth times squared fit. The votes' mean is cut at SURE or SURE_INSIDE_OUTLINE, moved where that is
+    needed to take clicks in.
 
     Args:
         scores: (Q,), 0..1, how well each query fits the prompt: ``class_scores(class_logits)[:, 0]`` for one region.
@@ -61,16 +84,14 @@ def vote(
         frame: where the picture lies in it.
         region: bool (P, P), the hints that say "this" in the padded frame.
         is_outline: whether ``region`` was drawn around the whole object (box, polygon); strokes and clicks are not.
-        positives_xy: clicks on the object.
-        negatives_xy: clicks beside it.
+        clicks_xy: on the object.
     """
     logits = mask_logits.float()
     probabilities = logits.sigmoid()
     worth = query_worth(scores, logits, frame)
-    on, off = (at_clicks(logits, frame, xy).sigmoid() for xy in (positives_xy, negatives_xy))
-    fit = on.prod(1) * (1 - off).prod(1)
+    fit = at_clicks(logits, frame, clicks_xy).sigmoid().prod(1)
     hinted = region.to(logits.device)
-    if not len(positives_xy):
+    if not len(clicks_xy):
         cells = F.interpolate(hinted[None, None].float(), size=logits.shape[1:], mode="area")[0]
         fit = fit * (probabilities * cells).flatten(1).sum(1) / (cells.sum() + _LEAST)
     if is_outline:
@@ -84,11 +105,10 @@ def vote(
     cut = SURE
     if is_outline:
         cut = min(SURE_INSIDE_OUTLINE, float(picture_part(mean, frame).max()) / 2)
-    wanted, unwanted = (at_clicks(mean, frame, xy).flatten().tolist() for xy in (positives_xy, negatives_xy))
-    cut = max([cut, *(value * (1 + _MARGIN) for value in unwanted)])
+    wanted = at_clicks(mean, frame, clicks_xy).flatten().tolist()
     cut = min([cut, *(value * (1 - _MARGIN) for value in wanted)])
     # Rounding may lift a mean of ones above 1, which is no score.
-    return upscale(mean, frame)[0] > max(cut, LEAST_SURE), min(float(weight @ worth), 1.0)
+    return Vote(mean[0], max(cut, LEAST_SURE), min(float(weight @ worth), 1.0))
 
 
 def at_clicks(maps: Tensor, frame: PictureFrame, clicks_xy: Clicks) -> Tensor:

@@ -12,16 +12,17 @@ from xsam_backend.geometry.masks import parts_touching, without_crumbs
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import postprocess
 from xsam_backend.model.candidates import Candidates, Pass
+from xsam_backend.model.click_corrections import corrected
 from xsam_backend.model.close_up import close_up_window, reaches_beyond, shift_region, typical_window
 from xsam_backend.model.dialogue import Dialogue, Logits
-from xsam_backend.model.hints import clicks, covers, named_pixels, outlines
+from xsam_backend.model.hints import asked_and_corrected, clicks, named_pixels, outlines
 from xsam_backend.model.image_processor import frame_regions
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.interactive_choice import vote
 from xsam_backend.model.tiles import SMALL_SHARE, Window
 from xsam_backend.model.turns import interactive_turn
-from xsam_backend.prompts import Point, Prompt, Region
-from xsam_backend.region_masks import region_mask, regions_mask
+from xsam_backend.prompts import Point, Prompt, Region, is_negative
+from xsam_backend.region_masks import regions_mask
 
 CRUMB_SHARE = 0.05
 """What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
@@ -40,24 +41,13 @@ class Pointing:
         self._close_up_share = dialogue.model.config.close_up_share
 
     def answer(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
-        """One object from clicks, boxes and strokes together.
-
-        Negative clicks first have their say in the queries' vote; what they still hit is answered as an object
-        of its own and taken away, and in any case the spot that was clicked. Of what is left, crumbs go, unless a
-        positive click or a stroke is on them.
-        """
+        """One object from clicks, boxes and strokes together."""
         mask, score = self._object(state, prompt.regions, self._typical_size(prompt.label))
         if not mask.any():
-            return Answer(Instances.empty(state.size_hw), reason="the model sees no object where the prompt points")
-        for point in (r for r in prompt.regions if isinstance(r, Point) and not r.positive):
-            if not covers(mask, point):
-                continue
-            spot = Point(point.x_px, point.y_px)
-            unwanted, _ = self._object(state, [spot], keep_clear_of=prompt.regions)
-            left = mask & ~unwanted & ~region_mask(spot, state.size_hw)
-            mask = without_crumbs(left, named_pixels(prompt.regions, state.size_hw), CRUMB_SHARE)
-        if not mask.any():
-            return Answer(Instances.empty(state.size_hw), reason="nothing is left after the negative clicks")
+            reason = "the model sees no object where the prompt points"
+            if any(is_negative(region) for region in prompt.regions):
+                reason = "nothing is left after the negative clicks"
+            return Answer(Instances.empty(state.size_hw), reason=reason)
         if score < threshold:
             return Answer(Instances.empty(state.size_hw), reason=f"best score {score:.2f} is below {threshold:.2f}")
         return Answer(Instances(mask[None], np.array([score], np.float32), (prompt.label,)))
@@ -80,59 +70,64 @@ class Pointing:
         state: ImageState,
         regions: Sequence[Region],
         typical_size: float | None = None,
-        keep_clear_of: Sequence[Region] = (),
     ) -> tuple[NDArray[np.bool_], float]:
         """Mask, bool (H, W), and score of the one object that the hints mean.
 
         A small object is answered a second time in a close-up of its surroundings, where it has more of the model's
         pixels. Where it is known to be small, the first look is a close-up already: in the whole picture, a click may
-        mean anything. ``keep_clear_of`` are hints whose positive clicks the object must not hold.
+        mean anything.
         """
         hinted = regions_mask(regions, state.size_hw)
         mask, score = None, 0.0
         if typical_size is not None and not outlines(regions) and self._close_up_share:
             window = typical_window(hinted, typical_size)
-            mask, score = self._close_up(state, window, regions, keep_clear_of)
+            mask, score = self._close_up(state, window, regions)
             if reaches_beyond(mask, window):
                 mask = None
         if mask is None or not mask.any():
-            mask, score = self._seen_object(state, regions, keep_clear_of)
+            mask, score = self._seen_object(state, regions)
         extent = hinted if outlines(regions) else mask | hinted
         nearer = close_up_window(extent, self._close_up_share)
-        return (mask, score) if nearer is None else self._close_up(state, nearer, regions, keep_clear_of)
+        return (mask, score) if nearer is None else self._close_up(state, nearer, regions)
 
     def _close_up(
-        self, state: ImageState, window: Window, regions: Sequence[Region], keep_clear_of: Sequence[Region]
+        self, state: ImageState, window: Window, regions: Sequence[Region]
     ) -> tuple[NDArray[np.bool_], float]:
         """``_seen_object`` in a window of the picture, enlarged."""
         rows, columns = window
         nearer = self._dialogue.look_at(np.ascontiguousarray(state.pixels[rows, columns]))
         shifted = [shift_region(region, rows, columns) for region in regions]
-        others = [shift_region(region, rows, columns) for region in keep_clear_of]
-        cut, score = self._seen_object(nearer, shifted, others)
+        cut, score = self._seen_object(nearer, shifted)
         closer = np.zeros(state.size_hw, np.bool_)
         closer[rows, columns] = cut
         return closer, score
 
-    def _seen_object(
-        self, state: ImageState, regions: Sequence[Region], keep_clear_of: Sequence[Region]
-    ) -> tuple[NDArray[np.bool_], float]:
+    def _seen_object(self, state: ImageState, regions: Sequence[Region]) -> tuple[NDArray[np.bool_], float]:
         """``_object`` in one look."""
-        region = regions_mask(regions, state.size_hw)
-        framed = frame_regions(region[None], self._dialogue.processor.seg_size)
+        asked, further = asked_and_corrected(regions)
+        framed = frame_regions(regions_mask(asked, state.size_hw)[None], self._dialogue.processor.seg_size)
         class_logits, mask_logits = self._logits(state, framed)
-        chosen, score = vote(
+        voted = vote(
             postprocess.class_scores(class_logits)[:, 0],
             mask_logits,
             state.frame,
             framed[0],
-            is_outline=outlines(regions),
-            positives_xy=clicks(regions, positive=True),
-            negatives_xy=np.concatenate([clicks(regions, positive=False), clicks(keep_clear_of, positive=True)]),
+            is_outline=outlines(asked),
+            clicks_xy=clicks(asked),
         )
-        mask = chosen.cpu().numpy()
-        # An outline says how far the object goes; without one, what lies apart from all clicks is another object.
-        return (mask & region if outlines(regions) else parts_touching(mask, region)), score
+        if further:
+            first = [region for region in asked if isinstance(region, Point)]
+            features = state.encoded.features.pixels.mask_features[0]
+            mask = corrected(voted.log_odds, features, state.pixels, state.frame, [*first, *further])
+        else:
+            mask = voted.mask(state.frame)
+        region = regions_mask(regions, state.size_hw)
+        if not outlines(regions):  # what lies apart from all clicks is another object
+            return parts_touching(mask, region), voted.score
+        inside = mask & region
+        if further and (voted.mask(state.frame) & region & ~inside).any():  # what a negative click left of it
+            inside = without_crumbs(inside, named_pixels(regions, state.size_hw), CRUMB_SHARE)
+        return inside, voted.score
 
     def _logits(self, state: ImageState, framed: Tensor) -> Logits:
         dialogue = self._dialogue

@@ -1,0 +1,135 @@
+"""Further clicks move the mask around them, as far as the picture is alike there, and keep what earlier ones said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from xsam_backend.model.click_corrections import corrected
+from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.prompts import Point
+
+SIZE = (96, 128)
+FRAME = PictureFrame(padded_hw=(64, 64), scaled_hw=(48, 64), size_hw=SIZE)
+"""Cells are 4 pixels of the picture; the lowest quarter of the frame is padding."""
+
+CELLS = (32, 32)
+LEFT = slice(0, 64)
+"""Columns of the picture's left half, which looks unlike the right one."""
+
+
+def two_halves() -> tuple[torch.Tensor, NDArray[np.uint8]]:
+    """Features and pixels of a picture with a red left half and a blue right one."""
+    features = torch.zeros(8, *CELLS)
+    features[0, :, :16], features[1, :, 16:] = 1.0, 1.0
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[:, LEFT, 0], pixels[:, 64:, 2] = 200, 200
+    return features, pixels
+
+
+def block(rows: slice = slice(0, 0), columns: slice = slice(0, 0)) -> torch.Tensor:
+    """Log odds of a mask of these cells."""
+    odds = torch.full(CELLS, -3.0)
+    odds[rows, columns] = 3.0
+    return odds
+
+
+def after(odds: torch.Tensor, *clicks: Point) -> NDArray[np.bool_]:
+    return corrected(odds, *two_halves(), FRAME, clicks)
+
+
+def test_without_anything_to_correct_the_mask_stays() -> None:
+    odds = block(slice(4, 12), slice(4, 12))
+    untouched = after(odds)
+    assert untouched[16:48, 16:48].mean() > 0.9
+    assert not untouched[56:].any(), "nor is there anything elsewhere"
+    for agreeing in (Point(32, 32), Point(90, 80, positive=False)):
+        assert np.array_equal(after(odds, agreeing), untouched)
+
+
+def test_a_click_takes_in_what_is_alike_around_it_and_nothing_else() -> None:
+    before, now = after(block(slice(10, 14), slice(2, 6))), after(block(slice(10, 14), slice(2, 6)), Point(52, 48))
+    gained = now & ~before
+    assert gained[48, 52]
+    assert gained.sum() > 400
+    assert not gained[:, 70:].any(), "the other half looks unlike"
+    assert not (before & ~now).any(), "nothing is lost"
+
+
+def test_a_negative_click_takes_away_what_is_alike_around_it_and_nothing_else() -> None:
+    whole = block(slice(0, 32), slice(0, 32))
+    left = after(whole, Point(100, 48, positive=False))
+    assert not left[48, 100]
+    assert (~left).sum() > 400
+    assert left[:, :58].all()
+
+
+def test_a_click_reaches_further_the_further_the_rim_is() -> None:
+    """The mask's rim is at column 32: a click beside it corrects less than one in the middle of what is wrong."""
+    odds = block(slice(0, 32), slice(0, 8))
+    near, far = (int((after(odds, Point(x, 48)) & ~after(odds)).sum()) for x in (37, 56))
+    assert 0 < near < far / 2
+
+
+def test_a_later_click_leaves_the_earlier_ones_their_spots() -> None:
+    """The second one is well inside what the first one took in; so is the third in what the second one gave back."""
+    clicks = [Point(32, 48), Point(36, 48, positive=False), Point(28, 52)]
+    for count in range(1, len(clicks) + 1):
+        mask = after(block(), *clicks[:count])
+        for click in clicks[:count]:
+            assert mask[int(click.y_px), int(click.x_px)] == click.positive, (count, click)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 127), st.integers(0, 95), st.booleans()),
+        min_size=1,
+        max_size=8,
+        unique_by=lambda c: c[:2],
+    ),
+    st.integers(0, 3),
+)
+def test_every_click_holds_at_its_pixel(clicks: list[tuple[int, int, bool]], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    odds = torch.randn(CELLS, generator=generator) * 3
+    features = torch.randn(8, *CELLS, generator=generator)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8)
+    points = [Point(x + 0.5, y + 0.5, positive) for x, y, positive in clicks]
+    mask = corrected(odds, features, pixels, FRAME, points)
+    assert mask.shape == SIZE
+    assert [bool(mask[y, x]) for x, y, _ in clicks] == [positive for *_, positive in clicks]
+
+
+@pytest.mark.parametrize("odds", [block(), block(slice(0, 32), slice(0, 32))], ids=["nothing", "everything"])
+def test_masks_without_a_rim_are_corrected_within_half_of_the_picture(odds: torch.Tensor) -> None:
+    before = after(odds)
+    assert len(np.unique(before)) == 1
+    changed = after(odds, Point(32, 48, positive=not before[0, 0])) != before
+    assert changed[48, 32]
+    assert changed.mean() < 0.5
+
+
+@pytest.mark.parametrize("click", [Point(-1, 4), Point(200, 4), Point(4, 96.0), Point(4, -0.5)])
+def test_a_click_outside_of_the_picture_is_passed_over(click: Point) -> None:
+    odds = block(slice(4, 12), slice(4, 12))
+    assert np.array_equal(after(odds, click), after(odds))
+
+
+def test_half_precision_goes_in() -> None:
+    features, pixels = two_halves()
+    odds = block(slice(10, 14), slice(2, 6))
+    clicks = (Point(52, 48), Point(20, 48, positive=False))
+    half = corrected(odds.bfloat16(), features.bfloat16(), pixels, FRAME, clicks)
+    assert np.array_equal(half, corrected(odds, features, pixels, FRAME, clicks))
+
+
+def test_features_without_any_difference_leave_it_to_place_and_colour() -> None:
+    _, pixels = two_halves()
+    mask = corrected(block(), torch.ones(8, *CELLS), pixels, FRAME, [Point(32, 48)])
+    assert mask[48, 32]
+    assert not mask[:, 80:].any()
