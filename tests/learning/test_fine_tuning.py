@@ -26,6 +26,7 @@ from xsam_backend.learning.fine_tuning import fine_tune_project
 from xsam_backend.learning.gate import Verdict
 from xsam_backend.learning.places import Places
 from xsam_backend.learning.plan import learned_by
+from xsam_backend.learning.recipe import SHARE_OF_THE_WAY, share_of_the_way
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.checkpoint import SHIPPED, load_model, model_version, save_model
 from xsam_backend.model.delta import load_delta, with_delta
@@ -153,13 +154,22 @@ def test_a_training_leaves_the_base_as_it_was(places: Places, monkeypatch: pytes
 def test_a_version_lies_part_of_the_way_from_what_it_began_with(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "SHARE_OF_THE_WAY", 0.0)
+    monkeypatch.setattr(candidates, "share_of_the_way", lambda _name: 0.0)
     result = fine_tune_project(JOB, lambda *_: None, places)
     delta = load_delta(places.files.delta(result["version"]))
     base = dict(load_model(places.model).named_parameters())
     for name, tensor in delta.whole.items():
         torch.testing.assert_close(tensor.float(), base[name].float(), atol=1e-2, rtol=1e-2)
     assert all(not second.any() for _, second in delta.pairs.values())
+
+
+def test_only_the_language_model_goes_all_the_way(places: Places) -> None:
+    """By the names that a version's changes have."""
+    delta = load_delta(places.files.delta(fine_tune_project(JOB, quietly, places)["version"]))
+    shares = {name: share_of_the_way(name) for name in (*delta.pairs, *delta.whole)}
+    whole = {name for name, share in shares.items() if share == 1.0}
+    assert whole == {name for name in shares if name.startswith("language.")} != set()
+    assert {shares[name] for name in shares.keys() - whole} == {SHARE_OF_THE_WAY}
 
 
 @pytest.mark.parametrize("at", ["training fold-1", "exam: tested-1-candidate", "keeping the version"])

@@ -129,11 +129,12 @@ def test_part_of_the_way(base: XSam) -> None:
         pairs={name: (a + 1, torch.zeros_like(b)) for name, (a, b) in end.pairs.items()},
         whole={name: tensor - 2 for name, tensor in end.whole.items()},
     )
-    for share in (0.0, 0.25, 1.0):
-        found = part_way(start, replace(end, typical_sizes={"cell": 0.1}), share)
+    for of_pairs, of_whole in ((0.0, 0.0), (0.25, 0.5), (1.0, 1.0)):
+        shares = dict.fromkeys(end.pairs, of_pairs) | dict.fromkeys(end.whole, of_whole)
+        found = part_way(start, replace(end, typical_sizes={"cell": 0.1}), shares.__getitem__)
         assert found.typical_sizes == {"cell": 0.1}
         for name, (a, b) in end.pairs.items():
-            torch.testing.assert_close(found.pairs[name][0], a + 1 - share)
-            torch.testing.assert_close(found.pairs[name][1], b * share)
+            torch.testing.assert_close(found.pairs[name][0], a + 1 - of_pairs)
+            torch.testing.assert_close(found.pairs[name][1], b * of_pairs)
         for name, tensor in end.whole.items():
-            torch.testing.assert_close(found.whole[name], tensor - 2 + 2 * share)
+            torch.testing.assert_close(found.whole[name], tensor - 2 + 2 * of_whole)

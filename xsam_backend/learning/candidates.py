@@ -12,7 +12,7 @@ from torch import nn
 from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.learning.object_sizes import typical_sizes
 from xsam_backend.learning.places import Places
-from xsam_backend.learning.recipe import SHARE_OF_THE_WAY
+from xsam_backend.learning.recipe import share_of_the_way
 from xsam_backend.model.checkpoint import WEIGHTS, load_model, load_tokenizer, model_folder, model_version
 from xsam_backend.model.delta import Delta, part_way, replace_in, sharing_copy
 from xsam_backend.model.four_bits import put_in_four_bits
@@ -115,5 +115,5 @@ def trained(
     before = take_delta(model, base.version, names)
     train(model, config, questions, start, on_step)
     after = take_delta(model, base.version, names)
-    found = part_way(before, after, SHARE_OF_THE_WAY if share is None else share)
+    found = part_way(before, after, share_of_the_way if share is None else lambda _name: share)
     return replace(found, typical_sizes=typical_sizes(open_dataset(snapshot).records))

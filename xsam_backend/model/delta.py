@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,27 +58,27 @@ class Delta:
         )
 
 
-def part_way(start: Delta, end: Delta, share: float) -> Delta:
-    """What lies ``share`` of the way from one state of a training to a later one, parameter by parameter.
+def part_way(start: Delta, end: Delta, share_of: Callable[[str], float]) -> Delta:
+    """What lies some way from one state of a training to a later one, parameter by parameter.
 
     Fine-tuned weights brought back part of the way keep most of what was learned and lose much less of what the model
     could do before (WiSE-FT, arXiv 2109.01903, sec. 3).
 
     Args:
         start, end: changes of the same parameters; all else is the end's.
-        share: 0 is the start, 1 the end.
+        share_of: a parameter's name -> how much of the way; 0 is the start, 1 the end.
     """
 
-    def between(one: Tensor, other: Tensor) -> Tensor:
-        return torch.lerp(one.float(), other.float(), share)
+    def between(name: str, one: Tensor, other: Tensor) -> Tensor:
+        return torch.lerp(one.float(), other.float(), share_of(name))
 
     return replace(
         end,
         pairs={
-            name: (between(start.pairs[name][0], a), between(start.pairs[name][1], b))
+            name: (between(name, start.pairs[name][0], a), between(name, start.pairs[name][1], b))
             for name, (a, b) in end.pairs.items()
         },
-        whole={name: between(start.whole[name], tensor) for name, tensor in end.whole.items()},
+        whole={name: between(name, start.whole[name], tensor) for name, tensor in end.whole.items()},
     )
 
 
