@@ -237,3 +237,31 @@ def test_two_annotators_pictures_are_never_swapped(make_app: Any) -> None:
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(ask, range(120)))
+
+
+def alike(edited: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    """A click that asks for all of its kind, in a task with a draft."""
+    config = CONFIG.replace('<KeyPointLabels name="kp"', '<KeyPointLabels name="kp" model_task="vgd"')
+    body = {**request_of("a", context=[click(50, 50)]), "label_config": config}
+    body["tasks"][0]["drafts"] = [{"result": edited, "updated_at": "2026-11-22T11:32:49Z"}]
+    return {**body, **changes}
+
+
+def test_all_like_one_leaves_out_what_is_annotated_already(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    (every,) = results_of(app, alike([]))
+    assert every["result"]
+    kept = [{**region, "id": f"drawn-{number}"} for number, region in enumerate(every["result"])]
+    (fewer,) = results_of(app, alike(kept[:1]))
+    assert len(fewer["result"]) == len(every["result"]) - 1
+    (none,) = results_of(app, alike(kept))
+    assert none["result"] == []
+    (problem,) = services_of(app).monitor.last_problems
+    assert f"all {len(kept)} that are like it are annotated already" in problem.message
+
+
+def test_one_object_is_answered_whatever_is_annotated(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    (first,) = results_of(app, alike([], label_config=CONFIG))
+    (again,) = results_of(app, alike(first["result"], label_config=CONFIG))
+    assert len(again["result"]) == len(first["result"]) > 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.errors import BusyError, RequestError, StoreBusyError, StoreError
+from xsam_backend.geometry.masks import Mask
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.instances import Answer
 from xsam_backend.labelstudio.context import Question, batch_prompts, context_target, interactive_request
 from xsam_backend.labelstudio.images import FetchedImage
+from xsam_backend.labelstudio.known_objects import known_objects, without_known
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
+from xsam_backend.prompts import Task
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.prediction_records import records_of
 from xsam_backend.server.protocol import PredictRequest, TaskItem
@@ -119,7 +122,12 @@ class Backend:
         request = interactive_request(config, asked.context, image.size_hw)
         predictor = self._predictor_of(project)
         asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor)
-        written = self._answer(asking, image, request.questions, request.item_index)
+        known: tuple[Mask, ...] = ()
+        if any(prompt.task is Task.VGD for prompt in request.prompts):
+            known = known_objects(
+                task.edited, asked.context or {}, image.size_hw, request.to_name, request.item_index
+            )
+        written = self._answer(asking, image, request.questions, request.item_index, known)
         return write_prediction(written.regions, predictor.model_version)
 
     def _predictor_of(self, project: ProjectKey | None) -> Predictor[Any]:
@@ -185,9 +193,14 @@ class Backend:
         return self._images.fetch(url, task.id)
 
     def _answer(
-        self, asking: _Asking, image: FetchedImage, questions: Sequence[Question], item_index: int | None
+        self,
+        asking: _Asking,
+        image: FetchedImage,
+        questions: Sequence[Question],
+        item_index: int | None,
+        known: Sequence[Mask] = (),
     ) -> _Written:
-        """Ask the predictor about one picture, write the regions down, log them."""
+        """Ask the predictor about one picture, write the regions down, log them. ``known``: see ``_new_finds``."""
         prompts = [question.prompt for question in questions]
         answered = self._engine.answer(
             image.pixels, image.sha256, prompts, asking.priority, asking.deadline, asking.predictor
@@ -195,6 +208,8 @@ class Backend:
         regions: list[RegionDict] = []
         records: list[LoggedRegion] = []
         for question, answer in zip(questions, answered.answers, strict=True):
+            if question.prompt.task is Task.VGD:
+                answer = _new_finds(answer, known)
             written = write_regions(answer.instances, question.control, item_index)
             written += self._words(asking, question, answer, item_index)
             if answer.reason:
@@ -248,6 +263,14 @@ class Backend:
             if not (isinstance(error, StoreBusyError) and self._log_later(records)):
                 self._monitor.problem(error, asking.where)
         self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(len(records))
+
+
+def _new_finds(answer: Answer, known: Sequence[Mask]) -> Answer:
+    """Without the objects that the annotator has already."""
+    new = without_known(answer.instances, known)
+    if len(answer.instances) and not len(new):
+        return Answer(new, reason=f"all {len(answer.instances)} that are like it are annotated already")
+    return replace(answer, instances=new)
 
 
 def _data_of(task: TaskItem) -> dict[str, Any]:

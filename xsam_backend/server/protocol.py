@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xsam_backend.errors import RequestError
+from xsam_backend.labelstudio.known_objects import edited_result
 
 MAX_DEPTH = 64
 """Deepest nesting of a body. Label Studio's deepest recorded one has 9 levels."""
@@ -74,11 +75,17 @@ def _check_depth(body: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class TaskItem:
-    """One task of a predict request. ``problem`` says what is wrong with it, None if nothing is."""
+    """One task of a predict request.
+
+    Attributes:
+        problem: what is wrong with it, None if nothing is.
+        edited: the regions of the annotation that somebody is working on.
+    """
 
     id: int | None
     data: dict[str, Any]
     problem: str | None = None
+    edited: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def _task(value: Any) -> TaskItem:
     data = value.get("data")
     if not isinstance(data, dict):
         return TaskItem(task_id, {}, f"task {task_id}: expected an object 'data', got {_kind(data)}")
-    return TaskItem(task_id, data)
+    return TaskItem(task_id, data, edited=edited_result(value))
 
 
 def _field(body: Mapping[str, Any], name: str, kind: type, *, optional: bool = False, parent: str = "") -> Any:

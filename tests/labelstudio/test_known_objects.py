@@ -1,0 +1,83 @@
+"""What is annotated already: which annotation counts, what is an object of it, what is the same one found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xsam_backend.geometry.masks import mask_iou
+from xsam_backend.instances import Instances
+from xsam_backend.labelstudio.known_objects import SAME_IOU, edited_result, known_objects, without_known
+
+SIZE = (40, 60)
+
+
+def rectangle(region_id: str, x: float = 10, **changes: Any) -> dict[str, Any]:
+    value = {"x": x, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": ["cat"]}
+    region = {"id": region_id, "type": "rectanglelabels", "from_name": "rect", "to_name": "image", "value": value}
+    return {**region, **changes}
+
+
+def saved(*ids: str, at: str = "") -> dict[str, Any]:
+    return {"result": [{"id": region_id} for region_id in ids], "updated_at": at}
+
+
+@pytest.mark.parametrize(
+    ("task", "ids", "reason"),
+    [
+        ({}, [], "a batch's task has neither"),
+        ({"drafts": [saved("a", "b")], "annotations": []}, ["a", "b"], "the only draft"),
+        ({"drafts": [saved("a", at="09"), saved("b", at="10"), saved("c", at="08")]}, ["b"], "the draft saved last"),
+        ({"drafts": [saved("a")], "annotations": [saved("b")]}, ["a"], "a draft goes before what was submitted"),
+        ({"drafts": [], "annotations": [saved("b")]}, ["b"], "the only annotation"),
+        ({"annotations": [saved("b"), saved("c")]}, [], "one annotator's are not another one's"),
+        ({"drafts": [None, {"result": None}], "annotations": "?"}, [], "nothing of the sort that is expected"),
+        ({"drafts": [{"result": [5, {"id": "a"}]}]}, ["a"], "no region among regions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_which_annotation_is_being_edited(task: dict[str, Any], ids: list[str], reason: str) -> None:
+    assert [region["id"] for region in edited_result(task)] == ids, reason
+
+
+def test_prompts_and_other_pictures_are_no_objects() -> None:
+    drawn = [
+        rectangle("object"),
+        rectangle("asks"),
+        rectangle("elsewhere", to_name="other"),
+        rectangle("next", item_index=1),
+        {**rectangle("click"), "type": "keypointlabels", "is_positive": True},
+    ]
+    found = known_objects(drawn, {"result": [{"id": "asks"}]}, SIZE, "image", None)
+    assert [int(mask.sum()) for mask in found] == [12 * 8] * 2, (
+        "the object, and the one whose list nobody asked about"
+    )
+    (first,) = known_objects(drawn, {"result": [{"id": "asks"}]}, SIZE, "image", 0)
+    assert first[4:12, 6:18].all()
+
+
+def box(x: int, y: int, width: int, height: int) -> np.ndarray:
+    mask = np.zeros(SIZE, np.bool_)
+    mask[y : y + height, x : x + width] = True
+    return mask
+
+
+boxes = st.builds(box, st.integers(0, 50), st.integers(0, 30), st.integers(0, 30), st.integers(0, 20))
+
+
+@given(st.lists(boxes, max_size=5), st.lists(boxes, max_size=5))
+def test_the_same_are_left_out_the_others_stay_in_order(found: list[np.ndarray], known: list[np.ndarray]) -> None:
+    """As if whole masks were compared. An empty mask is nobody's object."""
+    masks = np.stack(found) if found else np.zeros((0, *SIZE), np.bool_)
+    labels = tuple(str(number) for number in range(len(found)))
+    new = without_known(Instances(masks, np.ones(len(found), np.float32), labels), known)
+    expected = [
+        str(number)
+        for number, mask in enumerate(found)
+        if not any(mask.any() and other.any() and mask_iou(mask, other) > SAME_IOU for other in known)
+    ]
+    assert list(new.labels) == expected
