@@ -31,6 +31,21 @@ class Task(str, Enum):
         return self.value
 
 
+class Form(str, Enum):
+    """How the answer to a list of categories is cut (paper section 3.1: instance, panoptic, semantic).
+
+    OBJECTS: each thing once, stuff as areas; masks may overlap. PANOPTIC: no pixel belongs to two. SEMANTIC: one area
+    for each label, things of one label together.
+    """
+
+    OBJECTS = "instance"
+    PANOPTIC = "panoptic"
+    SEMANTIC = "semantic"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True)
 class Point:
     """A click. Negative ones say "not this"; X-SAM has no such prompt, the predictor corrects its answer by them."""
@@ -100,7 +115,8 @@ class Prompt:
         categories: GENERIC and OPEN_VOCABULARY: what to look for. VGD: the label of each region, if known.
         phrase: REFERRING and REASONING: the sentence. CONVERSATION: the question.
         label: INTERACTIVE: the label that the annotator has chosen; it rides along to the result.
-        score_threshold: instances below it are left out; None for the task's default.
+        score_threshold: instances below it are left out; None for the task's default. SEMANTIC: pixels.
+        form: GENERIC and OPEN_VOCABULARY: how the answer is cut.
     """
 
     task: Task
@@ -109,6 +125,7 @@ class Prompt:
     phrase: str = ""
     label: str | None = None
     score_threshold: float | None = None
+    form: Form = Form.OBJECTS
 
     def __post_init__(self) -> None:
         if self.task in (Task.GENERIC, Task.OPEN_VOCABULARY) and not self.categories:

@@ -20,7 +20,7 @@ from xsam_backend.labelstudio.context import (
     interactive_request,
 )
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.prompts import Box, Category, MaskRegion, Point, Task
+from xsam_backend.prompts import Box, Category, Form, MaskRegion, Point, Task
 
 RECORDED = Path(__file__).parents[1] / "recorded/label_studio"
 SIZE_HW = (100, 200)
@@ -276,14 +276,28 @@ def test_task_of_the_text_area(option: str, text: str, task: Task, phrases: str 
         assert [category.phrase for category in prompt.categories] == phrases
 
 
+@pytest.mark.parametrize("form", Form)
+def test_a_batch_is_cut_as_the_output_says(form: Form) -> None:
+    (question,) = batch_prompts(config(poly=f'model_task="{form}"'))
+    assert (question.prompt.task, question.prompt.form) == (Task.GENERIC, form)
+
+
+def test_a_text_may_ask_for_a_form_too() -> None:
+    (prompt,) = ask(config(text='model_task="semantic"'), words("cat, ball")).prompts
+    assert (prompt.task, prompt.form) == (Task.GENERIC, Form.SEMANTIC)
+    (usual,) = ask(config(), words("cat, ball")).prompts
+    assert usual.form is Form.OBJECTS
+
+
 @pytest.mark.parametrize(
     ("parsed", "region"),
     [
         (config(kp='model_task="refseg"'), click(5, 5)),
+        (config(kp='model_task="panoptic"'), click(5, 5)),
         (config(text='model_task="intseg"'), words("cat")),
         (config(text='model_task="vgd"'), words("which?")),
     ],
-    ids=["click refers", "text is interactive", "text is an example"],
+    ids=["click refers", "click covers all", "text is interactive", "text is an example"],
 )
 def test_task_that_does_not_fit_the_prompt_is_refused(parsed: LabelConfig, region: dict[str, Any]) -> None:
     with pytest.raises(LabelConfigError, match="does not fit"):

@@ -12,7 +12,7 @@ from label_studio_sdk.label_interface import LabelInterface
 from xsam_backend.errors import LabelConfigError, RequestError
 from xsam_backend.labelstudio.label_config import MAX_CHARACTERS, LabelConfig
 from xsam_backend.labelstudio.tags import GEOMETRIES, clean_phrase
-from xsam_backend.prompts import Category, Task
+from xsam_backend.prompts import Category, Form, Task
 
 RECORDED = Path(__file__).parents[1] / "recorded/label_studio"
 CAT_DOG = '<Label value="cat"/><Label value="dog"/>'
@@ -217,6 +217,12 @@ def test_options_are_read() -> None:
     assert not control.smart
 
 
+@pytest.mark.parametrize("form", Form)
+def test_forms_of_the_generic_task(form: Form) -> None:
+    options = config(tag("BrushLabels", "b", attributes=f'model_task="{form.value.title()}"')).controls[0].options
+    assert (options.task, options.form) == (Task.GENERIC, form)
+
+
 @pytest.mark.parametrize("name", ["genseg", "gen", "GENERIC", "open_vocabulary", "reaseg", " intseg "])
 def test_names_of_tasks(name: str) -> None:
     assert config(tag("PolygonLabels", "p", attributes=f'model_task="{name}"')).controls[0].options.task
@@ -230,6 +236,7 @@ def test_names_of_tasks(name: str) -> None:
         ('model_score_threshold="nan"', "from 0 to 1"),
         ('model_polygon_iou="0.2"', "from 0.5 to 1"),
         ('model_task="segment"', "genseg, ovseg"),
+        ('model_task="panoptics"', "panoptic, semantic"),
         ('model_output="yes"', '"true" or "false"'),
         ('model_rotated="1"', '"true" or "false"'),
     ],

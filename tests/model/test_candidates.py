@@ -53,6 +53,7 @@ def test_segments_share_no_pixel() -> None:
     crossed = Candidates([Pass(*proposals((LEFT, [0.9, 0.05]), (TOP, [0.04, 0.85])), ("dog", "sky"), (1,))], FRAME)
     assert crossed.segments().labels == ("dog",), "of what sky claims only half is left, 80 % are needed"
     assert crossed.instances().labels == ("dog", "sky")
+    assert ONE_PASS.segments(0.88).labels == ("dog",)
 
 
 def test_semantic_gives_each_pixel_one_class_over_all_passes() -> None:
@@ -67,6 +68,23 @@ def test_semantic_gives_each_pixel_one_class_over_all_passes() -> None:
     assert (found.masks.sum(0) == 1).all()
     assert dict(zip(found.labels, found.masks.sum((1, 2)).tolist(), strict=True)) == {"dog": 32, "sky": 32}
     assert found.masks[found.labels.index("sky")][RIGHT].all()
+    assert found.labels[0] == "sky", "the surest first"
+    assert found.scores == pytest.approx([0.7, 0.6], abs=1e-4), "that of the surest query, whatever others add"
+
+
+def test_semantic_leaves_out_pixels_that_are_of_no_class() -> None:
+    found = Candidates([Pass(*proposals((LEFT, [0.6]), (TOP, [0.2]), (TOP, [0.2])), ("dog",))], FRAME).semantic(0.3)
+    assert found.labels == ("dog",)
+    assert found.masks[0].sum() == 32
+    assert found.masks[0][LEFT].all()
+    assert len(Candidates([Pass(*proposals((LEFT, [0.2])), ("dog",))], FRAME).semantic(0.3)) == 0
+
+
+def test_semantic_puts_the_phrases_of_a_label_together() -> None:
+    two_names = Pass(*proposals((LEFT, [0.6, 0.1]), (RIGHT, [0.1, 0.7])), ("dog", "dog"))
+    found = Candidates([two_names], FRAME).semantic()
+    assert found.labels == ("dog",)
+    assert found.masks.all()
 
 
 def test_several_passes_are_one_list_best_first() -> None:

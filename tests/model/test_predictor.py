@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -27,7 +28,7 @@ from xsam_backend.model.pointing import CRUMB_SHARE
 from xsam_backend.model.postprocess import phrase_masks
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.turns import reasoning_turn, referring_turn
-from xsam_backend.prompts import Box, Category, MaskRegion, Point, Prompt, Region, Task
+from xsam_backend.prompts import Box, Category, Form, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
 
 PICTURE = noise_picture()
@@ -189,6 +190,23 @@ def test_a_negative_click_removes_what_it_hits(seed: int) -> None:
         for point in regions[1:]:
             assert isinstance(point, Point)
             assert not mask[int(point.y_px), int(point.x_px)]
+
+
+@pytest.mark.parametrize("task", [Task.GENERIC, Task.OPEN_VOCABULARY])
+def test_a_list_of_names_is_cut_as_the_prompt_says(predictor: Predictor, state: ImageState, task: Task) -> None:
+    """Small models are never sure: all that is proposed is asked for."""
+    names = (Category("red ball", "Ball"), Category("sky", "Sky", is_thing=False), Category("orb", "Ball"))
+    every = Prompt(task, categories=names, score_threshold=0.0)
+    candidates = predictor.candidates(state, every)
+    semantic = predictor.answer(state, replace(every, form=Form.SEMANTIC)).instances
+    assert np.array_equal(semantic.masks, candidates.semantic().masks)
+    assert (semantic.masks.sum(0) == 1).all()
+    assert len(set(semantic.labels)) == len(semantic.labels) > 0
+    panoptic = predictor.answer(state, replace(every, form=Form.PANOPTIC)).instances
+    assert np.array_equal(panoptic.masks, candidates.segments().masks)
+    assert (panoptic.masks.sum(0) <= 1).all()
+    unsure = predictor.answer(state, replace(every, form=Form.SEMANTIC, score_threshold=1.0))
+    assert unsure.reason == "nothing scored 1.00 or more"
 
 
 def cut_by_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from xsam_backend.errors import LabelConfigError, PromptError
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts
 from xsam_backend.labelstudio.tags import ControlTag, clean_phrase
-from xsam_backend.prompts import Category, Prompt, Region, Task, is_negative
+from xsam_backend.prompts import Category, Form, Prompt, Region, Task, is_negative
 from xsam_backend.region_masks import region_mask
 
 MAX_REGIONS = 200
@@ -138,7 +138,8 @@ def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
                 for one in wanted
             ]
         elif wanted:
-            questions.append(Question(Prompt(task, categories=wanted, score_threshold=threshold), control))
+            prompt = Prompt(task, categories=wanted, score_threshold=threshold, form=control.options.form)
+            questions.append(Question(prompt, control))
     if not questions:
         raise LabelConfigError(
             'no output control has labels, so there is nothing to look for: add <Label value="..."/> to '
@@ -285,6 +286,7 @@ def _ask_texts(
                         if owner == output
                     ),
                     score_threshold=_threshold(asking, output),
+                    form=asking.options.form if asking is not None else Form.OBJECTS,
                 ),
                 output,
             )

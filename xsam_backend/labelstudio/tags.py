@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from xsam_backend.errors import LabelConfigError, RequestError
-from xsam_backend.prompts import Category, Task
+from xsam_backend.prompts import Category, Form, Task
 
 GEOMETRIES = ("polygon", "brush", "bitmask", "rectangle", "ellipse", "keypoint")
 """Shapes we can write, best first. Polygons stay editable and light; a brush of thirty regions freezes the editor."""
@@ -43,7 +43,10 @@ TASK_NAMES: Mapping[str, Task] = {
     **{task.value.removesuffix("seg"): task for task in Task},
     **{task.name.lower(): task for task in Task},
 }
-"""What ``model_task`` may say: ``vgdseg``, ``vgd`` or ``open_vocabulary``."""
+"""What ``model_task`` may say: ``vgdseg``, ``vgd`` or ``open_vocabulary``; or, of the generic task, its form."""
+
+
+_FORMS: Mapping[str, Form] = {form.value: form for form in Form}
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class ControlOptions:
     Attributes:
         score_threshold: 0..1, instances below it are left out. None: the task's default.
         task: the X-SAM task asked through this tag. None: chosen by what the prompt is.
+        form: ``model_task="panoptic"``, "semantic" or "instance": how the answer is cut, where all labels are asked
+            for at once.
         output: True: answers are written here; False: never; None: the config's rule decides.
         rotated: rectangles of the smallest area, turned; otherwise parallel to the picture's sides.
         polygon_iou: 0.5..1, how much of a mask its polygon keeps; 1 keeps every pixel.
@@ -87,6 +92,7 @@ class ControlOptions:
 
     score_threshold: float | None = None
     task: Task | None = None
+    form: Form = Form.OBJECTS
     output: bool | None = None
     rotated: bool = False
     polygon_iou: float = 0.97
@@ -101,6 +107,7 @@ class ControlOptions:
         return cls(
             score_threshold=_fraction(attributes, "model_score_threshold", None, 0.0, where),
             task=_task(attributes, where),
+            form=_FORMS.get(attributes.get("model_task", "").strip().lower(), Form.OBJECTS),
             output=_flag(attributes, "model_output", None, where),
             rotated=bool(_flag(attributes, "model_rotated", False, where)),
             polygon_iou=_fraction(attributes, "model_polygon_iou", cls.polygon_iou, 0.5, where) or cls.polygon_iou,
@@ -295,11 +302,11 @@ def _task(attributes: Mapping[str, str], where: str) -> Task | None:
     text = attributes.get("model_task")
     if text is None:
         return None
-    task = TASK_NAMES.get(text.strip().lower())
+    name = text.strip().lower()
+    task = Task.GENERIC if name in _FORMS else TASK_NAMES.get(name)
     if task is None:
-        raise LabelConfigError(
-            f'{where}: model_task="{text}" is no task of X-SAM: use one of {", ".join(task.value for task in Task)}'
-        )
+        known = ", ".join([*(task.value for task in Task), *(form.value for form in Form)])
+        raise LabelConfigError(f'{where}: model_task="{text}" is no task of X-SAM: use one of {known}')
     return task
 
 

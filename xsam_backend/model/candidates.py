@@ -96,26 +96,42 @@ class Candidates:
         return self._with_closer(self._together(parts), Candidates.instances)
 
     @torch.inference_mode()
-    def segments(self) -> Instances:
-        """A panoptic result, best first: no pixel in two of them, one for each class of stuff."""
+    def segments(self, threshold: float = 0.0) -> Instances:
+        """A panoptic result, best first: no pixel in two of them, one for each class of stuff, nothing below the
+        threshold. What scores less than 0.5 is in none."""
         parts = []
         for one in self._passes:
             found = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff)
             parts.append(named(found.detections(), one.labels))
-        return self._together(parts)
+        found_together = self._together(parts)
+        return found_together.select(np.flatnonzero(found_together.scores >= threshold))
 
     @torch.inference_mode()
-    def semantic(self) -> Instances:
-        """Each pixel's one class: a mask with the score 1 for each class that any pixel has."""
+    def semantic(self, threshold: float = 0.0) -> Instances:
+        """Each pixel's one label, surest first: a mask for each label that any pixel has, its score the pixels' mean.
+
+        Args:
+            threshold: pixels that no query is so sure of are of none.
+        """
         scores = [postprocess.semantic_scores(one.class_logits, one.mask_logits, self._frame) for one in self._passes]
         classes = torch.cat(scores).argmax(0)
-        present = torch.unique(classes)
+        best = torch.zeros(self._frame.size_hw, device=classes.device)
+        first = 0
+        for one in self._passes:
+            mine = (classes >= first) & (classes < first + len(one.labels))
+            own = (classes - first).clamp(0, len(one.labels) - 1)
+            sure = postprocess.pixel_certainty(one.class_logits, one.mask_logits, self._frame, own)
+            best = torch.where(mine, sure, best)
+            first += len(one.labels)
         labels = [label for one in self._passes for label in one.labels]
-        return Instances(
-            torch.stack([classes == index for index in present]).cpu().numpy(),
-            np.ones(len(present), np.float32),
-            tuple(labels[int(index)] for index in present),
-        )
+        parts = []
+        for label in dict.fromkeys(labels):
+            own = torch.tensor([index for index, name in enumerate(labels) if name == label], device=classes.device)
+            mask = torch.isin(classes, own) & (best >= threshold)
+            if mask.any():
+                score = best[mask].mean().cpu().numpy()
+                parts.append(Instances(mask[None].cpu().numpy(), np.array([score], np.float32), (label,)))
+        return self._together(parts)
 
     @torch.inference_mode()
     def closest(self) -> Instances:

@@ -130,6 +130,22 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor, frame: PictureFra
     return _to_picture(total, frame)
 
 
+def pixel_certainty(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame, classes: Tensor) -> Tensor:
+    """How surely each pixel is of its class: float32 (H, W), 0..1, what the query says that is surest of it.
+
+    ``semantic_scores`` are sums over all queries, which many unsure ones lift over any threshold.
+
+    Args:
+        classes: int64 (H, W), as ``semantic`` chooses them.
+    """
+    scores = class_scores(class_logits)
+    best = scores.new_zeros(frame.size_hw)
+    for part in _chunks(len(mask_logits), frame):
+        probabilities = _to_picture(_to_padded(mask_logits[part], frame).sigmoid(), frame)
+        best = torch.maximum(best, (probabilities * scores[part][:, classes]).amax(0))
+    return best
+
+
 def panoptic(
     class_logits: Tensor,
     mask_logits: Tensor,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from xsam_backend.errors import CheckpointError, PromptError
-from xsam_backend.instances import Answer
+from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint
 from xsam_backend.model.candidates import Candidates
 from xsam_backend.model.dialogue import Dialogue
@@ -31,7 +31,7 @@ from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
 from xsam_backend.model.wording import Wording
 from xsam_backend.model.xsam import XSam
-from xsam_backend.prompts import Prompt, Task
+from xsam_backend.prompts import Form, Prompt, Task
 
 DEFAULT_THRESHOLDS = {
     Task.GENERIC: 0.3,
@@ -106,16 +106,16 @@ class Predictor:
         """How many masks the decoder proposes."""
         return self.model.config.segmentor.num_queries
 
-    def threshold(self, task: Task) -> float:
+    def threshold(self, task: Task, form: Form = Form.OBJECTS) -> float:
         """The score, as the decoder gives it, below which a task's instances are left out by default."""
         if task in (Task.REFERRING, Task.REASONING):
             return self.model.config.phrase_threshold
         default = DEFAULT_THRESHOLDS.get(task, 0.0)
-        calibration = self._calibration(task)
+        calibration = self._calibration(task, form)
         return default if calibration is None else max(default, calibration.least_score(LIKELY_ENOUGH))
 
-    def _calibration(self, task: Task) -> Calibration | None:
-        return self.calibrations.get(CALIBRATED.get(task, task))
+    def _calibration(self, task: Task, form: Form) -> Calibration | None:
+        return self.calibrations.get(CALIBRATED.get(task, task)) if form is Form.OBJECTS else None
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> ImageState:
@@ -141,8 +141,8 @@ class Predictor:
         if prompt.task is Task.INTERACTIVE:
             return self._pointing.answer(state, prompt, threshold)
         if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
-            instances = self.candidates(state, prompt).answered(threshold)
-            calibration = self._calibration(prompt.task)
+            instances = _cut(self.candidates(state, prompt), prompt.form, threshold)
+            calibration = self._calibration(prompt.task, prompt.form)
             if calibration is not None:
                 instances = replace(instances, scores=calibration(instances.scores))
             if len(instances):
@@ -161,8 +161,8 @@ class Predictor:
     def _least_score(self, prompt: Prompt) -> float:
         """The prompt's threshold, for scores as the decoder gives them."""
         if prompt.score_threshold is None:
-            return self.threshold(prompt.task)
-        calibration = self._calibration(prompt.task)
+            return self.threshold(prompt.task, prompt.form)
+        calibration = self._calibration(prompt.task, prompt.form)
         return prompt.score_threshold if calibration is None else calibration.least_score(prompt.score_threshold)
 
     @torch.inference_mode()
@@ -179,3 +179,9 @@ class Predictor:
         if prompt.task is Task.INTERACTIVE:
             return self._pointing.candidates(state, prompt)
         raise PromptError(f"{prompt.task} has one answer and no candidates: ask for the answer")
+
+
+def _cut(found: Candidates, form: Form, threshold: float) -> Instances:
+    if form is Form.PANOPTIC:
+        return found.segments(threshold)
+    return found.semantic(threshold) if form is Form.SEMANTIC else found.answered(threshold)

@@ -18,7 +18,7 @@ from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.tiles import SMALL_SHARE, Window, many_small, tile_windows
 from xsam_backend.model.turns import generic_turn, vgd_turn
-from xsam_backend.prompts import Category, Prompt
+from xsam_backend.prompts import Category, Form, Prompt
 from xsam_backend.region_masks import region_mask
 
 Look = Callable[[Encoded, Sequence[PictureFrame]], list[Candidates]]
@@ -50,6 +50,8 @@ class Searching:
 
         (found,) = look(state.encoded, (state.frame,))
         labels = [category.label for category in prompt.categories if category.is_thing]
+        if prompt.form is not Form.OBJECTS:  # what covers the picture is seen in the whole of it
+            return found
         windows = self._windows(state, labels, found, least_score)
         return self._with_looks(found, look, state.looks, windows)
 
