@@ -97,11 +97,18 @@ def is_negative(region: Region) -> bool:
 
 @dataclass(frozen=True)
 class Category:
-    """One thing to look for: the words the model reads, and the label that its instances get."""
+    """One thing to look for.
+
+    Attributes:
+        phrase: the words the model reads.
+        label: what its instances get.
+        score_threshold: its own, before the prompt's; None: none of its own.
+    """
 
     phrase: str
     label: str
     is_thing: bool = True
+    score_threshold: float | None = None
 
 
 @dataclass(frozen=True)

@@ -276,6 +276,36 @@ def test_task_of_the_text_area(option: str, text: str, task: Task, phrases: str 
         assert [category.phrase for category in prompt.categories] == phrases
 
 
+STRICT_CAT = '<Label value="cat" model_score_threshold="0.9"/><Label value="dog"/>'
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_prompt", "of_categories"),
+    [
+        (click(5, 5), 0.9, []),
+        (click(5, 5, "dog"), 0.4, []),
+        (words("cat, dog, cow"), 0.4, [0.9, None, None]),
+    ],
+    ids=["click", "click for another label", "words"],
+)
+def test_a_labels_own_threshold_goes_first(
+    asked: dict[str, Any], of_prompt: float, of_categories: list[float | None]
+) -> None:
+    parsed = config(labels=STRICT_CAT, poly='model_score_threshold="0.4"')
+    (prompt,) = ask(parsed, asked).prompts
+    assert prompt.score_threshold == of_prompt
+    assert [one.score_threshold for one in prompt.categories] == of_categories
+    (batch,) = batch_prompts(parsed)
+    assert [one.score_threshold for one in batch.prompt.categories] == [0.9, None]
+    refers = batch_prompts(config(labels=STRICT_CAT, poly='model_score_threshold="0.4" model_task="refseg"'))
+    assert [question.prompt.score_threshold for question in refers] == [0.9, 0.4]
+
+
+def test_an_examples_label_brings_its_threshold() -> None:
+    (prompt,) = ask(config(labels=STRICT_CAT, kp='model_task="vgd"'), click(5, 5)).prompts
+    assert [one.score_threshold for one in prompt.categories] == [0.9]
+
+
 @pytest.mark.parametrize("form", Form)
 def test_a_batch_is_cut_as_the_output_says(form: Form) -> None:
     (question,) = batch_prompts(config(poly=f'model_task="{form}"'))

@@ -217,6 +217,21 @@ def test_options_are_read() -> None:
     assert not control.smart
 
 
+def test_a_label_may_have_a_threshold_of_its_own() -> None:
+    labels = '<Label value="cat" predicted_values="cat, kitten" model_score_threshold="0.9"/><Label value="dog"/>'
+    (control,) = LabelConfig.parse(
+        '<View><Image name="image" value="$image"/>'
+        f'<PolygonLabels name="p" toName="image">{labels}</PolygonLabels></View>'
+    ).controls
+    assert [one.score_threshold for one in control.categories] == [0.9, 0.9, None]
+    assert [control.threshold_of(label) for label in ("cat", "dog", "cow", None)] == [0.9, None, None, None]
+    with pytest.raises(LabelConfigError, match="Label 'cat': model_score_threshold must be a number from 0 to 1"):
+        LabelConfig.parse(
+            '<View><Image name="image" value="$image"/><PolygonLabels name="p" toName="image">'
+            '<Label value="cat" model_score_threshold="90"/></PolygonLabels></View>'
+        )
+
+
 @pytest.mark.parametrize("form", Form)
 def test_forms_of_the_generic_task(form: Form) -> None:
     options = config(tag("BrushLabels", "b", attributes=f'model_task="{form.value.title()}"')).controls[0].options

@@ -18,7 +18,7 @@ from xsam_backend.model.delta import Delta, save_delta
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.versions import predictor_with_delta
-from xsam_backend.prompts import Box, Category, Point, Prompt, Task
+from xsam_backend.prompts import Box, Category, Form, Point, Prompt, Task
 
 NAMES = (Category("red ball", "Ball"), Category("sky", "Sky", is_thing=False), Category("dog", "Dog"))
 UNSURE = Calibration(slope=1.5, offset=-1.0)
@@ -136,3 +136,32 @@ def test_what_labels_mean_tells_nothing_of_what_is_alike() -> None:
     raw, same = (one.answer(STATE, prompt).instances for one in (BASE, named))
     assert len(raw)
     np.testing.assert_array_equal(same.scores, raw.scores)
+
+
+@pytest.mark.parametrize("predictor", [BASE, calibrated(UNSURE)], ids=["as decoded", "calibrated"])
+@pytest.mark.parametrize("form", Form)
+def test_a_label_has_its_own_threshold(predictor: Predictor, form: Form) -> None:
+    every = predictor.answer(STATE, Prompt(Task.GENERIC, categories=NAMES, score_threshold=0.0, form=form)).instances
+    of_ball = every.scores[[label == "Ball" for label in every.labels]]
+    if form is Form.PANOPTIC:  # a small model is never so sure
+        assert not len(of_ball)
+        return
+    stricter = float(np.median(of_ball)) + 1e-5
+    names = (replace(NAMES[0], score_threshold=stricter), *NAMES[1:])
+    found = predictor.answer(STATE, Prompt(Task.GENERIC, categories=names, score_threshold=0.0, form=form)).instances
+    others = [label != "Ball" for label in every.labels]
+    assert sum(label != "Ball" for label in found.labels) == sum(others)
+    assert sum(label == "Ball" for label in found.labels) == (of_ball >= stricter).sum() < len(of_ball)
+
+
+def test_the_least_threshold_is_told_where_nothing_is_found() -> None:
+    names = (Category("red ball", "Ball", score_threshold=0.999), Category("dog", "Dog", score_threshold=0.99))
+    answer = calibrated(UNSURE).answer(STATE, Prompt(Task.GENERIC, categories=names))
+    assert answer.reason == "nothing scored 0.99 or more"
+
+
+def test_an_examples_label_has_its_own_threshold() -> None:
+    prompt = Prompt(Task.VGD, (Box(5, 5, 20, 20),), (Category("dog", "Dog"),), score_threshold=0.0)
+    assert len(BASE.answer(STATE, prompt).instances)
+    own = replace(prompt, categories=(Category("dog", "Dog", score_threshold=1.0),))
+    assert not len(BASE.answer(STATE, own).instances)

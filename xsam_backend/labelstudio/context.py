@@ -134,7 +134,12 @@ def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
             questions.append(Question(Prompt(task, score_threshold=threshold), control))
         elif task in (Task.REFERRING, Task.REASONING):
             questions += [
-                Question(Prompt(task, phrase=one.phrase, label=one.label, score_threshold=threshold), control)
+                Question(
+                    Prompt(
+                        task, phrase=one.phrase, label=one.label, score_threshold=_threshold(None, control, one.label)
+                    ),
+                    control,
+                )
                 for one in wanted
             ]
         elif wanted:
@@ -201,7 +206,7 @@ def _drawn_questions(
     asking = _prompting_control(config, last)
     task = _task(asking, _DRAWN_TASKS, "a click, box or stroke", Task.INTERACTIVE)
     output, label = config.output_for(chosen[0] if chosen else None, target.to_name)
-    threshold = _threshold(asking, output)
+    threshold = _threshold(asking, output, label)
 
     meant = [r for r in drawn if r.get("is_positive") is False or region_labels(r) == chosen]
     read = [(read_region(region, size_hw), geometry_of(region) in _OUTLINES) for region in meant]
@@ -211,7 +216,8 @@ def _drawn_questions(
         if negative:
             raise PromptError("vgdseg knows no negative clicks: remove them, or take model_task away")
         exemplars = tuple(shape for shape, _ in shapes)
-        categories = (Category(clean_phrase(label), label),) * len(exemplars) if label else ()
+        own = output.threshold_of(label)
+        categories = (Category(clean_phrase(label), label, score_threshold=own),) * len(exemplars) if label else ()
         prompts = [Prompt(task, exemplars, categories, label=label, score_threshold=threshold)]
     else:
         prompts = [
@@ -281,7 +287,7 @@ def _ask_texts(
                 Prompt(
                     task,
                     categories=tuple(
-                        Category(clean_phrase(text), label or text)
+                        Category(clean_phrase(text), label or text, score_threshold=output.threshold_of(label))
                         for text, owner, label in placed
                         if owner == output
                     ),
@@ -293,7 +299,7 @@ def _ask_texts(
             for output in outputs
         ]
     return [
-        Question(Prompt(task, phrase=text, label=label, score_threshold=_threshold(asking, output)), output)
+        Question(Prompt(task, phrase=text, label=label, score_threshold=_threshold(asking, output, label)), output)
         for text, output, label in placed
     ]
 
@@ -307,8 +313,10 @@ def _label_of_phrase(config: LabelConfig, to_name: str, phrase: str) -> tuple[Co
     return outputs[0], outputs[0].only_label
 
 
-def _threshold(asking: ControlTag | None, output: ControlTag) -> float | None:
-    """The prompting control's own threshold, else the output's."""
+def _threshold(asking: ControlTag | None, output: ControlTag, label: str | None = None) -> float | None:
+    """The label's own threshold, else the prompting control's, else the output's."""
+    if (own := output.threshold_of(label)) is not None:
+        return own
     if asking is not None and asking.options.score_threshold is not None:
         return asking.options.score_threshold
     return output.options.score_threshold

@@ -58,12 +58,14 @@ class Label:
         phrases: the words that the model reads: ``predicted_values``, else the label itself, cleaned.
         background: the colour given in the config, or None.
         is_thing: countable object rather than stuff; ``model_stuff="true"`` on the Label says stuff.
+        score_threshold: 0..1, ``model_score_threshold`` on the Label; None: the control's.
     """
 
     name: str
     phrases: tuple[str, ...]
     background: str | None = None
     is_thing: bool = True
+    score_threshold: float | None = None
 
     def answers_to(self, text: str) -> bool:
         """Whether ``text`` means this label: the name or one of its phrases, case and underscores aside."""
@@ -73,7 +75,7 @@ class Label:
     @property
     def categories(self) -> tuple[Category, ...]:
         """One category for each phrase; their instances all get this label."""
-        return tuple(Category(phrase, self.name, self.is_thing) for phrase in self.phrases)
+        return tuple(Category(phrase, self.name, self.is_thing, self.score_threshold) for phrase in self.phrases)
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,10 @@ class ControlTag:
             return text
         return next((label.name for label in self.labels if label.answers_to(text)), None)
 
+    def threshold_of(self, label: str | None) -> float | None:
+        """The label's own score threshold, if it has one."""
+        return next((one.score_threshold for one in self.labels if one.name == label), None)
+
     @property
     def only_label(self) -> str | None:
         """Its label, if there is exactly one."""
@@ -240,6 +246,7 @@ def parse_label(attributes: Mapping[str, str]) -> Label | None:
         phrases=phrases or (clean_phrase(value),),
         background=attributes.get("background"),
         is_thing=not _flag(attributes, "model_stuff", False, f"Label '{value}'"),
+        score_threshold=_fraction(attributes, "model_score_threshold", None, 0.0, f"Label '{value}'"),
     )
 
 

@@ -137,33 +137,43 @@ class Predictor:
         Raises:
             PromptError: a region outside the picture, or more words than the model reads.
         """
+        if prompt.task in DEFAULT_THRESHOLDS:
+            return self._searched(state, prompt)
         threshold = self._least_score(prompt)
         if prompt.task is Task.INTERACTIVE:
             return self._pointing.answer(state, prompt, threshold)
-        if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD):
-            instances = _cut(self.candidates(state, prompt), prompt.form, threshold)
-            calibration = self._calibration(prompt.task, prompt.form)
-            if calibration is not None:
-                instances = replace(instances, scores=calibration(instances.scores))
-            if len(instances):
-                return Answer(instances)
-            if prompt.score_threshold is not None:
-                least = prompt.score_threshold
-            elif calibration is not None and threshold > DEFAULT_THRESHOLDS[prompt.task]:
-                least = LIKELY_ENOUGH
-            else:
-                least = threshold
-            return Answer(instances, reason=f"nothing scored {least:.2f} or more")
         if prompt.task in (Task.REFERRING, Task.REASONING):
             return self._wording.phrase(state, prompt, threshold)
         return self._wording.written(state, prompt, threshold)
 
+    def _searched(self, state: ImageState, prompt: Prompt) -> Answer:
+        """All of some names, or like some examples; each label's own threshold holds for what has it."""
+        instances = _cut(self.candidates(state, prompt), prompt.form, self._least_score(prompt))
+        own = {one.label: np.float32(self._as_decoded(prompt, one.score_threshold)) for one in prompt.categories}
+        kept = [i for i, label in enumerate(instances.labels) if instances.scores[i] >= own.get(label or "", 0)]
+        instances = instances.select(kept)
+        calibration = self._calibration(prompt.task, prompt.form)
+        if calibration is not None:
+            instances = replace(instances, scores=calibration(instances.scores))
+        if len(instances):
+            return Answer(instances)
+        stated = [score for score in _stated(prompt) if score is not None]
+        least = min(stated, default=self._least_score(prompt))
+        if not stated and calibration is not None and least > DEFAULT_THRESHOLDS[prompt.task]:
+            least = LIKELY_ENOUGH
+        return Answer(instances, reason=f"nothing scored {least:.2f} or more")
+
     def _least_score(self, prompt: Prompt) -> float:
-        """The prompt's threshold, for scores as the decoder gives them."""
-        if prompt.score_threshold is None:
+        """The least that any of the prompt's thresholds lets through, for scores as the decoder gives them."""
+        return min(self._as_decoded(prompt, stated) for stated in _stated(prompt))
+
+    def _as_decoded(self, prompt: Prompt, own: float | None) -> float:
+        """A category's own threshold, the prompt's without one, the default without that; as the decoder scores."""
+        stated = prompt.score_threshold if own is None else own
+        if stated is None:
             return self.threshold(prompt.task, prompt.form)
         calibration = self._calibration(prompt.task, prompt.form)
-        return prompt.score_threshold if calibration is None else calibration.least_score(prompt.score_threshold)
+        return stated if calibration is None else calibration.least_score(stated)
 
     @torch.inference_mode()
     def candidates(self, state: ImageState, prompt: Prompt) -> Candidates:
@@ -179,6 +189,12 @@ class Predictor:
         if prompt.task is Task.INTERACTIVE:
             return self._pointing.candidates(state, prompt)
         raise PromptError(f"{prompt.task} has one answer and no candidates: ask for the answer")
+
+
+def _stated(prompt: Prompt) -> list[float | None]:
+    """Thresholds that somebody stated, one for each category, or the prompt's; None where nobody did."""
+    own = [one.score_threshold for one in prompt.categories] or [None]
+    return [prompt.score_threshold if score is None else score for score in own]
 
 
 def _cut(found: Candidates, form: Form, threshold: float) -> Instances:
