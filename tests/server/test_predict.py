@@ -239,6 +239,27 @@ def test_two_annotators_pictures_are_never_swapped(make_app: Any) -> None:
         list(pool.map(ask, range(120)))
 
 
+@pytest.mark.parametrize(
+    ("option", "written"),
+    [('model_says_why="true" smart="false"', True), ('smart="false"', False), ('model_says_why="true"', False)],
+    ids=["where it is wished", "not otherwise", "never into a prompt"],
+)
+def test_a_text_area_may_say_why_nothing_was_found(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch, option: str, written: bool
+) -> None:
+    def nothing(_self: object, state: Any, _prompt: object) -> Answer:
+        return Answer(Instances.empty(state.size_hw), reason="nothing scored 0.30 or more")
+
+    monkeypatch.setattr(FakePredictor, "answer", nothing)
+    config = CONFIG.replace("</View>", f'<TextArea name="why" toName="image" {option}/></View>')
+    app = make_app(images=MemoryImages())
+    (entry,) = results_of(app, {**request_of("a", context=[click(50, 50)]), "label_config": config})
+    said = [(region["from_name"], region["value"]["text"]) for region in entry["result"]]
+    assert said == ([("why", ["nothing scored 0.30 or more"])] if written else [])
+    (batch,) = results_of(app, {**request_of("a"), "label_config": config})
+    assert batch["result"] == [], "only who asks is told"
+
+
 def alike(edited: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
     """A click that asks for all of its kind, in a task with a draft."""
     config = CONFIG.replace('<KeyPointLabels name="kp"', '<KeyPointLabels name="kp" model_task="vgd"')

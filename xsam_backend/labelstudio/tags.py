@@ -90,6 +90,7 @@ class ControlOptions:
         output: True: answers are written here; False: never; None: the config's rule decides.
         rotated: rectangles of the smallest area, turned; otherwise parallel to the picture's sides.
         polygon_iou: 0.5..1, how much of a mask its polygon keeps; 1 keeps every pixel.
+        says_why: of a TextArea: where a prompt finds nothing, the reason is written here.
     """
 
     score_threshold: float | None = None
@@ -98,6 +99,7 @@ class ControlOptions:
     output: bool | None = None
     rotated: bool = False
     polygon_iou: float = 0.97
+    says_why: bool = False
 
     @classmethod
     def parse(cls, attributes: Mapping[str, str], where: str) -> ControlOptions:
@@ -112,6 +114,7 @@ class ControlOptions:
             form=_FORMS.get(attributes.get("model_task", "").strip().lower(), Form.OBJECTS),
             output=_flag(attributes, "model_output", None, where),
             rotated=bool(_flag(attributes, "model_rotated", False, where)),
+            says_why=bool(_flag(attributes, "model_says_why", False, where)),
             polygon_iou=_fraction(attributes, "model_polygon_iou", cls.polygon_iou, 0.5, where) or cls.polygon_iou,
         )
 
