@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsam_backend.geometry.masks import mask_iou
+from xsam_backend.geometry.masks import mask_iou, mask_to_box_xyxy
 from xsam_backend.instances import Instances
-from xsam_backend.labelstudio.known_objects import SAME_IOU, edited_result, known_objects, without_known
+from xsam_backend.labelstudio.known_objects import (
+    SAME_IOU,
+    KnownObject,
+    edited_result,
+    known_objects,
+    without_known,
+)
 
 SIZE = (40, 60)
 
@@ -53,28 +59,55 @@ def test_prompts_and_other_pictures_are_no_objects() -> None:
         {**rectangle("click"), "type": "keypointlabels", "is_positive": True},
     ]
     found = known_objects(drawn, {"result": [{"id": "asks"}]}, SIZE, "image", None)
-    assert [int(mask.sum()) for mask in found] == [12 * 8] * 2, (
-        "the object, and the one whose list nobody asked about"
+    assert [one.box_xyxy for one in found] == [(6, 4, 18, 12)] * 2, (
+        "the object, and the one of a list's other picture"
     )
-    (first,) = known_objects(drawn, {"result": [{"id": "asks"}]}, SIZE, "image", 0)
-    assert first[4:12, 6:18].all()
+    assert len(known_objects(drawn, {"result": [{"id": "asks"}]}, SIZE, "image", 0)) == 1
+    assert len(known_objects(drawn, {"result": [{"id": {}}]}, SIZE, "image", 0)) == 2, "an id may be anything"
 
 
-def box(x: int, y: int, width: int, height: int) -> np.ndarray:
+def polygon(region_id: str, x: float, **changes: Any) -> dict[str, Any]:
+    value = {"points": [[x, 10], [x + 20, 10], [x + 20, 30], [x, 30]], "closed": True, "polygonlabels": ["cat"]}
+    return rectangle(region_id, type="polygonlabels", value=value, **changes)
+
+
+def test_parts_of_one_object_are_one() -> None:
+    (whole,) = known_objects([polygon("a", 10), polygon("b", 60, parentID="a")], {}, SIZE, "image", None)
+    assert whole.box_xyxy == (6, 4, 48, 12)
+    both = np.zeros(SIZE, np.bool_)
+    both[4:12, 6:18] = both[4:12, 36:48] = True
+    assert not len(without_known(Instances(both[None], np.ones(1, np.float32), ("cat",)), [whole]))
+
+
+def test_what_a_rectangle_was_drawn_around_is_known_by_its_box() -> None:
+    """A diagonal pen fills little of its rectangle."""
+    pen = np.zeros(SIZE, np.bool_)
+    pen[np.arange(4, 12), np.arange(6, 14)] = True
+    pen[11, 17] = True
+    instances = Instances(pen[None], np.ones(1, np.float32), ("pen",))
+    assert not len(without_known(instances, known_objects([rectangle("a")], {}, SIZE, "image", None)))
+    outlined = known_objects([polygon("a", 10)], {}, SIZE, "image", None)
+    assert len(without_known(instances, outlined)) == 1, "an outline tells more"
+
+
+def box_mask(x: int, y: int, width: int, height: int) -> np.ndarray:
     mask = np.zeros(SIZE, np.bool_)
     mask[y : y + height, x : x + width] = True
     return mask
 
 
-boxes = st.builds(box, st.integers(0, 50), st.integers(0, 30), st.integers(0, 30), st.integers(0, 20))
+box_masks = st.builds(box_mask, st.integers(0, 50), st.integers(0, 30), st.integers(0, 30), st.integers(0, 20))
 
 
-@given(st.lists(boxes, max_size=5), st.lists(boxes, max_size=5))
+@given(st.lists(box_masks, max_size=5), st.lists(box_masks, max_size=5))
 def test_the_same_are_left_out_the_others_stay_in_order(found: list[np.ndarray], known: list[np.ndarray]) -> None:
     """As if whole masks were compared. An empty mask is nobody's object."""
     masks = np.stack(found) if found else np.zeros((0, *SIZE), np.bool_)
     labels = tuple(str(number) for number in range(len(found)))
-    new = without_known(Instances(masks, np.ones(len(found), np.float32), labels), known)
+    drawn = [
+        KnownObject(box, mask[box[1] : box[3], box[0] : box[2]]) for mask in known if (box := mask_to_box_xyxy(mask))
+    ]
+    new = without_known(Instances(masks, np.ones(len(found), np.float32), labels), drawn)
     expected = [
         str(number)
         for number, mask in enumerate(found)

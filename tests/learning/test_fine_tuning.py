@@ -22,7 +22,7 @@ from xsam_backend.errors import JobError
 from xsam_backend.learning import candidates, fine_tuning, folds
 from xsam_backend.learning.candidates import Base
 from xsam_backend.learning.exam import Marks
-from xsam_backend.learning.fine_tuning import fine_tune_project
+from xsam_backend.learning.fine_tuning import MARKS, fine_tune_project
 from xsam_backend.learning.gate import Verdict
 from xsam_backend.learning.places import Places
 from xsam_backend.learning.plan import learned_by
@@ -261,7 +261,7 @@ def test_scores_are_calibrated_on_what_was_found_in_held_out_pictures(
     version = places.versions.get(fine_tune_project(JOB, quietly, places)["version"])
     assert version is not None
     delta = load_delta(places.files.delta(version.name))
-    marks = Marks.from_json(json.loads((places.folder / "marks-tested-0-candidate.json").read_text()))
+    marks = Marks.from_json(json.loads((places.folder / f"{MARKS}-tested-0-candidate.json").read_text()))
     for task, question in ((Task.GENERIC, "labels"), (Task.VGD, "alike")):
         told, calibration, found = version.report["scores"][task], delta.calibrations[task], marks.found[question]
         assert told["found"] >= 12

@@ -80,6 +80,20 @@ def test_semantic_leaves_out_pixels_that_are_of_no_class() -> None:
     assert len(Candidates([Pass(*proposals((LEFT, [0.2])), ("dog",))], FRAME).semantic(0.3)) == 0
 
 
+def test_each_label_has_its_own_threshold() -> None:
+    """What is below its label's hides nothing of another one, and lets nothing in."""
+    doubtful = Candidates(
+        [Pass(*proposals((LEFT, [0.5, 0.1]), (LEFT, [0.1, 0.4]), (RIGHT, [0.1, 0.2])), ("cat", "dog"))], FRAME
+    )
+    assert doubtful.answered(0.3).labels == ("cat",), "the dog is the same region"
+    assert doubtful.answered({"cat": 0.9, "dog": 0.3}).labels == ("dog",)
+    assert doubtful.answered({"cat": 0.3, "dog": 0.9}).labels == ("cat",)
+    semantic = doubtful.semantic({"cat": 0.1, "dog": 0.3})
+    assert semantic.labels == ("cat",), "the right half is no dog, whatever the cat's threshold"
+    assert semantic.masks[0].sum() == 32
+    assert ONE_PASS.segments({"dog": 0.95, "sky": 0.5}).labels == ("sky",)
+
+
 def test_semantic_puts_the_phrases_of_a_label_together() -> None:
     two_names = Pass(*proposals((LEFT, [0.6, 0.1]), (RIGHT, [0.1, 0.7])), ("dog", "dog"))
     found = Candidates([two_names], FRAME).semantic()

@@ -114,7 +114,23 @@ def test_masks_without_a_rim_are_corrected_within_half_of_the_picture(odds: torc
     assert changed.mean() < 0.5
 
 
-@pytest.mark.parametrize("click", [Point(-1, 4), Point(200, 4), Point(4, 96.0), Point(4, -0.5)])
+def test_an_opposite_click_nearby_never_makes_another_one_reach_further() -> None:
+    """Made first, beside what is wrong: it says where the object ends."""
+    odds, beside = block(slice(0, 32), slice(0, 8)), Point(48, 48, positive=False)
+    for x in (38, 42, 46):
+        alone, bounded = after(odds, Point(x, 48)), after(odds, beside, Point(x, 48))
+        assert bounded[48, x]
+        assert not (bounded & ~alone).any(), x
+
+
+@pytest.mark.parametrize("click", [Point(128, 48), Point(64, 96), Point(128, 96), Point(0, 0)])
+def test_the_pictures_rim_belongs_to_its_last_pixels(click: Point) -> None:
+    """Label Studio's rounded clicks are moved onto it."""
+    mask = after(block(), click)
+    assert mask[min(int(click.y_px), 95), min(int(click.x_px), 127)]
+
+
+@pytest.mark.parametrize("click", [Point(-1, 4), Point(200, 4), Point(4, 96.5), Point(4, -0.5)])
 def test_a_click_outside_of_the_picture_is_passed_over(click: Point) -> None:
     odds = block(slice(4, 12), slice(4, 12))
     assert np.array_equal(after(odds, click), after(odds))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from small_models import small_model
 
 from xsam_backend.errors import CheckpointError
@@ -83,6 +86,16 @@ def test_it_comes_back_from_its_file(base: XSam, tmp_path: Path, calibrations: d
     assert torch.equal(found.pairs[MATRIX][1], delta.pairs[MATRIX][1])
     assert torch.equal(found.whole[VECTOR], delta.whole[VECTOR])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes(), "the same changes are the same file"
+
+
+def test_what_scores_meant_in_an_older_version_is_read(base: XSam, tmp_path: Path) -> None:
+    """There was one calibration, of what is found by label."""
+    save_delta(delta_of(base), tmp_path / "new")
+    with safe_open(tmp_path / "new", "pt") as file:
+        facts = json.loads(file.metadata()["facts"]) | {"calibration": {"slope": 1.25, "offset": -0.5}}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, tmp_path / "old", metadata={"facts": json.dumps(facts)})
+    assert load_delta(tmp_path / "old").calibrations == {Task.GENERIC: Calibration(1.25, -0.5)}
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,23 @@ def test_without_a_negative_click_nothing_is_a_crumb(monkeypatch: pytest.MonkeyP
     assert np.array_equal(click_answer(predictor, state, [Box(0, 0, 64, 48), beside]), parts)
 
 
+@pytest.mark.parametrize(
+    ("click", "parts"),
+    [(Point(10, 24), 2), (Point(40, 24, positive=False), 2), (Point(24, 24, positive=False), 1)],
+    ids=["it agrees", "it is beside the mask", "it takes something away"],
+)
+def test_only_a_negative_click_that_hits_leaves_crumbs(
+    click: Point, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A box holds a large part and, four columns from its right side, a small one."""
+    predictor = small_predictor(close_up_share=0.0)
+    mean = torch.full((16, 16), 0.05)
+    mean[:, :8] = mean[6, 14] = 0.95
+    monkeypatch.setattr(pointing, "vote", lambda *_, **__: Vote(mean, 0.5, 0.9))
+    mask = click_answer(predictor, predictor.encode(PICTURE), [Box(0, 0, 64, 48), click])
+    assert len(connected_parts(mask)) == parts
+
+
 def test_a_negative_click_elsewhere_takes_nothing_away(predictor: Predictor, state: ImageState) -> None:
     """It is right already."""
     mask = click_answer(predictor, state, [Point(30, 20)])

@@ -216,7 +216,7 @@ def _drawn_questions(
         if negative:
             raise PromptError("vgdseg knows no negative clicks: remove them, or take model_task away")
         exemplars = tuple(shape for shape, _ in shapes)
-        own = output.threshold_of(label)
+        own = _threshold(asking, output, label)
         categories = (Category(clean_phrase(label), label, score_threshold=own),) * len(exemplars) if label else ()
         prompts = [Prompt(task, exemplars, categories, label=label, score_threshold=threshold)]
     else:
@@ -314,9 +314,7 @@ def _label_of_phrase(config: LabelConfig, to_name: str, phrase: str) -> tuple[Co
 
 
 def _threshold(asking: ControlTag | None, output: ControlTag, label: str | None = None) -> float | None:
-    """The label's own threshold, else the prompting control's, else the output's."""
-    if (own := output.threshold_of(label)) is not None:
-        return own
-    if asking is not None and asking.options.score_threshold is not None:
-        return asking.options.score_threshold
-    return output.options.score_threshold
+    """The label's own threshold, else the control's; of the prompting control first, then of the output."""
+    controls = [control for control in (asking, output) if control is not None]
+    stated = [*(one.threshold_of(label) for one in controls), *(one.options.score_threshold for one in controls)]
+    return next((threshold for threshold in stated if threshold is not None), None)

@@ -3,22 +3,24 @@
 Label Studio sends an interactive request's task with its drafts and annotations, but doesn't say which of them is
 being edited. It is taken to be the draft that was saved last (they are saved while somebody works), else the
 annotation if there is just one. Of several annotations without a draft none is taken: what one annotator has drawn
-must not be missing from another one's answer.
+should not be missing from another one's answer. The second one of a task, before a draft is saved, can't be told from
+the first one who opens the annotation again, and misses it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from xsam_backend.geometry.masks import Mask, mask_iou, mask_to_box_xyxy
+from xsam_backend.geometry.masks import Mask, mask_to_box_xyxy
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.annotations import read_annotation
 
 SAME_IOU = 0.5
-"""Masks that overlap more are of one object, as measures count it."""
+"""What overlaps more is one object, as measures count it."""
 
 
 def edited_result(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
@@ -34,34 +36,73 @@ def edited_result(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return tuple(region for region in result if isinstance(region, Mapping)) if isinstance(result, list) else ()
 
 
+@dataclass(frozen=True, eq=False)
+class KnownObject:
+    """An object that is annotated: the box around it, and of its own outline what lies in that box; None for others.
+
+    Attributes:
+        box_xyxy: in pixels, maxima exclusive.
+        cut: bool (h, w) of the box's size, or None where a rectangle or an ellipse was drawn around it.
+    """
+
+    box_xyxy: tuple[int, int, int, int]
+    cut: Mask | None
+
+
 def known_objects(
     result: Sequence[Mapping[str, Any]],
     context: Mapping[str, Any],
     size_hw: tuple[int, int],
     to_name: str,
     item_index: int | None,
-) -> tuple[Mask, ...]:
-    """Masks of the objects in ``result`` on one picture of (height, width). What ``context`` asks by is none."""
-    asked = {region.get("id") for region in context.get("result", ()) if isinstance(region, Mapping)}
-    drawn = [region for region in result if region.get("id") not in asked]
-    return tuple(region.mask for region in read_annotation(drawn, size_hw, to_name, item_index).regions)
+) -> tuple[KnownObject, ...]:
+    """The objects in ``result`` on one picture of (height, width). What ``context`` asks by is none."""
+    asked = {str(region.get("id")) for region in context.get("result", ()) if isinstance(region, Mapping)}
+    with_parts: dict[str, list[Mapping[str, Any]]] = {}
+    for region in result:
+        if str(region.get("id")) not in asked:
+            with_parts.setdefault(str(region.get("parentID") or region.get("id")), []).append(region)
+    found = []
+    for regions in with_parts.values():  # one by one: their masks are as large as the picture
+        for drawn in read_annotation(regions, size_hw, to_name, item_index).regions:
+            box = mask_to_box_xyxy(drawn.mask)
+            if box is not None:
+                cut = drawn.mask[_cut(box)].copy() if drawn.is_outline else None
+                found.append(KnownObject(box, cut))
+    return tuple(found)
 
 
-def without_known(found: Instances, known: Sequence[Mask]) -> Instances:
+def without_known(found: Instances, known: Sequence[KnownObject]) -> Instances:
     """Those that are none of the known objects, in their order."""
-    boxed = [(mask, box) for mask in known if (box := mask_to_box_xyxy(mask)) is not None]
-    return found.select(
-        [index for index, mask in enumerate(found.masks) if not any(_same(mask, *one) for one in boxed)]
-    )
+    boxes = [mask_to_box_xyxy(mask) for mask in found.masks]
+    new = [
+        index
+        for index, box in enumerate(boxes)
+        if box is None or not any(_is_same(found.masks[index], box, one) for one in known)
+    ]
+    return found.select(new)
 
 
-def _same(mask: Mask, known: Mask, known_box: tuple[int, int, int, int]) -> bool:
-    """Whether two masks are of one object. Only the part around both is compared: pictures are large."""
-    box = mask_to_box_xyxy(mask)
-    if box is None:
+def _is_same(mask: Mask, box: tuple[int, int, int, int], known: KnownObject) -> bool:
+    """Whether two are one object: by their pixels, or by their boxes where no more is known."""
+    x0, y0 = np.maximum(box[:2], known.box_xyxy[:2])
+    x1, y1 = np.minimum(box[2:], known.box_xyxy[2:])
+    if x0 >= x1 or y0 >= y1:
         return False
-    (left, top), (right, bottom) = np.minimum(box[:2], known_box[:2]), np.maximum(box[2:], known_box[2:])
-    common = np.minimum(box[2:], known_box[2:]) - np.maximum(box[:2], known_box[:2])
-    if common.min() <= 0:
-        return False
-    return mask_iou(mask[top:bottom, left:right], known[top:bottom, left:right]) > SAME_IOU
+    if known.cut is None:
+        return _iou(int((x1 - x0) * (y1 - y0)), _area(box), _area(known.box_xyxy)) > SAME_IOU
+    left, top = known.box_xyxy[:2]
+    common = np.count_nonzero(mask[y0:y1, x0:x1] & known.cut[y0 - top : y1 - top, x0 - left : x1 - left])
+    return _iou(common, np.count_nonzero(mask[_cut(box)]), np.count_nonzero(known.cut)) > SAME_IOU
+
+
+def _cut(box: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    return slice(box[1], box[3]), slice(box[0], box[2])
+
+
+def _area(box: tuple[int, int, int, int]) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _iou(common: int, one: int, other: int) -> float:
+    return common / (one + other - common)

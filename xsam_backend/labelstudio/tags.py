@@ -255,7 +255,7 @@ def parse_label(attributes: Mapping[str, str]) -> Label | None:
 
 def unknown_options(attributes: Mapping[str, str], where: str) -> tuple[str, ...]:
     """A sentence for each ``model_*`` attribute that is not ours. Not an error: another backend may read it."""
-    known = [f"model_{field.name}" for field in fields(ControlOptions)]
+    known = [f"model_{field.name}" for field in fields(ControlOptions) if field.name != "form"]  # part of the task
     notes = []
     for name in attributes:
         if name.startswith("model_") and name not in known:

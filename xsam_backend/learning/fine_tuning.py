@@ -44,6 +44,9 @@ from xsam_backend.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
+MARKS = "marks-2"
+"""Files of marks. The number changes with what is in them: a job from before an update sits its exam again."""
+
 CALIBRATED = "calibrated"
 """The file that is kept: the trained version, with what its scores mean."""
 
@@ -170,7 +173,7 @@ class _Run:
 
     def marks(self, name: str, predictor: Predictor, exam: Dataset) -> Marks:
         """One model's marks, taken once."""
-        path = self.places.folder / f"marks-{name}.json"
+        path = self.places.folder / f"{MARKS}-{name}.json"
         if not path.is_file():
             total = len(exam.records)
             marks = sit_exam(

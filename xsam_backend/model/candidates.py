@@ -6,7 +6,7 @@ precision, ``segments`` for panoptic quality, ``semantic`` for IoU per class, ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,14 @@ class Pass:
     region: Tensor | None = None
 
 
+Thresholds = float | Mapping[str | None, float]
+"""The least score, of all or label by label."""
+
+
+def _least(threshold: Thresholds, label: str | None) -> float:
+    return threshold[label] if isinstance(threshold, Mapping) else threshold
+
+
 class Candidates:
     """All proposals for a list of conditions, in one pass or, where the list is too long for that, in several.
 
@@ -65,7 +73,7 @@ class Candidates:
         return Candidates(self._passes, self._frame, closer, large)
 
     @torch.inference_mode()
-    def answered(self, threshold: float) -> Instances:
+    def answered(self, threshold: Thresholds) -> Instances:
         """What annotators get, best first: each region once, stuff as disjoint areas, nothing below the threshold."""
         whole = self._together([self._answered(one, threshold) for one in self._passes])
         return self._with_closer(whole, lambda look: look.answered(threshold))
@@ -96,41 +104,46 @@ class Candidates:
         return self._with_closer(self._together(parts), Candidates.instances)
 
     @torch.inference_mode()
-    def segments(self, threshold: float = 0.0) -> Instances:
+    def segments(self, threshold: Thresholds = 0.0) -> Instances:
         """A panoptic result, best first: no pixel in two of them, one for each class of stuff, nothing below the
         threshold. What scores less than 0.5 is in none."""
         parts = []
         for one in self._passes:
-            found = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff)
-            parts.append(named(found.detections(), one.labels))
-        found_together = self._together(parts)
-        return found_together.select(np.flatnonzero(found_together.scores >= threshold))
+            panoptic = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff)
+            parts.append(named(panoptic.detections(), one.labels))
+        found = self._together(parts)
+        return found.select(
+            [i for i, label in enumerate(found.labels) if found.scores[i] >= _least(threshold, label)]
+        )
 
     @torch.inference_mode()
-    def semantic(self, threshold: float = 0.0) -> Instances:
+    def semantic(self, threshold: Thresholds = 0.0) -> Instances:
         """Each pixel's one label, surest first: a mask for each label that any pixel has, its score the pixels' mean.
 
         Args:
             threshold: pixels that no query is so sure of are of none.
         """
-        scores = [postprocess.semantic_scores(one.class_logits, one.mask_logits, self._frame) for one in self._passes]
-        classes = torch.cat(scores).argmax(0)
-        best = torch.zeros(self._frame.size_hw, device=classes.device)
-        first = 0
-        for one in self._passes:
-            mine = (classes >= first) & (classes < first + len(one.labels))
-            own = (classes - first).clamp(0, len(one.labels) - 1)
-            sure = postprocess.pixel_certainty(one.class_logits, one.mask_logits, self._frame, own)
-            best = torch.where(mine, sure, best)
-            first += len(one.labels)
+        device = self._passes[0].class_logits.device
+        best = torch.full(self._frame.size_hw, -1.0, device=device)
+        classes = torch.zeros(self._frame.size_hw, dtype=torch.int64, device=device)
+        firsts = np.cumsum([0, *(len(one.labels) for one in self._passes)]).tolist()
+        for one, first in zip(self._passes, firsts[:-1], strict=True):
+            best, classes = postprocess.semantic_choice(
+                one.class_logits, one.mask_logits, self._frame, first, best, classes
+            )
+        sure = torch.zeros_like(best)
+        for one, first, after in zip(self._passes, firsts[:-1], firsts[1:], strict=True):
+            own = (classes - first).clamp(0, after - first - 1)
+            certainty = postprocess.pixel_certainty(one.class_logits, one.mask_logits, self._frame, own)
+            sure = torch.where((classes >= first) & (classes < after), certainty, sure)
         labels = [label for one in self._passes for label in one.labels]
         parts = []
         for label in dict.fromkeys(labels):
-            own = torch.tensor([index for index, name in enumerate(labels) if name == label], device=classes.device)
-            mask = torch.isin(classes, own) & (best >= threshold)
+            of_label = torch.tensor([index for index, name in enumerate(labels) if name == label], device=device)
+            mask = torch.isin(classes, of_label) & (sure >= _least(threshold, label))
             if mask.any():
-                score = best[mask].mean().cpu().numpy()
-                parts.append(Instances(mask[None].cpu().numpy(), np.array([score], np.float32), (label,)))
+                score = np.array([float(sure[mask].mean())], np.float32)
+                parts.append(Instances(mask[None].cpu().numpy(), score, (label,)))
         return self._together(parts)
 
     @torch.inference_mode()
@@ -146,14 +159,17 @@ class Candidates:
         region = only.region.to(only.mask_logits.device)
         return named(postprocess.interactive(only.class_logits, only.mask_logits, self._frame, region), only.labels)
 
-    def _answered(self, one: Pass, threshold: float) -> Instances:
-        found = postprocess.instances(one.class_logits, one.mask_logits, self._frame, threshold=threshold)
+    def _answered(self, one: Pass, threshold: Thresholds) -> Instances:
+        of_class = torch.tensor([_least(threshold, label) for label in one.labels], device=one.class_logits.device)
+        lowest = float(of_class.min())
+        found = postprocess.instances(one.class_logits, one.mask_logits, self._frame, threshold=lowest)
+        found = found[found.scores >= of_class[found.class_indices]]
         found = postprocess.without_duplicates(found, one.mask_logits)
         if not one.stuff:
             return named(found, one.labels)
         stuff = torch.tensor(one.stuff, device=found.class_indices.device)
         spread = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff).detections()
-        flat = torch.isin(spread.class_indices, stuff) & (spread.scores >= threshold)
+        flat = torch.isin(spread.class_indices, stuff) & (spread.scores >= of_class[spread.class_indices])
         things = found[~torch.isin(found.class_indices, stuff)]
         return Instances.concatenate(
             [named(spread[flat], one.labels), named(things, one.labels)], self._frame.size_hw

@@ -70,9 +70,10 @@ def corrected(
     cells = _Cells(picture_part(features.float(), frame), pixels, (own.shape[0] * FINER, own.shape[1] * FINER))
     odds = np.asarray(cv2.resize(own, cells.size_wh, interpolation=cv2.INTER_CUBIC))
     before: list[tuple[bool, NDArray[np.float32]]] = []
-    held = [click for click in clicks if 0 <= click.x_px < width and 0 <= click.y_px < height]
+    held = [click for click in clicks if 0 <= click.x_px <= width and 0 <= click.y_px <= height]
     for click in held:
-        row, column = int(click.y_px / height * odds.shape[0]), int(click.x_px / width * odds.shape[1])
+        row = min(int(click.y_px / height * odds.shape[0]), odds.shape[0] - 1)
+        column = min(int(click.x_px / width * odds.shape[1]), odds.shape[1] - 1)
         sign = 1.0 if click.positive else -1.0
         kernel = cells.like(row, column, _reach(odds > 0, row, column))
         lacks = CLEAR - sign * float(odds[row, column])
@@ -82,11 +83,11 @@ def corrected(
                 if positive is not click.positive:
                     weight = weight * (1 - other)
             weight = weight / max(float(weight[row, column]), _LEAST)
-            odds = odds + np.float32(sign * lacks) * np.minimum(weight, 1)
+            odds = odds + np.float32(sign * lacks) * np.minimum(weight, kernel)
         before.append((click.positive, kernel))
     mask = np.asarray(cv2.resize(odds, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
     for click in held:  # two that contradict each other may share a cell: the pixels are said
-        mask[int(click.y_px), int(click.x_px)] = click.positive
+        mask[min(int(click.y_px), height - 1), min(int(click.x_px), width - 1)] = click.positive
     return mask
 
 

@@ -133,6 +133,8 @@ def load_delta(path: Path) -> Delta:
                 elif name.startswith(_WHOLE):
                     whole[name.removeprefix(_WHOLE)] = file.get_tensor(name)
         calibrations = {Task(task): Calibration(**said) for task, said in facts.get("calibrations", {}).items()}
+        if "calibration" in facts:  # of versions from before there were several
+            calibrations[Task.GENERIC] = Calibration(**facts["calibration"])
         sizes = {str(label): float(size) for label, size in facts.get("typical_sizes", {}).items()}
         return Delta(facts["base"], float(facts["scale"]), pairs, whole, calibrations, sizes)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -47,7 +47,15 @@ def named_pixels(regions: Sequence[Region], size_hw: tuple[int, int]) -> NDArray
     return named
 
 
+def covers(mask: NDArray[np.bool_], point: Point) -> bool:
+    """Whether a click is on a mask, bool (H, W)."""
+    pixel = _pixel(point, (mask.shape[0], mask.shape[1]))
+    return pixel is not None and bool(mask[pixel])
+
+
 def _pixel(point: Point, size_hw: tuple[int, int]) -> tuple[int, int] | None:
     """(row, column) that a click is on; None where it is outside of the picture."""
-    row, column = int(point.y_px), int(point.x_px)
-    return (row, column) if 0 <= row < size_hw[0] and 0 <= column < size_hw[1] else None
+    height, width = size_hw
+    if not (0 <= point.y_px <= height and 0 <= point.x_px <= width):
+        return None
+    return min(int(point.y_px), height - 1), min(int(point.x_px), width - 1)  # the rim is the last pixel's

@@ -15,7 +15,7 @@ from xsam_backend.model.candidates import Candidates, Pass
 from xsam_backend.model.click_corrections import corrected
 from xsam_backend.model.close_up import close_up_window, reaches_beyond, shift_region, typical_window
 from xsam_backend.model.dialogue import Dialogue, Logits
-from xsam_backend.model.hints import asked_and_corrected, clicks, named_pixels, outlines
+from xsam_backend.model.hints import asked_and_corrected, clicks, covers, named_pixels, outlines
 from xsam_backend.model.image_processor import frame_regions
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.interactive_choice import vote
@@ -125,7 +125,7 @@ class Pointing:
         if not outlines(regions):  # what lies apart from all clicks is another object
             return parts_touching(mask, region), voted.score
         inside = mask & region
-        if further and (voted.mask(state.frame) & region & ~inside).any():  # what a negative click left of it
+        if any(is_negative(click) and covers(voted.mask(state.frame), click) for click in further):
             inside = without_crumbs(inside, named_pixels(regions, state.size_hw), CRUMB_SHARE)
         return inside, voted.score
 

@@ -123,11 +123,32 @@ def semantic(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> 
 
 def semantic_scores(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> Tensor:
     """How much of each class is in every pixel: float32 (C, H, W). Here probabilities are resized, not logits."""
+    return _to_picture(_semantic_totals(class_logits, mask_logits, frame), frame)
+
+
+def semantic_choice(
+    class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame, first: int, best: Tensor, classes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``semantic`` over several lists of classes, class by class: many classes of a large picture fit in no memory.
+
+    Args:
+        first: number of the list's first class.
+        best, classes: float32 and int64 (H, W), the highest score so far and whose it is; the same afterwards.
+    """
+    for index, total in enumerate(_semantic_totals(class_logits, mask_logits, frame)):
+        scores = _to_picture(total[None], frame)[0]
+        higher = scores > best
+        best, classes = torch.where(higher, scores, best), classes.masked_fill(higher, first + index)
+    return best, classes
+
+
+def _semantic_totals(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> Tensor:
+    """(C, h, w) over the padded frame."""
     scores = class_scores(class_logits)
     total = scores.new_zeros((scores.shape[1], *frame.padded_hw))
     for part in _chunks(len(mask_logits), frame):
         total += torch.einsum("qc,qhw->chw", scores[part], _to_padded(mask_logits[part], frame).sigmoid())
-    return _to_picture(total, frame)
+    return total
 
 
 def pixel_certainty(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame, classes: Tensor) -> Tensor:

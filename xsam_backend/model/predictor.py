@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from xsam_backend.errors import CheckpointError, PromptError
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint
-from xsam_backend.model.candidates import Candidates
+from xsam_backend.model.candidates import Candidates, Thresholds
 from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.pointing import Pointing
@@ -44,6 +44,9 @@ other tasks have none."""
 CALIBRATED = {Task.GENERIC: Task.GENERIC, Task.OPEN_VOCABULARY: Task.GENERIC, Task.VGD: Task.VGD}
 """What searches a picture for all of a kind, and by which task's calibration its scores are read. Clicks and phrases
 have one answer, and scores of other kinds."""
+
+LEAST_PANOPTIC = 0.5
+"""The reference's panoptic results hold nothing that scores less, whatever the threshold."""
 
 LIKELY_ENOUGH = 1 / 3
 """Where it is known what scores mean, what is right with a smaller chance is left out, unless the prompt says
@@ -148,10 +151,9 @@ class Predictor:
 
     def _searched(self, state: ImageState, prompt: Prompt) -> Answer:
         """All of some names, or like some examples; each label's own threshold holds for what has it."""
-        instances = _cut(self.candidates(state, prompt), prompt.form, self._least_score(prompt))
-        own = {one.label: np.float32(self._as_decoded(prompt, one.score_threshold)) for one in prompt.categories}
-        kept = [i for i, label in enumerate(instances.labels) if instances.scores[i] >= own.get(label or "", 0)]
-        instances = instances.select(kept)
+        own: dict[str | None, float] = {prompt.label: self._as_decoded(prompt, None)}
+        own |= {one.label: self._as_decoded(prompt, one.score_threshold) for one in prompt.categories}
+        instances = _cut(self.candidates(state, prompt), prompt.form, own)
         calibration = self._calibration(prompt.task, prompt.form)
         if calibration is not None:
             instances = replace(instances, scores=calibration(instances.scores))
@@ -161,6 +163,8 @@ class Predictor:
         least = min(stated, default=self._least_score(prompt))
         if not stated and calibration is not None and least > DEFAULT_THRESHOLDS[prompt.task]:
             least = LIKELY_ENOUGH
+        if prompt.form is Form.PANOPTIC:
+            least = max(least, LEAST_PANOPTIC)
         return Answer(instances, reason=f"nothing scored {least:.2f} or more")
 
     def _least_score(self, prompt: Prompt) -> float:
@@ -197,7 +201,7 @@ def _stated(prompt: Prompt) -> list[float | None]:
     return [prompt.score_threshold if score is None else score for score in own]
 
 
-def _cut(found: Candidates, form: Form, threshold: float) -> Instances:
+def _cut(found: Candidates, form: Form, threshold: Thresholds) -> Instances:
     if form is Form.PANOPTIC:
         return found.segments(threshold)
     return found.semantic(threshold) if form is Form.SEMANTIC else found.answered(threshold)

@@ -18,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.errors import BusyError, RequestError, StoreBusyError, StoreError
-from xsam_backend.geometry.masks import Mask
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.instances import Answer
 from xsam_backend.labelstudio.context import Question, batch_prompts, context_target, interactive_request
 from xsam_backend.labelstudio.images import FetchedImage
-from xsam_backend.labelstudio.known_objects import known_objects, without_known
+from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, without_known
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
 from xsam_backend.labelstudio.tags import ControlTag
@@ -123,7 +122,7 @@ class Backend:
         request = interactive_request(config, asked.context, image.size_hw)
         predictor = self._predictor_of(project)
         asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor)
-        known: tuple[Mask, ...] = ()
+        known: tuple[KnownObject, ...] = ()
         if any(prompt.task is Task.VGD for prompt in request.prompts):
             known = known_objects(
                 task.edited, asked.context or {}, image.size_hw, request.to_name, request.item_index
@@ -199,7 +198,7 @@ class Backend:
         image: FetchedImage,
         questions: Sequence[Question],
         item_index: int | None,
-        known: Sequence[Mask] = (),
+        known: Sequence[KnownObject] = (),
     ) -> _Written:
         """Ask the predictor about one picture, write the regions down, log them. ``known``: see ``_new_finds``."""
         prompts = [question.prompt for question in questions]
@@ -278,7 +277,7 @@ def _answer_areas(config: LabelConfig, to_name: str, *, says_why: bool) -> list[
     ]
 
 
-def _new_finds(answer: Answer, known: Sequence[Mask]) -> Answer:
+def _new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:
     """Without the objects that the annotator has already."""
     new = without_known(answer.instances, known)
     if len(answer.instances) and not len(new):

@@ -8,7 +8,7 @@ from typing import Any
 
 from xsam_backend.geometry.rle import mask_to_coco_rle
 from xsam_backend.labelstudio.images import FetchedImage
-from xsam_backend.prompts import MaskRegion, Point, Prompt, Region
+from xsam_backend.prompts import Form, MaskRegion, Point, Prompt, Region
 from xsam_backend.store.predictions import LoggedRegion
 
 
@@ -68,8 +68,12 @@ def prompt_summary(prompt: Prompt) -> dict[str, Any]:
         "phrase": prompt.phrase,
         "label": prompt.label,
         "score_threshold": prompt.score_threshold,
+        "own_score_thresholds": {
+            one.label: one.score_threshold for one in prompt.categories if one.score_threshold is not None
+        },
+        "form": prompt.form.value if prompt.form is not Form.OBJECTS else None,
     }
-    return {name: value for name, value in summary.items() if value not in (None, "", [])}
+    return {name: value for name, value in summary.items() if value not in (None, "", [], {})}
 
 
 def _region_summary(region: Region) -> dict[str, Any]:
