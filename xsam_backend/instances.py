@@ -90,3 +90,8 @@ class Answer:
     text: str = ""
     phrase_spans: tuple[tuple[int, int], ...] = field(default=())
     reason: str = ""
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Of a caption: what it calls each instance; else empty."""
+        return tuple(self.text[start:end] for start, end in self.phrase_spans)

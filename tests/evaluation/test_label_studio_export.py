@@ -38,6 +38,8 @@ CONFIG = LabelConfig.parse(
       <KeyPointLabels name="point" toName="image"><Label value="cat"/></KeyPointLabels>
       <TextArea name="look_for" toName="image"/>
       <TextArea name="caption" toName="image" smart="false"/>
+      <TextArea name="phrase" toName="image" perRegion="true"/>
+      <TextArea name="why" toName="image" smart="false" model_says_why="true"/>
     </View>"""
 )
 
@@ -251,6 +253,18 @@ def test_texts_and_relations() -> None:
         Caption("sofa under cat", ((0, 4, (1,)), (11, 14, (0,)))),
         Caption("sofa near cat", ((0, 4, (1,)), (10, 13, (0,)))),
     )
+
+
+def test_a_caption_is_linked_by_what_its_regions_are_called() -> None:
+    result = [
+        polygon("1", "cat"),
+        textarea("1", "a sleepy cat", name="phrase", x=0, y=0),
+        {**polygon("2", "sofa", 40), "meta": {"text": ["the sofa", 5]}},
+        textarea("c", "On the sofa sleeps a sleepy cat."),
+        textarea("w", "nothing found", name="why"),
+    ]
+    truth = opened(task(annotation(*result)), config=CONFIG).records[0].load()
+    assert truth.captions == (Caption("On the sofa sleeps a sleepy cat.", ((3, 11, (1,)), (19, 31, (0,)))),)
 
 
 def test_without_a_config_nobody_knows_a_caption_from_a_question() -> None:

@@ -200,6 +200,49 @@ def test_label_that_the_control_lacks_is_a_note() -> None:
     assert "meta" not in none
 
 
+CAPTIONED = LabelConfig.parse(
+    """<View><Image name="image" value="$image"/>
+      <PolygonLabels name="poly" toName="image" smart="false"><Label value="Car"/><Label value="Car wash"/>
+        <Label value="Lorry" predicted_values="truck"/></PolygonLabels>
+      <TextArea name="phrase" toName="image" perRegion="true"/></View>"""
+)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "label", "reason"),
+    [
+        ("a red car", ["Car"], "the label's word"),
+        ("the car wash", ["Car wash"], "the longest"),
+        ("an old truck", ["Lorry"], "one of its phrases"),
+        ("a truck behind a car", ["Lorry"], "the longest, not the last"),
+        ("a cartwheel", [], "a word, not a part of one"),
+        ("Car", ["Car"], "exactly"),
+    ],
+)
+def test_what_a_caption_calls_a_region_is_said_beside_it(phrase: str, label: list[str], reason: str) -> None:
+    output, area = CAPTIONED.outputs[0], CAPTIONED.control("phrase")
+    found = instances(RING, labels=(phrase,))
+    region, said = write_regions(found, output, 2, phrases=[phrase], phrase_area=area)
+    assert region["value"]["polygonlabels"] == label, reason
+    assert "meta" not in region
+    assert (said["id"], said["type"], said["from_name"]) == (region["id"], "textarea", "phrase")
+    assert (said["to_name"], said["item_index"], said["value"]["text"]) == ("image", 2, [phrase])
+    assert said["value"]["points"] == region["value"]["points"], "as Label Studio writes it"
+    assert write_prediction([region, said], "v")["score"] == region["score"], "counted once"
+    (noted,) = write_regions(found, output, phrases=[phrase])
+    assert noted["meta"] == {"text": [phrase]}, "without such an area, a note"
+
+
+def test_words_without_a_label_go_where_words_go_and_parts_say_them_once() -> None:
+    output, area = CAPTIONED.outputs[0], CAPTIONED.control("phrase")
+    first, second, said = write_regions(instances(TWO_PARTS, labels=("a boat",)), output, phrase_area=area)
+    assert second["parentID"] == first["id"] == said["id"]
+    assert said["value"]["text"] == ["a boat"]
+    assert "meta" not in first
+    (known,) = write_regions(instances(RING, labels=("car",)), output, phrase_area=area)
+    assert known["value"]["polygonlabels"] == ["Car"], "its label says it already"
+
+
 def test_plain_tag_with_labels_beside_it() -> None:
     xml = """<View><Image name="image" value="$image"/>
       <Labels name="what" toName="image"><Label value="cat"/></Labels>

@@ -211,6 +211,33 @@ def test_a_caption_goes_into_a_text_area_that_is_no_prompt(make_app: Any) -> Non
     assert (region["from_name"], region["value"]) == ("caption", {"text": ["two cats"]})
 
 
+class Naming(FakePredictor):
+    def answer(self, state: Any, prompt: Prompt) -> Answer:
+        mask = np.zeros((1, *state.size_hw), bool)
+        mask[:, 10:40, 10:60] = True
+        found = Instances(mask, np.ones(1, np.float32), ("an old cat",))
+        return Answer(found, text="There is an old cat.", phrase_spans=((9, 19),))
+
+
+def test_a_captions_regions_say_what_it_calls_them(make_app: Any) -> None:
+    areas = (
+        '<TextArea name="phrase" toName="image" perRegion="true"/><TextArea name="c" toName="image" smart="false"/>'
+    )
+    config = CAPTIONED.replace("</View>", f"{areas}</View>")
+    (entry,) = results_of(make_app(Naming(), MemoryImages()), request_of("a", config=config))
+    region, phrase, caption = entry["result"]
+    assert region["value"]["polygonlabels"] == ["cat"]
+    assert (phrase["id"], phrase["from_name"], phrase["value"]["text"]) == (region["id"], "phrase", ["an old cat"])
+    assert (caption["from_name"], caption["value"]) == ("c", {"text": ["There is an old cat."]})
+
+
+def test_what_is_said_of_a_region_asks_nothing(make_app: Any) -> None:
+    config = CONFIG.replace("</View>", '<TextArea name="phrase" toName="image" perRegion="true"/></View>')
+    said = {"id": "r", "type": "textarea", "from_name": "phrase", "to_name": "image", "value": {"text": ["red"]}}
+    (entry,) = results_of(make_app(images=MemoryImages()), request_of("a", config=config, context=[said]))
+    assert entry == {"result": []}
+
+
 def test_a_caption_without_a_place_is_told(make_app: Any) -> None:
     app = make_app(Talking(), MemoryImages())
     (entry,) = results_of(app, request_of("a", config=CAPTIONED))

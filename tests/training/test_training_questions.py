@@ -8,7 +8,7 @@ import pytest
 
 from xsam_backend.ground_truth import Caption, Expression, GroundTruth
 from xsam_backend.prompts import Task
-from xsam_backend.training.questions import HINTS, Question, ask
+from xsam_backend.training.questions import CLICKS, OUTLINES, Asking, Question, ask
 
 NAMES = ("ball", "ball", "dog", "people", "sky")
 SIZE = (60, 80)
@@ -37,7 +37,7 @@ POOL = ("ball", "dog", "people", "sky", "cat", "tree", "car")
 
 def questions(task: Task, given: GroundTruth, count: int = 40, least_px: int = 10) -> Iterator[Question]:
     for seed in range(count):
-        yield from ask(given, {task: 1}, np.random.default_rng(seed), POOL, least_px)
+        yield from ask(given, {task: 1}, np.random.default_rng(seed), Asking(POOL, least_px))
 
 
 def asked(question: Question) -> list[str]:
@@ -201,25 +201,84 @@ def test_an_empty_picture_is_asked_nothing_but_what_is_absent() -> None:
 
 def test_the_mix_says_how_many_of_each() -> None:
     mix = {Task.INTERACTIVE: 3, Task.GENERIC: 1, Task.REFERRING: 2, Task.GCG: 1}
-    found = ask(truth(), mix, np.random.default_rng(0), POOL, 10)
+    found = ask(truth(), mix, np.random.default_rng(0), Asking(POOL, 10))
     assert [question.task for question in found] == [Task.INTERACTIVE] * 3 + [Task.GENERIC] + [Task.REFERRING] * 2
 
 
-@pytest.mark.parametrize("index", range(len(HINTS)))
+def test_a_click_means_the_smallest_thing_there() -> None:
+    """A window in a house: clicks for the house lie beside it, boxes and scribbles of the house go over it."""
+    house, window = np.zeros((2, *SIZE), bool)
+    house[5:55, 10:70] = True
+    window[15:45, 20:60] = True  # also where the house's middle is
+    given = GroundTruth(
+        image=np.zeros((*SIZE, 3), np.uint8),
+        masks=np.stack([house, window]),
+        names=("house", "window"),
+        is_thing=np.array([True, True]),
+        is_crowd=np.array([False, False]),
+        complete_for=frozenset(["house", "window"]),
+    )
+    clicks_on, others_over = {0: 0, 1: 0}, 0
+    for question in questions(Task.INTERACTIVE, given, 200):
+        ((segment, _),) = segments(question, given)
+        (region,) = question.regions
+        is_click = region.sum() <= 4  # discs of 0.8 px
+        if is_click:
+            assert bool((region & window).any()) is (segment == 1)
+            clicks_on[segment] += 1
+        elif segment == 0:
+            others_over += bool((region & window).any())
+    assert min(clicks_on.values()) > 10
+    assert others_over > 10
+
+
+def test_a_thing_that_smaller_ones_cover_is_clicked_all_the_same() -> None:
+    whole = np.zeros(SIZE, bool)
+    whole[5:55, 10:70] = True
+    almost = whole.copy()
+    almost[5, 10] = False
+    given = GroundTruth(
+        image=np.zeros((*SIZE, 3), np.uint8),
+        masks=np.stack([whole, almost]),
+        names=("crate", "lid"),
+        is_thing=np.array([True, True]),
+        is_crowd=np.array([False, False]),
+        complete_for=frozenset(),
+    )
+    assert {segments(question, given)[0][0] for question in questions(Task.INTERACTIVE, given, 40)} == {0, 1}
+
+
+def test_large_objects_are_pointed_at_more_often_unless_all_are_alike() -> None:
+    given = truth()  # sky has 800 px, a ball 144
+    mix = {Task.INTERACTIVE: 1}
+
+    def share_of_sky(by_area: bool) -> float:
+        asked = [
+            ask(given, mix, np.random.default_rng(seed), Asking(POOL, 10, by_area))[0].targets[0][0]
+            for seed in range(400)
+        ]
+        return float(np.mean([np.array_equal(mask, given.masks[4]) for mask in asked]))
+
+    areas = np.sqrt(given.masks[[0, 1, 2, 4]].sum((1, 2)))
+    assert share_of_sky(True) == pytest.approx(areas[3] / areas.sum(), abs=0.06)
+    assert share_of_sky(False) == pytest.approx(0.25, abs=0.06)
+
+
+@pytest.mark.parametrize("index", range(len((*CLICKS, *OUTLINES))))
 def test_every_kind_of_hint_touches_its_mask(index: int) -> None:
     from xsam_backend.region_masks import region_mask
 
-    _, simulate = HINTS[index]
+    _, simulate = (*CLICKS, *OUTLINES)[index]
     mask = truth().masks[2]
     for seed in range(10):
         region = region_mask(simulate(mask, np.random.default_rng(seed)), SIZE)
         assert (region & mask).any()
-    assert sum(weight for weight, _ in HINTS) == pytest.approx(1)
+    assert sum(share for share, _ in (*CLICKS, *OUTLINES)) == pytest.approx(1)
 
 
 def test_the_same_seed_asks_the_same() -> None:
     first, second = (
-        ask(truth(), {Task.VGD: 2, Task.GENERIC: 2}, np.random.default_rng(5), POOL, 10) for _ in range(2)
+        ask(truth(), {Task.VGD: 2, Task.GENERIC: 2}, np.random.default_rng(5), Asking(POOL, 10)) for _ in range(2)
     )
     assert [question.turn for question in first] == [question.turn for question in second]
     for ours, theirs in zip(first, second, strict=True):

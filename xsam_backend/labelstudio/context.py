@@ -7,6 +7,7 @@ Rules for a context (Label Studio 1.23 sends the pending regions of one type and
 * Clicks and strokes (brush, bitmask) together hint at one object. Each outline (rectangle, polygon, ellipse) is an
   object of its own. With outlines, a click or stroke joins the outline it lies in, or the only one; those in none
   make one more object. Negative clicks go with every object.
+* What is said of one region (a TextArea with ``perRegion``) asks nothing.
 * A TextArea as last region: each phrase, parted by comma, semicolon or line, is one thing to look for, all over the
   picture. A text that ends in "?" is a question to reason about. The label is the one that the phrase names, else the
   output's only label, else none: then the phrase itself travels with the region.
@@ -84,7 +85,8 @@ def context_target(config: LabelConfig, context: Mapping[str, Any] | None) -> Ta
         PromptError: the context is not ``{"result": [regions]}``, or an item_index is no whole number.
         LabelConfigError: the picture is not in the config.
     """
-    regions = _regions(context)
+    told = [control.name for control in config.controls if control.per_region]
+    regions = [region for region in _regions(context) if region.get("from_name") not in told]
     if not regions:
         return Target(config.image().name, None, ())
     last = regions[-1]

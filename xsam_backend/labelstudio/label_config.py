@@ -250,6 +250,7 @@ def _control(
         labels_name=labels_name,
         has_dynamic_labels=tag.endswith("labels") and attributes.get("value", "").startswith("$"),
         smart=attributes.get("smart", "true").strip().lower() != "false",
+        per_region=geometry == "text" and attributes.get("perregion", "false").strip().lower() == "true",
         options=ControlOptions.parse(attributes, where),
     )
 

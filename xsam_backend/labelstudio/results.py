@@ -41,16 +41,26 @@ _DIGITS = 5
 """Per cent are rounded so: 0.0005 pixels in a picture of 10,000."""
 
 
-def write_regions(instances: Instances, control: ControlTag, item_index: int | None = None) -> list[RegionDict]:
+def write_regions(
+    instances: Instances,
+    control: ControlTag,
+    item_index: int | None = None,
+    *,
+    phrases: Sequence[str] = (),
+    phrase_area: ControlTag | None = None,
+) -> list[RegionDict]:
     """The regions of ``instances`` for one output control, in order. Empty masks make no region.
 
-    A label that the control does not have (the phrase of a text prompt) is not put on the region as its label; it
-    goes into ``meta.text``, where the annotator reads it.
+    A label that the control does not have (the phrase of a text prompt) is not put on the region as its label: it is
+    said beside the region, in the text area for phrases where there is one, else in ``meta.text``, which annotators
+    see.
 
     Args:
         instances: in the displayed picture's own size.
         control: an output of the label config.
         item_index: of the picture in a list of pictures; None outside of lists.
+        phrases: what a caption calls each instance, said beside its region whatever its label is; or empty.
+        phrase_area: a TextArea with ``perRegion="true"``.
 
     Raises:
         LabelConfigError: the control cannot hold regions.
@@ -60,10 +70,13 @@ def write_regions(instances: Instances, control: ControlTag, item_index: int | N
             f"{control.tag} '{control.name}' cannot hold masks: expected one of {', '.join(WRITERS)} as output"
         )
     regions: list[RegionDict] = []
-    for mask, score, label in zip(instances.masks, instances.scores, instances.labels, strict=True):
+    for number, (mask, label) in enumerate(zip(instances.masks, instances.labels, strict=True)):
         if mask.any():
             values = WRITERS[control.geometry](mask, control.options)
-            regions += _instance_regions(values, mask.shape, float(score), label, control, item_index)
+            known = control.label_within(label) if label and phrases else control.find_label(label) if label else None
+            said = phrases[number] if phrases else label if label and not known else None
+            score = float(instances.scores[number])
+            regions += _instance_regions(values, mask.shape, score, known, control, item_index, said, phrase_area)
     return regions
 
 
@@ -113,9 +126,16 @@ def _instance_regions(
     label: str | None,
     control: ControlTag,
     item_index: int | None,
+    said: str | None,
+    phrase_area: ControlTag | None,
 ) -> list[RegionDict]:
-    """Regions of one instance: one for each value, the later ones below the first in the region tree."""
-    known = control.find_label(label) if label else None
+    """Regions of one instance: one for each value, the later ones below the first in the region tree.
+
+    Args:
+        label: one of the control's, or None.
+        said: words beside it, or None.
+        phrase_area: where those go; None: into ``meta``.
+    """
     regions: list[RegionDict] = []
     for value in values:
         region: RegionDict = {
@@ -130,28 +150,26 @@ def _instance_regions(
             "score": round(min(max(score, 0.0), 1.0), 6),
         }
         if control.label_key:
-            value[control.label_key] = [known] if known else []
+            value[control.label_key] = [label] if label else []
         if item_index is not None:
             region["item_index"] = item_index
-        if label and not known:
-            region["meta"] = {"text": [label]}
+        if said and phrase_area is None:
+            region["meta"] = {"text": [said]}
         if regions:
             region["parentID"] = regions[0]["id"]
         regions.append(region)
-    if control.labels_name and known:
-        # A plain tag with <Labels> beside it: a second result under the same id brings the label.
-        regions += [_labels_result(region, control.labels_name, known) for region in regions]
-    return regions
+    beside: list[RegionDict] = []
+    if control.labels_name and label:  # a plain tag with <Labels> beside it
+        beside += [_beside(region, "labels", control.labels_name, {"labels": [label]}) for region in regions]
+    if said and phrase_area is not None:  # of an instance in several parts, the first one says it
+        beside.append(_beside(regions[0], phrase_area.region_type, phrase_area.name, {"text": [said]}))
+    return [*regions, *beside]
 
 
-def _labels_result(region: RegionDict, labels_name: str, label: str) -> RegionDict:
+def _beside(region: RegionDict, kind: str, from_name: str, more: Mapping[str, Any]) -> RegionDict:
+    """A second result under a region's id: it brings what another tag says of the region."""
     without_score = {key: value for key, value in region.items() if key != "score"}
-    return {
-        **without_score,
-        "type": "labels",
-        "from_name": labels_name,
-        "value": {**region["value"], "labels": [label]},
-    }
+    return {**without_score, "type": kind, "from_name": from_name, "value": {**region["value"], **more}}
 
 
 def _write_polygon(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:

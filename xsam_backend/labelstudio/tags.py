@@ -132,6 +132,7 @@ class ControlTag:
         labels_name: name of that ``Labels`` tag; None where the control has labels of its own, or none.
         has_dynamic_labels: the choices come with each task (``value="$labels"``): any label is taken as it is.
         smart: Label Studio offers its smart copy (the default), where there is one for this shape.
+        per_region: of a TextArea, ``perRegion="true"``: it speaks of one region each, not of the picture.
         options: the ``model_*`` attributes.
     """
 
@@ -143,6 +144,7 @@ class ControlTag:
     labels_name: str | None = None
     has_dynamic_labels: bool = False
     smart: bool = True
+    per_region: bool = False
     options: ControlOptions = ControlOptions()
 
     @property
@@ -157,8 +159,9 @@ class ControlTag:
 
     @property
     def is_prompt_tool(self) -> bool:
-        """Whether what is drawn with it is sent to us as a question."""
-        return self.smart and (self.geometry in PROMPT_GEOMETRIES or self.geometry == "text")
+        """Whether what is drawn with it is sent to us as a question. What is said of one region is none, though
+        Label Studio sends it."""
+        return self.smart and not self.per_region and self.geometry in {*PROMPT_GEOMETRIES, "text"}
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -175,6 +178,21 @@ class ControlTag:
         if self.has_dynamic_labels or text in self.label_names:
             return text
         return next((label.name for label in self.labels if label.answers_to(text)), None)
+
+    def label_within(self, text: str) -> str | None:
+        """The label that a phrase of a caption is about: ``find_label``, else the one whose words the phrase has in
+        itself, the longest, the last of those: "a red car" is a car."""
+        whole = self.find_label(text)
+        if whole is not None:
+            return whole
+        said = clean_phrase(text)
+        spots = [
+            (len(phrase), match.start(), label.name)
+            for label in self.labels
+            for phrase in {clean_phrase(label.name), *label.phrases}
+            for match in re.finditer(rf"\b{re.escape(phrase)}\b", said)
+        ]
+        return max(spots)[2] if spots else None
 
     def threshold_of(self, label: str | None) -> float | None:
         """The label's own score threshold, if it has one."""

@@ -102,7 +102,8 @@ def recipe(
                 "format": "snapshot",
                 "share": 0.5,
                 "views": views,
-                "questions": {"interactive": 3, "generic": 2, "vgd": 3, "referring": 1},
+                "pointed_at": "all objects",
+                "questions": {"interactive": 3, "generic": 2, "vgd": 3, "referring": 1, "gcg": 1},
             },
             {
                 "name": REHEARSAL,

@@ -210,7 +210,13 @@ class Backend:
         for question, answer in zip(questions, answered.answers, strict=True):
             if question.prompt.task is Task.VGD:
                 answer = _new_finds(answer, known)
-            written = write_regions(answer.instances, question.control, item_index)
+            written = write_regions(
+                answer.instances,
+                question.control,
+                item_index,
+                phrases=answer.phrases,
+                phrase_area=_phrase_area(asking.config, question.control.to_name),
+            )
             written += self._words(asking, question, answer, item_index)
             if answer.reason:
                 written += self._tell_why_nothing(asking, question, answer.reason, item_index)
@@ -272,9 +278,14 @@ def _answer_areas(config: LabelConfig, to_name: str, *, says_why: bool) -> list[
         for control in config.controls
         if control.geometry == "text"
         and control.to_name == to_name
-        and not control.is_prompt_tool
+        and not (control.is_prompt_tool or control.per_region)
         and control.options.says_why is says_why
     ]
+
+
+def _phrase_area(config: LabelConfig, to_name: str) -> ControlTag | None:
+    """Where is said what a region is called; None: nowhere."""
+    return next((control for control in config.controls if control.per_region and control.to_name == to_name), None)
 
 
 def _new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:

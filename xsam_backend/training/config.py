@@ -92,6 +92,11 @@ class _Pictures(Table):
         description="So many pictures of it are drawn once, each in one view (cut-out, mirrored, light), and come "
         "again and again, asked anew; 0: each time another one.",
     )
+    pointed_at: Literal["large objects", "all objects"] = Field(
+        "large objects",
+        description="What clicks and boxes are simulated for: large objects more often, by the square root of their "
+        "area; or each as often as another, as annotators point at all of them.",
+    )
     questions: Questions = Field(description="What is asked about a picture of it, [data.questions].")
 
 

@@ -86,6 +86,7 @@ def _parts(config: TrainConfig, stage: StageConfig, opened: Mapping[str, OpenedD
             (stage.questions or part.questions).by_task,
             part.name,
             part.views,
+            part.pointed_at == "large objects",
         )
         for part in config.data
         if not stage.data or part.name in stage.data

@@ -37,15 +37,17 @@ from xsam_backend.region_masks import region_mask
 Mask = NDArray[np.bool_]
 Rng = np.random.Generator
 
-HINTS: tuple[tuple[float, Callable[[Mask, Rng], Region]], ...] = (
-    (0.20, lambda mask, rng: exact_box(mask)),
-    (0.22, jittered_box),
+CLICKS: tuple[tuple[float, Callable[[Mask, Rng], Region]], ...] = (
     (0.20, lambda mask, rng: centre_click(mask)),
     (0.20, random_click),
+)
+OUTLINES: tuple[tuple[float, Callable[[Mask, Rng], Region]], ...] = (
+    (0.20, lambda mask, rng: exact_box(mask)),
+    (0.22, jittered_box),
     (0.10, scribble),
     (0.08, rough_mask),
 )
-"""How often each kind of hint is simulated."""
+"""How often each kind of hint is simulated: the shares of both add up to 1."""
 
 
 ABSENT_SHARE = 0.3
@@ -56,6 +58,22 @@ LONG_LIST_SHARE = 0.5
 
 FIRST_CAPTION_SHARE = 0.97
 """So often a picture's first caption is what should have been said, which in drawn scenes names everything."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How pictures of one source are asked about.
+
+    Attributes:
+        names: pool of class names to draw absent ones from.
+        least_px: instances with fewer visible pixels are not asked for one by one.
+        by_area: objects are pointed at by the square root of their area: a large one is as telling as several small
+            ones. Otherwise each as often as another.
+    """
+
+    names: Sequence[str]
+    least_px: int
+    by_area: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,36 +93,34 @@ class Question:
     targets: tuple[tuple[Mask, int], ...] = ()
 
 
-def ask(
-    truth: GroundTruth, mix: Mapping[Task, float], rng: Rng, names: Sequence[str], least_px: int
-) -> list[Question]:
-    """Questions that this picture can answer: ``mix[task]`` of each task, fractions by chance.
-
-    Args:
-        names: pool of class names to draw absent ones from.
-        least_px: instances with fewer visible pixels are not asked for one by one.
-    """
+def ask(truth: GroundTruth, mix: Mapping[Task, float], rng: Rng, asking: Asking) -> list[Question]:
+    """Questions that this picture can answer: ``mix[task]`` of each task, fractions by chance."""
     questions: list[Question] = []
     for task, count in mix.items():
         for _ in range(int(count + rng.random())):
-            question = _ASKERS[task](truth, rng, names, least_px)
+            question = _ASKERS[task](truth, rng, asking)
             if question is not None:
                 questions.append(question)
     return questions
 
 
-def _interactive(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Question | None:
-    index = _pick_instance(truth, rng, least_px)
+def _interactive(truth: GroundTruth, rng: Rng, asking: Asking) -> Question | None:
+    """A click means the smallest thing that lies there: on a house it isn't simulated where a window is."""
+    index = _pick_instance(truth, rng, asking)
     if index is None:
         return None
     mask = truth.masks[index]
-    return Question(Task.INTERACTIVE, interactive_turn(rng=rng), (_hint(mask, rng),), ((mask, 0),))
+    shown = _uncovered(truth, index)
+    hint = _hint(mask, rng, shown if shown.sum() >= asking.least_px else mask)
+    return Question(Task.INTERACTIVE, interactive_turn(rng=rng), (hint,), ((mask, 0),))
 
 
-def _vgd(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Question | None:
+def _vgd(truth: GroundTruth, rng: Rng, asking: Asking) -> Question | None:
     """All instances like each exemplar. Only for names of which every instance is known."""
     usable = [
-        i for i in _instances(truth, least_px) if truth.names[i] in truth.complete_for and not _has_crowd(truth, i)
+        i
+        for i in _instances(truth, asking.least_px)
+        if truth.names[i] in truth.complete_for and not _has_crowd(truth, i)
     ]
     if not usable:
         return None
@@ -113,16 +129,16 @@ def _vgd(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Q
     regions, targets = [], []
     for condition, name in enumerate(chosen):
         exemplar = rng.choice([i for i in usable if truth.names[i] == name])
-        regions.append(_hint(truth.masks[exemplar], rng))
+        regions.append(_hint(truth.masks[exemplar], rng, truth.masks[exemplar]))
         targets += [(truth.masks[i], condition) for i in _named(truth, name)]
     return Question(Task.VGD, vgd_turn(len(regions), rng=rng), tuple(regions), tuple(targets))
 
 
-def _generic(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Question | None:
+def _generic(truth: GroundTruth, rng: Rng, asking: Asking) -> Question | None:
     """Several names at once, some of them absent; names that aren't fully labelled are left out of the question."""
     present = sorted({name for i, name in enumerate(truth.names) if name in truth.complete_for})
     present = [name for name in present if not any(truth.is_crowd[i] for i in _named(truth, name, crowd=True))]
-    absent = sorted((truth.complete_for & set(names)) - set(truth.names))
+    absent = sorted((truth.complete_for & set(asking.names)) - set(truth.names))
     if not present:
         return None
     if rng.random() < LONG_LIST_SHARE:
@@ -136,14 +152,14 @@ def _generic(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) 
     return Question(Task.GENERIC, generic_turn(asked, rng=rng), (), tuple(targets))
 
 
-def _referring(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Question | None:
+def _referring(truth: GroundTruth, rng: Rng, asking: Asking) -> Question | None:
     """A phrase with its expression's segments together; where there are none, a class name and all of that class."""
     if truth.referring:
         expression = truth.referring[rng.integers(len(truth.referring))]
         phrase, segments = expression.text, expression.segments
     else:
         usable = [name for name in set(truth.names) if name in truth.complete_for]
-        absent = sorted((truth.complete_for & set(names)) - set(truth.names))
+        absent = sorted((truth.complete_for & set(asking.names)) - set(truth.names))
         if absent and (not usable or rng.random() < ABSENT_SHARE):
             phrase, segments = str(rng.choice(absent)), ()
         elif usable:
@@ -155,7 +171,7 @@ def _referring(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int
     return Question(Task.REFERRING, referring_turn(phrase, rng=rng), (), ((mask, 0),) if mask.any() else ())
 
 
-def _reasoning(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Question | None:
+def _reasoning(truth: GroundTruth, rng: Rng, asking: Asking) -> Question | None:
     if not truth.questions:
         return None
     expression = truth.questions[rng.integers(len(truth.questions))]
@@ -163,7 +179,7 @@ def _reasoning(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int
     return Question(Task.REASONING, reasoning_turn(expression.text, rng=rng), (), ((mask, 0),) if mask.any() else ())
 
 
-def _gcg(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Question | None:
+def _gcg(truth: GroundTruth, rng: Rng, asking: Asking) -> Question | None:
     grounded = [caption for caption in truth.captions if caption.spans]
     if not grounded:
         return None
@@ -174,7 +190,7 @@ def _gcg(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Q
     return Question(Task.GCG, turn, (), tuple((mask, i) for mask, i in targets if mask.any()))
 
 
-def _conversation(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: int) -> Question | None:
+def _conversation(truth: GroundTruth, rng: Rng, asking: Asking) -> Question | None:
     answered = [question for question in truth.questions if question.answer]
     if not answered:
         return None
@@ -182,7 +198,7 @@ def _conversation(truth: GroundTruth, rng: Rng, names: Sequence[str], least_px: 
     return Question(Task.CONVERSATION, conversation_turn(question.text, question.answer))
 
 
-_ASKERS: Mapping[Task, Callable[[GroundTruth, Rng, Sequence[str], int], Question | None]] = {
+_ASKERS: Mapping[Task, Callable[[GroundTruth, Rng, Asking], Question | None]] = {
     Task.INTERACTIVE: _interactive,
     Task.VGD: _vgd,
     Task.GENERIC: _generic,
@@ -193,11 +209,19 @@ _ASKERS: Mapping[Task, Callable[[GroundTruth, Rng, Sequence[str], int], Question
 }
 
 
-def _hint(mask: Mask, rng: Rng) -> Mask:
-    """A simulated region prompt for a mask, as the mask that the model samples."""
-    limits = np.cumsum([weight for weight, _ in HINTS])
-    _, simulate = HINTS[int(np.searchsorted(limits, rng.random() * limits[-1], side="right"))]
-    return region_mask(simulate(mask, rng), (mask.shape[0], mask.shape[1]))
+def _hint(mask: Mask, rng: Rng, shown: Mask) -> Mask:
+    """A simulated region prompt for a mask, as the mask that the model samples; clicks are on what is shown of it."""
+    hints = (*((share, simulate, shown) for share, simulate in CLICKS), *((*hint, mask) for hint in OUTLINES))
+    limits = np.cumsum([share for share, _, _ in hints])
+    _, simulate, on = hints[int(np.searchsorted(limits, rng.random() * limits[-1], side="right"))]
+    return region_mask(simulate(on, rng), (mask.shape[0], mask.shape[1]))
+
+
+def _uncovered(truth: GroundTruth, index: int) -> Mask:
+    """A segment without the smaller ones that lie on it; bool (H, W)."""
+    areas = truth.masks.sum((1, 2))
+    smaller: Mask = truth.masks[areas < areas[index]].any(0)
+    return np.asarray(truth.masks[index] & ~smaller, np.bool_)
 
 
 def _instances(truth: GroundTruth, least_px: int) -> list[int]:
@@ -205,14 +229,13 @@ def _instances(truth: GroundTruth, least_px: int) -> list[int]:
     return [i for i in range(len(areas)) if areas[i] >= least_px and not truth.is_crowd[i]]
 
 
-def _pick_instance(truth: GroundTruth, rng: Rng, least_px: int) -> int | None:
-    """Things and stuff alike, by the square root of their area: a large one is as telling as several small ones.
-    Those with more emphasis more often.
-    """
-    candidates = _instances(truth, least_px)
+def _pick_instance(truth: GroundTruth, rng: Rng, asking: Asking) -> int | None:
+    """Things and stuff alike; those with more emphasis more often."""
+    candidates = _instances(truth, asking.least_px)
     if not candidates:
         return None
-    weight = np.sqrt(truth.masks[candidates].sum((1, 2)).astype(float))
+    areas = truth.masks[candidates].sum((1, 2)).astype(float)
+    weight = np.sqrt(areas) if asking.by_area else np.ones_like(areas)
     if truth.emphasis is not None:
         weight = weight * truth.emphasis[candidates]
     return int(rng.choice(candidates, p=weight / weight.sum()))

@@ -24,7 +24,7 @@ from xsam_backend.scenes.vocabulary import COLOURS, PATTERN_WORDS
 from xsam_backend.training.augmentation import augment
 from xsam_backend.training.batch import PLACE_WORDS, AskedPicture, prepare
 from xsam_backend.training.copy_paste import Cutouts, paste
-from xsam_backend.training.questions import Question, ask
+from xsam_backend.training.questions import Asking, Question, ask
 
 PATIENCE = 300
 """So many pictures without any answer mean that there won't be one."""
@@ -88,6 +88,7 @@ class Part:
     Attributes:
         name: of the part.
         views: so many pictures, each in one view, come again and again; 0: every time another one.
+        by_area: which objects are pointed at; see ``questions.Asking``.
     """
 
     source: Source
@@ -95,6 +96,7 @@ class Part:
     questions: Mapping[Task, float]
     name: str = ""
     views: int = 0
+    by_area: bool = True
 
 
 def told_words(sources: Iterable[Source]) -> dict[str, int]:
@@ -151,7 +153,8 @@ class QuestionSet(Dataset[AskedPicture]):
         for _ in range(PATIENCE):
             part, mix = self._any_part(rng) if self.together is None else self._common_part(index // self.together)
             truth, view = self._seen(part, rng, side)
-            questions, conversations = self._readable(ask(truth, mix, rng, part.source.names, self.least_px))
+            asking = Asking(part.source.names, self.least_px, part.by_area)
+            questions, conversations = self._readable(ask(truth, mix, rng, asking))
             if questions:
                 break
         else:

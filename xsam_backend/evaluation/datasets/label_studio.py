@@ -151,7 +151,11 @@ def project_categories(
 
 def caption_controls(config: LabelConfig | None) -> frozenset[str]:
     """Names of the controls whose text about a whole picture is a caption."""
-    return frozenset(control.name for control in (config.controls if config else ()) if not control.is_prompt_tool)
+    return frozenset(
+        control.name
+        for control in (config.controls if config else ())
+        if not (control.is_prompt_tool or control.per_region or control.options.says_why)
+    )
 
 
 def _has_phrases(result: Sequence[Mapping[str, Any]]) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xsam_backend.errors import DatasetError, ImageError, PromptError
 from xsam_backend.evaluation.datasets.label_studio_pictures import Fetch, TaskPicture
+from xsam_backend.evaluation.datasets.linked_captions import linked_caption, relation_captions
 from xsam_backend.evaluation.datasets.reading import in_format
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.ground_truth import Caption, Expression, GroundTruth
@@ -128,16 +129,29 @@ class LabelStudioRecord:
                 yield from (Expression(text, (segment,)) for text in self._texts(one))
 
     def _captions(self, segment_of: Mapping[str, int], names: Sequence[str]) -> Iterable[Caption]:
+        phrases = list(self._said_of_regions(segment_of))
         for one in self._result:
             if one.get("type") == "relation":
-                yield from _relation_captions(one, segment_of, names)
+                yield from relation_captions(one, segment_of, names)
             elif (
                 geometry_of(one) == "textarea"
                 and str(one.get("id")) not in segment_of
                 and one.get("from_name") in self._captions_from
                 and self._is_here(one)
             ):
-                yield from (Caption(text) for text in self._texts(one))
+                yield from (linked_caption(text, phrases) for text in self._texts(one))
+
+    def _said_of_regions(self, segment_of: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+        """(words, segment): what per-region text areas say, and notes."""
+        for one in self._result:
+            segment = segment_of.get(str(one.get("id")))
+            if segment is None:
+                continue
+            note = one.get("meta")
+            if geometry_of(one) == "textarea":
+                yield from ((text, segment) for text in self._texts(one))
+            elif isinstance(note, Mapping) and isinstance(note.get("text"), list):
+                yield from ((text, segment) for text in note["text"] if isinstance(text, str))
 
     def _texts(self, region: Mapping[str, Any]) -> list[str]:
         try:
@@ -164,19 +178,3 @@ def is_object(region: Mapping[str, Any]) -> bool:
     value = region.get("value")
     unfinished = isinstance(value, Mapping) and value.get("closed") is False
     return geometry_of(region) in _DRAWN and "is_positive" not in region and not unfinished
-
-
-def _relation_captions(
-    relation: Mapping[str, Any], segment_of: Mapping[str, int], names: Sequence[str]
-) -> Iterable[Caption]:
-    """A caption for each label of a relation, its two ends grounded: "cat on sofa"."""
-    ends = [segment_of.get(str(relation.get(key))) for key in ("from_id", "to_id")]
-    if relation.get("direction") == "left":
-        ends.reverse()
-    first, second = ends
-    if first is None or second is None:
-        return
-    for label in relation.get("labels") or ():
-        text = f"{names[first]} {label} {names[second]}"
-        start = len(text) - len(names[second])
-        yield Caption(text, ((0, len(names[first]), (first,)), (start, len(text), (second,))))

@@ -51,8 +51,8 @@ class CaptionsRun:
             return
         true_masks = np.stack([truth.union(segments) for _, segments in true])
         answer = picture.answer(Prompt(Task.GCG))
-        said = [answer.text[start:end] for start, end in answer.phrase_spans]
-        found = Instances(answer.instances.masks, answer.instances.scores, tuple(said))
+        said = answer.phrases
+        found = Instances(answer.instances.masks, answer.instances.scores, said)
         self._measure.add(
             answer.text,
             found.masks,
