@@ -4,6 +4,7 @@
 - boxes and strokes: the region itself
 - categories: the n-th category gets the n-th quarter of the picture
 - phrases: the left half, scored by the mean of the picture, so that a swapped picture shows
+- captions: "I see the disc on the left.", the left half being "the disc"
 
 ``answer`` refuses a state of another picture size, so that swapped states show too.
 """
@@ -68,6 +69,9 @@ class FakePredictor:
             left[:, : state.size_hw[1] // 2] = True
             found, labels = [left], [prompt.label]
         scores = np.clip(score - 0.05 * np.arange(len(found)), 0, 1).astype(np.float32)
+        if prompt.task is Task.GCG:
+            found_there = Instances(np.stack(found), scores, ("the disc",))
+            return Answer(found_there, text="I see the disc on the left.", phrase_spans=((6, 14),))
         return Answer(Instances(np.stack(found), scores, tuple(labels)))
 
 
