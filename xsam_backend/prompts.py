@@ -111,6 +111,21 @@ class Category:
     score_threshold: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Exemplar:
+    """An object of a label, as one model sees it: what is like it can be looked for in any other picture.
+
+    Attributes:
+        label: what is like it gets.
+        in_picture: float32 (W,), its embedding as the whole picture shows it.
+        enlarged: float32 (W,), as a closer look shows it; the same where it needs none.
+    """
+
+    label: str
+    in_picture: NDArray[np.float32]
+    enlarged: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question about one picture.
@@ -118,12 +133,13 @@ class Prompt:
     Attributes:
         task: which of the eight tasks.
         regions: INTERACTIVE: the hints for ONE object (points, boxes, strokes together).
-            VGD: one exemplar each.
+            VGD: one exemplar each, in this picture.
         categories: GENERIC and OPEN_VOCABULARY: what to look for. VGD: the label of each region, if known.
         phrase: REFERRING and REASONING: the sentence. CONVERSATION: the question.
         label: INTERACTIVE: the label that the annotator has chosen; it rides along to the result.
         score_threshold: instances below it are left out; None for the task's default. SEMANTIC: pixels.
         form: GENERIC and OPEN_VOCABULARY: how the answer is cut.
+        exemplars: VGD: instead of regions, exemplars of other pictures, any number for a label.
     """
 
     task: Task
@@ -133,6 +149,7 @@ class Prompt:
     label: str | None = None
     score_threshold: float | None = None
     form: Form = Form.OBJECTS
+    exemplars: tuple[Exemplar, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task in (Task.GENERIC, Task.OPEN_VOCABULARY) and not self.categories:
@@ -143,5 +160,8 @@ class Prompt:
             not isinstance(region, Point) or region.positive for region in self.regions
         ):
             raise PromptError("intseg needs a positive click, a box or a stroke, got none: click on the object first")
-        if self.task is Task.VGD and not self.regions:
-            raise PromptError("vgdseg needs at least one exemplar region, got none: click or box one")
+        if self.task is Task.VGD and bool(self.regions) is bool(self.exemplars):
+            raise PromptError(
+                "vgdseg needs exemplar regions, or exemplars of other pictures, "
+                f"got {'both: ask twice' if self.regions else 'none: click or box one'}"
+            )

@@ -31,7 +31,7 @@ from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
 from xsam_backend.model.wording import Wording
 from xsam_backend.model.xsam import XSam
-from xsam_backend.prompts import Form, Prompt, Task
+from xsam_backend.prompts import Exemplar, Form, Prompt, Region, Task
 
 DEFAULT_THRESHOLDS = {
     Task.GENERIC: 0.3,
@@ -134,6 +134,15 @@ class Predictor:
         """
         return self.dialogue.look_at(image, keeps_looks=keeps_looks)
 
+    @torch.inference_mode()
+    def exemplar(self, state: ImageState, region: Region, label: str) -> Exemplar:
+        """What is in a region, for prompts about other pictures. Only this version of the model understands it.
+
+        Raises:
+            PromptError: a region outside the picture.
+        """
+        return self._searching.exemplar(state, region, label)
+
     def answer(self, state: ImageState, prompt: Prompt) -> Answer:
         """The prompt's half.
 
@@ -152,6 +161,7 @@ class Predictor:
     def _searched(self, state: ImageState, prompt: Prompt) -> Answer:
         """All of some names, or like some examples; each label's own threshold holds for what has it."""
         own: dict[str | None, float] = {prompt.label: self._as_decoded(prompt, None)}
+        own |= {one.label: self._as_decoded(prompt, None) for one in prompt.exemplars}
         own |= {one.label: self._as_decoded(prompt, one.score_threshold) for one in prompt.categories}
         instances = _cut(self.candidates(state, prompt), prompt.form, own)
         calibration = self._calibration(prompt.task, prompt.form)

@@ -18,7 +18,7 @@ from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.tiles import SMALL_SHARE, Window, many_small, tile_windows
 from xsam_backend.model.turns import generic_turn, vgd_turn
-from xsam_backend.prompts import Category, Form, Prompt
+from xsam_backend.prompts import Category, Exemplar, Form, Prompt, Region
 from xsam_backend.region_masks import region_mask
 
 Look = Callable[[Encoded, Sequence[PictureFrame]], list[Candidates]]
@@ -56,23 +56,65 @@ class Searching:
         return self._with_looks(found, look, state.looks, windows)
 
     def alike(self, state: ImageState, prompt: Prompt, least_score: float) -> Candidates:
-        """Like the prompt's regions, each as the window shows it that shows most of it."""
-        masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
-        labels: list[str | None] = [category.label for category in prompt.categories]
-        labels = labels if len(labels) == len(masks) else [prompt.label] * len(masks)
-        exemplars = self._dialogue.embedded(state.encoded, frame_regions(masks, self._dialogue.processor.seg_size))
+        """Like the prompt's regions, each as the window shows it that shows most of it; or like exemplars of other
+        pictures, all of one label together."""
+        labels: tuple[str | None, ...]
+        if prompt.exemplars:
+            labels, shown, enlarged = self._of_other_pictures(prompt.exemplars)
+            found = self._alike(state.encoded, (state.frame,), labels, shown)[0]
+            windows = self._windows(state, labels, found, least_score)
+        else:
+            masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
+            known: tuple[str | None, ...] = tuple(category.label for category in prompt.categories)
+            labels = known if len(known) == len(masks) else (prompt.label,) * len(masks)
+            shown = self._dialogue.embedded(state.encoded, self._framed(masks))
+            found = self._alike(state.encoded, (state.frame,), labels, shown)[0]
+            windows = self._windows(state, labels, found, least_score)
+            enlarged = torch.cat([self._nearest(state.looks, windows, mask) for mask in masks]) if windows else shown
+        return self._with_looks(
+            found, lambda encoded, frames: self._alike(encoded, frames, labels, enlarged), state.looks, windows
+        )
 
-        def look(encoded: Encoded, frames: Sequence[PictureFrame]) -> list[Candidates]:
-            asked = self._dialogue.ask(encoded, vgd_turn(len(masks)), exemplars)
-            return [
-                Candidates([Pass(*logits, tuple(labels))], frame) for logits, frame in zip(asked, frames, strict=True)
-            ]
+    def exemplar(self, state: ImageState, region: Region, label: str) -> Exemplar:
+        """What a region's object looks like, for other pictures.
 
-        (found,) = look(state.encoded, (state.frame,))
-        windows = self._windows(state, labels, found, least_score)
-        if windows:
-            exemplars = torch.cat([self._nearest(state.looks, windows, mask) for mask in masks])
-        return self._with_looks(found, look, state.looks, windows)
+        Raises:
+            PromptError: a region outside the picture.
+        """
+        mask = region_mask(region, state.size_hw)
+        shown = self._dialogue.embedded(state.encoded, self._framed(mask[None]))
+        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        share = max(ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1) / max(state.size_hw)
+        windows = tile_windows(
+            self._typical_sizes.get(label, share), state.size_hw, self._dialogue.model.config.closest_tiles
+        )
+        enlarged = self._nearest(state.looks, windows, mask) if windows else shown
+        return Exemplar(label, *(embedding[0].float().cpu().numpy() for embedding in (shown, enlarged)))
+
+    def _of_other_pictures(self, exemplars: Sequence[Exemplar]) -> tuple[tuple[str, ...], Tensor, Tensor]:
+        """Labels (C), and the means of their exemplars' embeddings, (C, W) as whole pictures and as closer looks show
+        them. One condition for each label: several that mean the same would take the score from one another."""
+        labels = tuple(dict.fromkeys(exemplar.label for exemplar in exemplars))
+        of_label = [[one for one in exemplars if one.label == label] for label in labels]
+        shown = np.stack([np.mean([one.in_picture for one in group], axis=0) for group in of_label])
+        enlarged = np.stack([np.mean([one.enlarged for one in group], axis=0) for group in of_label])
+        model = self._dialogue.model
+        return (
+            labels,
+            torch.from_numpy(shown).to(model.device, model.dtype),
+            torch.from_numpy(enlarged).to(model.device, model.dtype),
+        )
+
+    def _alike(
+        self, encoded: Encoded, frames: Sequence[PictureFrame], labels: Sequence[str | None], exemplars: Tensor
+    ) -> list[Candidates]:
+        asked = self._dialogue.ask(encoded, vgd_turn(len(labels)), exemplars)
+        return [
+            Candidates([Pass(*logits, tuple(labels))], frame) for logits, frame in zip(asked, frames, strict=True)
+        ]
+
+    def _framed(self, masks: NDArray[np.bool_]) -> Tensor:
+        return frame_regions(masks, self._dialogue.processor.seg_size)
 
     def categories(self, encoded: Encoded, group: Sequence[Category]) -> list[Pass]:
         """One pass over a list of categories, for each picture."""
@@ -85,8 +127,7 @@ class Searching:
         """An exemplar's embedding (1, W), as the window that shows most of it shows it."""
         best = max(windows, key=lambda window: int(mask[window].sum()))
         encoded, row = looks.at(best)
-        shown = np.ascontiguousarray(mask[best])[None]
-        return self._dialogue.embedded(encoded, frame_regions(shown, self._dialogue.processor.seg_size), row)
+        return self._dialogue.embedded(encoded, self._framed(np.ascontiguousarray(mask[best])[None]), row)
 
     def _windows(
         self, state: ImageState, labels: Sequence[str | None], found: Candidates, least_score: float
