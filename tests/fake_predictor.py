@@ -2,7 +2,7 @@
 
 - clicks: a disc around each positive one, minus discs around the negative ones
 - boxes and strokes: the region itself
-- categories: the n-th category gets the n-th quarter of the picture
+- categories, and labels of exemplars: the n-th gets the n-th quarter of the picture
 - phrases: the left half, scored by the mean of the picture, so that a swapped picture shows
 - captions: "I see the disc on the left.", the left half being "the disc"
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.instances import Answer, Instances
-from xsam_backend.prompts import Box, MaskRegion, Point, Prompt, Region, Task
+from xsam_backend.prompts import Box, Exemplar, MaskRegion, Point, Prompt, Region, Task
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class FakePredictor:
         self._before("encode")
         return FakeState((image.shape[0], image.shape[1]), float(image.mean()))
 
+    def exemplar(self, state: FakeState, region: Region, label: str) -> Exemplar:
+        share = np.array([draw(region, state.size_hw).mean()], np.float32)
+        return Exemplar(label, share, share)
+
     def answer(self, state: FakeState, prompt: Prompt) -> Answer:
         self._before("answer")
         score = 0.5 + state.mean / 512
@@ -61,6 +65,9 @@ class FakePredictor:
         elif prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
             found = [quarter(number, state.size_hw) for number in range(len(prompt.categories))]
             labels = [category.label for category in prompt.categories]
+        elif prompt.task is Task.VGD and prompt.exemplars:
+            labels = list(dict.fromkeys(exemplar.label for exemplar in prompt.exemplars))
+            found = [quarter(number, state.size_hw) for number in range(len(labels))]
         elif prompt.task is Task.VGD:
             found = [draw(region, state.size_hw) for region in prompt.regions]
             labels = [prompt.categories[0].label if prompt.categories else prompt.label] * len(found)

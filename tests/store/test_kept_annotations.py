@@ -104,6 +104,24 @@ def test_labelled_is_what_somebody_accepted_or_skipped(annotations: Annotations)
     assert annotations.labelled_tasks("local/9.9") == set()
 
 
+def test_what_was_accepted_last_comes_first(annotations: Annotations) -> None:
+    later = [START + timedelta(seconds=seconds) for seconds in range(5)]
+    annotations.keep(
+        [
+            replace(CREATED, annotation_id=1, task_id=7, changed_at=later[1]),
+            replace(CREATED, annotation_id=2, task_id=8, changed_at=later[2]),
+            replace(CREATED, annotation_id=3, task_id=7, changed_at=later[3]),
+            replace(SKIPPED, annotation_id=4, task_id=9, changed_at=later[4]),
+            replace(CREATED, annotation_id=5, task_id=6, changed_at=later[0]),
+            replace(CREATED, annotation_id=6, task_id=5, project_key="local/22.1"),
+        ]
+    )
+    assert list(annotations.newest_tasks(PROJECT, 10).items()) == [(7, later[3]), (8, later[2]), (6, later[0])]
+    assert list(annotations.newest_tasks(PROJECT, 2)) == [7, 8]
+    annotations.delete(PROJECT, [3], later[4])
+    assert list(annotations.newest_tasks(PROJECT, 2)) == [8, 7]
+
+
 def test_a_database_that_cannot_be_written_is_said(annotations: Annotations) -> None:
     with pytest.raises(StoreError, match=r"cannot keep 1 annotations"):
         annotations.keep([replace(CREATED, changed_at=datetime(2026, 1, 1))])

@@ -17,7 +17,7 @@ from xsam_backend.errors import BusyError
 from xsam_backend.inference.cache import CacheStats, Sized, StateCache, StateKey
 from xsam_backend.inference.scheduling import Priority, Turns
 from xsam_backend.instances import Answer
-from xsam_backend.prompts import Prompt
+from xsam_backend.prompts import Exemplar, Prompt, Region
 
 StateT = TypeVar("StateT", bound=Sized)
 
@@ -35,6 +35,9 @@ class Predictor(Protocol[StateT]):
     def answer(self, state: StateT, prompt: Prompt, /) -> Answer:
         """The cheap half: one question about an encoded picture."""
 
+    def exemplar(self, state: StateT, region: Region, label: str, /) -> Exemplar:
+        """What is in a region of an encoded picture, for prompts about others."""
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -45,7 +48,7 @@ class Answered:
 
 
 StageObserver = Callable[[str, float], None]
-"""Called with a stage's name ("encode", "answer") and its seconds, waiting not counted."""
+"""Called with a stage's name ("encode", "answer", "exemplar") and its seconds, waiting not counted."""
 
 
 class Engine:
@@ -111,14 +114,42 @@ class Engine:
         if not prompts:
             return Answered([])
         asked = self._predictor if predictor is None else predictor
-        key = StateKey(image_sha256, asked.model_version)
-
-        def encode() -> Any:
-            return self._stage("encode", priority, deadline, asked.encode, image)
-
-        state = self._cache.get_or_encode(key, encode)
+        state = self._state(image, image_sha256, priority, deadline, asked)
         answers = [self._stage("answer", priority, deadline, asked.answer, state, prompt) for prompt in prompts]
         return Answered(answers, state)
+
+    def exemplars(
+        self,
+        image: NDArray[np.uint8],
+        image_sha256: str,
+        regions: Sequence[tuple[Region, str]],
+        priority: Priority,
+        deadline: float | None,
+        predictor: Predictor[Any],
+    ) -> list[Exemplar]:
+        """What is in some regions of one picture, each with its label; arguments as in ``answer``.
+
+        Raises:
+            BusyError: no turn came in time, or the deadline has passed.
+        """
+        state = self._state(image, image_sha256, priority, deadline, predictor)
+        return [
+            self._stage("exemplar", priority, deadline, predictor.exemplar, state, region, label)
+            for region, label in regions
+        ]
+
+    def _state(
+        self,
+        image: NDArray[np.uint8],
+        image_sha256: str,
+        priority: Priority,
+        deadline: float | None,
+        predictor: Predictor[Any],
+    ) -> Any:
+        key = StateKey(image_sha256, predictor.model_version)
+        return self._cache.get_or_encode(
+            key, lambda: self._stage("encode", priority, deadline, predictor.encode, image)
+        )
 
     def _stage(
         self, name: str, priority: Priority, deadline: float | None, work: Callable[..., Any], *given: Any

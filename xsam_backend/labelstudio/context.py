@@ -18,7 +18,7 @@ Rules for a context (Label Studio 1.23 sends the pending regions of one type and
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from xsam_backend.errors import LabelConfigError, PromptError
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts
 from xsam_backend.labelstudio.tags import ControlTag, clean_phrase
-from xsam_backend.prompts import Category, Form, Prompt, Region, Task, is_negative
+from xsam_backend.prompts import Category, Exemplar, Form, Prompt, Region, Task, is_negative
 from xsam_backend.region_masks import region_mask
 
 MAX_REGIONS = 200
@@ -36,7 +36,7 @@ MAX_PHRASE_CHARACTERS = 500
 _OUTLINES = frozenset({"rectangle", "polygon", "ellipse"})
 _DRAWN_TASKS = (Task.INTERACTIVE, Task.VGD)
 _TEXT_TASKS = (Task.OPEN_VOCABULARY, Task.GENERIC, Task.REFERRING, Task.REASONING, Task.GCG, Task.CONVERSATION)
-_BATCH_TASKS = (Task.GENERIC, Task.OPEN_VOCABULARY, Task.REFERRING, Task.REASONING, Task.GCG)
+_BATCH_TASKS = (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD, Task.REFERRING, Task.REASONING, Task.GCG)
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,23 @@ def interactive_request(
     return InteractiveRequest(questions, target.to_name, target.item_index, label)
 
 
-def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
+def labels_by_example(config: LabelConfig) -> tuple[str, ...]:
+    """The labels that a batch looks for by what was accepted of them: those of outputs with ``model_task="vgd"``."""
+    controls = [control for control in config.outputs if control.options.task is Task.VGD]
+    return tuple(dict.fromkeys(name for control in controls for name in control.label_names))
+
+
+def batch_prompts(config: LabelConfig, exemplars: Sequence[Exemplar] = ()) -> tuple[Question, ...]:
     """What to look for on a picture that nobody has touched: for each output, its own labels.
 
     A label that an output before it on the same picture has is left to that one, so that an object is written once;
     ``model_output="true"`` says that it is wanted here as well. The task is the output's ``model_task``, generic
-    segmentation without one. Referring and reasoning ask once for each phrase. Outputs without labels have nothing to
-    look for and are left out.
+    segmentation without one. Referring and reasoning ask once for each phrase. VGD looks for what is like the
+    exemplars, and by their names for labels that have none. Outputs without labels have nothing to look for and are
+    left out.
+
+    Args:
+        exemplars: of the labels of ``labels_by_example``.
 
     Raises:
         LabelConfigError: no output, none with labels, or a ``model_task`` that needs a drawn prompt.
@@ -144,6 +154,8 @@ def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
                 )
                 for one in wanted
             ]
+        elif task is Task.VGD:
+            questions += _by_example(control, wanted, exemplars)
         elif wanted:
             prompt = Prompt(task, categories=wanted, score_threshold=threshold, form=control.options.form)
             questions.append(Question(prompt, control))
@@ -153,6 +165,20 @@ def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
             + ", ".join(f"{control.tag} '{control.name}'" for control in config.outputs)
         )
     return tuple(questions)
+
+
+def _by_example(control: ControlTag, wanted: Sequence[Category], exemplars: Sequence[Exemplar]) -> Iterator[Question]:
+    """Like the exemplars where a label has some; the other labels by their names."""
+    shown = {exemplar.label for exemplar in exemplars}
+    mine = tuple(exemplar for exemplar in exemplars if exemplar.label in {one.label for one in wanted})
+    seen = tuple({one.label: one for one in wanted if one.label in shown}.values())
+    unseen = tuple(one for one in wanted if one.label not in shown)
+    threshold = control.options.score_threshold
+    if mine:
+        prompt = Prompt(Task.VGD, categories=seen, exemplars=mine, score_threshold=threshold)
+        yield Question(prompt, control)
+    if unseen:
+        yield Question(Prompt(Task.GENERIC, categories=unseen, score_threshold=threshold), control)
 
 
 def _regions(context: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:

@@ -164,6 +164,22 @@ class Annotations:
                 chunk = base.where(AnnotationRow.task_id.in_(task_ids[start : start + _CHUNK]))
                 yield from (_from_row(row) for row in session.scalars(chunk))
 
+    def newest_tasks(self, project_key: str, count: int) -> dict[int, datetime]:
+        """The tasks that were accepted last, and when, the last one first; at most so many."""
+        last = func.max(AnnotationRow.changed_at)
+        wanted = (
+            select(AnnotationRow.task_id, last)
+            .where(
+                AnnotationRow.project_key == project_key,
+                AnnotationRow.state == "accepted",
+                AnnotationRow.task_id.is_not(None),
+            )
+            .group_by(AnnotationRow.task_id)
+            .order_by(last.desc(), AnnotationRow.task_id.desc())
+        )
+        with Session(self._engine) as session:
+            return {number: moment for number, moment in session.execute(wanted.limit(count)) if number is not None}
+
     def labelled_tasks(self, project_key: str) -> set[int]:
         """Numbers of the tasks that somebody has accepted or skipped."""
         wanted = select(AnnotationRow.task_id).where(

@@ -47,6 +47,18 @@ class PictureFiles:
             ) from error
         return sha256
 
+    def read(self, sha256: str) -> bytes:
+        """A kept picture's bytes.
+
+        Raises:
+            StoreError: there is none of that name, or it can't be read.
+        """
+        path = self._path(sha256)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path}: a kept picture can't be read ({error.strerror}): sync its project") from error
+
     def lacking(self, names: Iterable[str]) -> set[str]:
         """Those of these hashes that have no file; no file is read."""
         return {sha256 for sha256 in names if not self._path(sha256).is_file()}

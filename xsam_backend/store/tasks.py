@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -144,13 +144,16 @@ class Tasks:
         where = (TaskRow.project_key == project_key, TaskRow.lacks_pictures.is_(True))
         self._write(update(TaskRow).where(*where).values(next_try_at=datetime.now(timezone.utc)))
 
-    def of_project(self, project_key: str) -> list[KeptTask]:
-        """The tasks that aren't deleted, in the order in which they came."""
+    def of_project(self, project_key: str, task_ids: Collection[int] | None = None) -> list[KeptTask]:
+        """The tasks that aren't deleted, in the order in which they came; all unless some, a few hundred at most, are
+        named."""
         wanted = (
             select(TaskRow)
             .where(TaskRow.project_key == project_key, TaskRow.deleted.is_(False))
             .order_by(TaskRow.first_seen_at, TaskRow.task_id)
         )
+        if task_ids is not None:
+            wanted = wanted.where(TaskRow.task_id.in_(task_ids))
         with Session(self._engine) as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
