@@ -211,7 +211,7 @@ class TestCalls:
         assert [row["id"] for row in client.tasks(21, page_size=100)] == [1, 2, 3]
 
     def test_chosen_tasks(self, server: WebServer, client: LabelStudioClient) -> None:
-        """All of them, however small the pages; without the question to the backend that a list may bring."""
+        """Without the question to the backend that a list of tasks may bring."""
         self.pages(server, [{"id": number} for number in (3, 5, 9)], True)
         assert [row["id"] for row in client.chosen_tasks(21, {9, 3, 5})] == [3, 5, 9]
         query = parse_qs(urlsplit(server.asked[0].target).query)

@@ -50,7 +50,7 @@ def test_a_batch_leaves_in_order_what_it_did_not_answer(queue: BulkTasks) -> Non
     assert counts(queue) == {"in reply": 1, "failed": 1, "waiting": 2}
     assert [claimed(queue).task_id for _ in range(2)] == [7, 9]
     assert queue.claim(HERE, later()) is None, "of the answered one it isn't known yet whether it was stored"
-    assert queue.failures(KEY) == [(4, "gone")]
+    assert queue.troubles(KEY) == [(4, "failed", "gone")]
 
 
 def test_a_doubled_request_changes_nothing(queue: BulkTasks) -> None:
@@ -89,7 +89,7 @@ def test_what_is_over_is_begun_anew_when_it_is_asked_for_again(queue: BulkTasks)
     again = queue.reserve(KEY, [1, 2], "v1", later())
     assert again.mine == {1, 2}
     queue.settle(again.holder, {})
-    assert queue.failures(KEY) == []
+    assert queue.troubles(KEY) == []
     assert [claimed(queue).tries for _ in range(3)] == [1, 1, 1]
 
 
@@ -146,7 +146,9 @@ def test_a_try_that_was_none_is_given_back(queue: BulkTasks) -> None:
     queued(queue, 1)
     first = claimed(queue)
     queue.settle(first.holder, {1: Outcome("waiting", later(-1), "Label Studio is down", counts=False)})
+    assert queue.troubles(KEY) == [(1, "waiting", "Label Studio is down")]
     assert claimed(queue).tries == 1
+    assert queue.troubles(KEY) == []
 
 
 def test_the_next_ones_of_a_project_that_nobody_has_begun(queue: BulkTasks) -> None:

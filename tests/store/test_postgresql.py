@@ -149,7 +149,7 @@ def test_services_that_share_the_bulk_queue_answer_each_task_once(engines: dict[
     assert sorted(task.task_id for task in found) == list(range(1, 30))
     queue = BulkTasks(engine)
     queue.settle(found[0].holder, {found[0].task_id: Outcome("failed", error="gone", counts=False)})
-    assert queue.failures(key) == [(found[0].task_id, "gone")]
+    assert queue.troubles(key) == [(found[0].task_id, "failed", "gone")]
     assert queue.end_project(key, "dropped") == 29
     assert {state: number for state, number in queue.progress()[0].counts.items() if number} == {
         "failed": 1,

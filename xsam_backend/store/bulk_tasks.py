@@ -256,16 +256,17 @@ class BulkTasks:
             rows = session.execute(select(BulkTaskRow.state, func.count()).group_by(BulkTaskRow.state))
             return {state: number for state, number in rows}
 
-    def failures(self, project_key: str, limit: int = 50) -> list[tuple[int, str]]:
-        """Tasks that failed, and why, the latest first."""
+    def troubles(self, project_key: str, limit: int = 50) -> list[tuple[int, str, str]]:
+        """Tasks that failed or are to be tried again, with state and reason; the failed ones first."""
         wanted = (
-            select(BulkTaskRow.task_id, BulkTaskRow.error)
-            .where(BulkTaskRow.project_key == project_key, BulkTaskRow.state == "failed")
-            .order_by(BulkTaskRow.ended_at.desc(), BulkTaskRow.id)
+            select(BulkTaskRow.task_id, BulkTaskRow.state, BulkTaskRow.error)
+            .where(BulkTaskRow.project_key == project_key, BulkTaskRow.error.is_not(None))
+            .where(BulkTaskRow.state.in_(("failed", "waiting")))
+            .order_by(BulkTaskRow.state, BulkTaskRow.task_id)
             .limit(limit)
         )
         with self._session() as session:
-            return [(task_id, error or "") for task_id, error in session.execute(wanted)]
+            return [(task_id, state, error or "") for task_id, state, error in session.execute(wanted)]
 
     def _due(self, instance: str) -> Any:
         ours = BulkTaskRow.project_key.startswith(f"{instance}/", autoescape=True)
