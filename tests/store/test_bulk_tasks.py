@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from xsam_backend.errors import StoreError
 from xsam_backend.store import bulk_tasks
-from xsam_backend.store.bulk_tasks import BulkTask, BulkTasks, Outcome, Progress, Reserved
+from xsam_backend.store.bulk_progress import STATES, Progress
+from xsam_backend.store.bulk_tasks import BulkTask, BulkTasks, Outcome, Reserved
 
 HERE, KEY, OTHER = "labels:80", "labels:80/21.5", "labels:80/22.6"
 DONE = Outcome("done")
@@ -204,7 +205,7 @@ def test_rate_and_time_left(queue: BulkTasks, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_nothing_left_takes_no_time() -> None:
-    over = Progress(KEY, {**dict.fromkeys(bulk_tasks.STATES, 0), "done": 4}, 2.0)
+    over = Progress(KEY, {**dict.fromkeys(STATES, 0), "done": 4}, 2.0)
     assert (over.left, over.eta_s) == (0, None)
 
 

@@ -29,7 +29,8 @@ from xsam_backend.errors import (
     XSamBackendError,
 )
 from xsam_backend.inference.engine import Engine
-from xsam_backend.store.bulk_tasks import STATES, BulkTasks
+from xsam_backend.store.bulk_progress import STATES
+from xsam_backend.store.bulk_tasks import BulkTasks
 from xsam_backend.store.jobs import Jobs
 
 logger = logging.getLogger(__name__)

@@ -16,23 +16,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from sqlalchemy import Engine, Table, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
+from xsam_backend.store.bulk_progress import STATES, Over, Progress, State
 from xsam_backend.store.database import store_error
 from xsam_backend.store.tables import BulkTaskRow
-
-Over = Literal["done", "failed", "dropped", "cancelled"]
-"""Label Studio has its prediction; it has none, see ``error``; the task is gone; somebody ended it."""
-
-State = Literal["waiting", "in reply", "working"] | Over
-"""``in reply``: a request answers it, or has; what is due of it is to look whether Label Studio stored the answer."""
-
-STATES: tuple[State, ...] = ("waiting", "in reply", "working", "done", "failed", "dropped", "cancelled")
 
 RATE_OVER = timedelta(minutes=5)
 """A rate is that of the last minutes."""
@@ -76,39 +69,6 @@ class Outcome:
     due_at: datetime | None = None
     error: str | None = None
     counts: bool = True
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a project's tasks are, since its queue was empty last.
-
-    Attributes:
-        counts: tasks by state; every state is there.
-        per_second: of tasks done, over the last minutes; 0 if there were none.
-    """
-
-    project_key: str
-    counts: Mapping[str, int]
-    per_second: float
-
-    @property
-    def left(self) -> int:
-        """Tasks of which something is still to come."""
-        return sum(self.counts[state] for state in ("waiting", "in reply", "working"))
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds that these may take; None where nothing tells."""
-        return self.left / self.per_second if self.left and self.per_second else None
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it."""
-        return {
-            "project": self.project_key,
-            **self.counts,
-            "per_second": round(self.per_second, 3),
-            "eta_s": None if self.eta_s is None else round(self.eta_s),
-        }
 
 
 class BulkTasks:
