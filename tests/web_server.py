@@ -29,7 +29,8 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class WebServer:
-    """``routes``: path without query -> (status, headers, body), or a function of the handler that answers itself."""
+    """``routes``: path without query -> (status, headers, body), or a function of the handler that gives them or
+    answers itself. The handler's ``body`` is the request's."""
 
     url: str
     port: int
@@ -52,7 +53,8 @@ def web_server(host: str = "127.0.0.1", wrap: Callable[[Any], Any] | None = None
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            server.asked.append(Asked(self.command, self.path, headers, self.rfile.read(length)))
+            self.body = self.rfile.read(length)
+            server.asked.append(Asked(self.command, self.path, headers, self.body))
             route = server.routes.get(self.path.partition("?")[0], (404, {}, b"not here"))
             answer = route(self) if callable(route) else route
             if answer is None:

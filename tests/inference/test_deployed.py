@@ -157,3 +157,28 @@ def test_requests_are_answered_while_a_version_is_loaded(store: Store) -> None:
     go_on.set()
     thread.join(10)
     assert versions(deployed, "a") == ["v2"]
+
+
+def test_a_version_can_be_asked_for_by_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that answers is the same object, another is loaded for whoever asks, and isn't kept."""
+    clock = [100.0]
+    monkeypatch.setattr(deployed_module.time, "monotonic", lambda: clock[0])
+    store.wanted = {"p": "new"}
+    deployed = store.deployed()
+    deployed.refresh()
+    assert deployed.predictor_named("base") is deployed.predictor_of(None)
+    assert deployed.predictor_named("new") is deployed.predictor_of("p")
+    old = deployed.predictor_named("old")
+    assert old is not None
+    assert (old.model_version, store.loaded) == ("old", ["new", "old"])
+    assert deployed.versions == ["base", "new"]
+    gone = weakref.ref(old)
+    del old
+    gc.collect()
+    assert gone() is None
+    store.missing = {"old"}
+    assert [deployed.predictor_named("old") for _ in range(2)] == [None, None]
+    assert store.problems == [("old has no files", "")], "tried once, then after a pause"
+    clock[0] += AGAIN_AFTER_S
+    store.missing = set()
+    assert deployed.predictor_named("old") is not None

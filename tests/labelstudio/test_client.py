@@ -210,6 +210,20 @@ class TestCalls:
         server.routes["/api/tasks"] = route
         assert [row["id"] for row in client.tasks(21, page_size=100)] == [1, 2, 3]
 
+    def test_chosen_tasks(self, server: WebServer, client: LabelStudioClient) -> None:
+        """Without the question to the backend that a list of tasks may bring."""
+        self.pages(server, [{"id": number} for number in (3, 5, 9)], True)
+        assert [row["id"] for row in client.chosen_tasks(21, {9, 3, 5})] == [3, 5, 9]
+        query = parse_qs(urlsplit(server.asked[0].target).query)
+        assert json.loads(query["query"][0]) == {"selectedItems": {"all": False, "included": [3, 5, 9]}}
+        assert (query["review"], query["resolve_uri"], query["fields"]) == (["true"], ["false"], ["all"])
+
+    def test_add_prediction(self, server: WebServer, client: LabelStudioClient) -> None:
+        answer_json(server, "/api/predictions/", {"id": 1}, 201)
+        prediction = {"result": [{"id": "r"}], "score": 0.5, "model_version": "v1"}
+        assert client.add_prediction(7, prediction) == {"id": 1}
+        assert json.loads(server.asked[0].body) == {"task": 7, **prediction}
+
     @pytest.mark.parametrize(
         ("arguments", "query"),
         [

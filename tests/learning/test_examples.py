@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from learning_parts import KEY
 
 from xsam_backend.learning.choosing import Choice
 from xsam_backend.learning.examples import PICTURES, examples_of
@@ -20,7 +19,14 @@ def square(number: int, side_px: int, label: str = "cat", **more: Any) -> dict[s
         "type": "rectanglelabels",
         "from_name": "box",
         "to_name": "image",
-        "value": {"x": 5.0, "y": 10.0, "width": side_px / 2, "height": side_px, "rotation": 0, "rectanglelabels": [label]},
+        "value": {
+            "x": 5.0,
+            "y": 10.0,
+            "width": side_px / 2,
+            "height": side_px,
+            "rotation": 0,
+            "rectanglelabels": [label],
+        },
         **more,
     }
 

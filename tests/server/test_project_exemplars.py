@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import numpy as np
 import pytest
 from app_parts import MakeApp, MemoryImages, png, request_of, services_of
 from fake_predictor import FakePredictor

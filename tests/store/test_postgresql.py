@@ -13,6 +13,7 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine, text
 
+from xsam_backend.store.bulk_tasks import BulkTasks, Outcome
 from xsam_backend.store.database import History, alembic_config, database_url, open_database
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.jobs import STALE_AFTER, JobLost, Jobs, Worker
@@ -130,3 +131,28 @@ def test_a_job_is_cancelled_lost_given_up_or_done(engines: dict[History, Engine]
     assert jobs.end(last, "done", result={"version": "é"}).result == {"version": "é"}
     assert jobs.news() == {}
     assert jobs.count() == {"cancelled": 1, "failed": 1, "done": 1}
+
+
+def test_services_that_share_the_bulk_queue_answer_each_task_once(engines: dict[History, Engine]) -> None:
+    engine, key = engines["store"], "here/1.1"
+    until = datetime.now(timezone.utc) + timedelta(minutes=1)
+
+    def press(_: int) -> int:
+        queue = BulkTasks(engine)
+        held = queue.reserve(key, range(30), "v1", until)
+        queue.settle(held.holder, {0: Outcome("in reply", until)})
+        return len(held.mine)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(press, range(8))) == 30
+        found = [task for task in pool.map(lambda _: BulkTasks(engine).claim("here", until), range(40)) if task]
+    assert sorted(task.task_id for task in found) == list(range(1, 30))
+    queue = BulkTasks(engine)
+    queue.settle(found[0].holder, {found[0].task_id: Outcome("failed", error="gone", counts=False)})
+    assert queue.troubles(key) == [(found[0].task_id, "failed", "gone")]
+    assert queue.end_project(key, "dropped") == 29
+    assert {state: number for state, number in queue.progress()[0].counts.items() if number} == {
+        "failed": 1,
+        "dropped": 29,
+    }
+    assert (queue.recover(), queue.upcoming(key, 5)) == (0, [])

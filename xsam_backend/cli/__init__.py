@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "Measure how good a model is, on labelled pictures.",
     "train": "Teach a model from labelled pictures, stage by stage, as a config file says.",
     "jobs": "Queue fine-tunings on what annotators accepted; watch, cancel and run them.",
+    "bulk": "Watch and cancel pre-labelling in the background.",
     "models": "List, fetch, convert and look into weights.",
     "sync": "Fetch what annotators accepted while the service was down, or take in an export.",
     "doctor": "Check everything that a running service needs, and say what to change.",

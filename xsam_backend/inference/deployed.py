@@ -69,6 +69,25 @@ class Deployed:
             self._on_problem(error, project_key or "")
             return self._base
 
+    def predictor_named(self, name: str) -> Predictor[Any] | None:
+        """The predictor of one version, whatever it answers now; None where it can't be loaded (any more).
+
+        What has to be loaded for it isn't kept ready: whoever asks holds it for as long as it's needed.
+        """
+        if name == self._base.model_version:
+            return self._base
+        with self._lock:
+            if name in self._ready:
+                return self._ready[name]
+        if self._is_put_off(name):
+            return None
+        try:
+            return self._load(name)
+        except Exception as error:
+            self._put_off(name)
+            self._on_problem(error, "")
+            return None
+
     def refresh(self) -> bool:
         """Read what is deployed, load what is new, then swap; whether anything changed. One thread at a time."""
         try:

@@ -10,7 +10,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -126,11 +126,29 @@ class LabelStudioClient:
 
     def tasks(self, project_id: int, *, page_size: int = 100) -> Iterator[Row]:
         """All tasks of a project with their annotations and predictions, fetched page by page while iterated."""
+        yield from self._task_pages({"project": project_id, "fields": "all"}, page_size)
+
+    def chosen_tasks(self, project_id: int, task_ids: Collection[int]) -> list[Row]:
+        """Those of these tasks that the project has, with their data as imported and their predictions.
+
+        Unlike other ways to read tasks, this one doesn't make Label Studio ask its backend for predictions.
+        """
+        chosen = {"selectedItems": {"all": False, "included": sorted(task_ids)}}
+        query = {
+            "project": project_id,
+            "fields": "all",
+            "resolve_uri": "false",
+            "review": "true",
+            "query": json.dumps(chosen, separators=(",", ":")),
+        }
+        return list(self._task_pages(query, max(len(task_ids), 1)))
+
+    def _task_pages(self, query: Mapping[str, Any], page_size: int) -> Iterator[Row]:
+        """A server may give smaller pages than asked for."""
         seen, page = 0, 1
         while True:
-            query = {"project": project_id, "fields": "all", "page": page, "page_size": page_size}
             try:
-                answer = self._call("GET", "/api/tasks", query)
+                answer = self._call("GET", "/api/tasks", {**query, "page": page, "page_size": page_size})
             except NotFoundError:
                 if page == 1:
                     raise
@@ -141,6 +159,10 @@ class LabelStudioClient:
             total = answer.get("total") if isinstance(answer, dict) else None
             if not rows or (seen >= total if isinstance(total, int) else len(rows) < page_size):
                 return
+
+    def add_prediction(self, task_id: int, prediction: Mapping[str, Any]) -> Row:
+        """A new prediction of a task: ``result``, ``score``, ``model_version``. One that is there already stays."""
+        return _row(self._call("POST", "/api/predictions/", body={"task": task_id, **prediction}), "a prediction")
 
     def has_project(self, project_id: int) -> bool:
         """Whether there is such a project, for this user. Something else's 404 at that address is no answer."""

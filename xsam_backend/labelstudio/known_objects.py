@@ -10,13 +10,13 @@ the first one who opens the annotation again, and misses it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from xsam_backend.geometry.masks import Mask, mask_to_box_xyxy
-from xsam_backend.instances import Instances
+from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.annotations import read_annotation
 
 SAME_IOU = 0.5
@@ -81,6 +81,14 @@ def without_known(found: Instances, known: Sequence[KnownObject]) -> Instances:
         if box is None or not any(_is_same(found.masks[index], box, one) for one in known)
     ]
     return found.select(new)
+
+
+def new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:
+    """The answer without the objects that the annotator has already; where nothing is left, it says so."""
+    new = without_known(answer.instances, known)
+    if len(answer.instances) and not len(new):
+        return Answer(new, reason=f"all {len(answer.instances)} that are like it are annotated already")
+    return replace(answer, instances=new)
 
 
 def _is_same(mask: Mask, box: tuple[int, int, int, int], known: KnownObject) -> bool:

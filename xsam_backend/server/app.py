@@ -90,7 +90,10 @@ def _count(services: Services, response: Response) -> Response:
 
 def _to_response(services: Services, error: Exception) -> Response:
     if isinstance(error, HTTPException):  # Werkzeug's own: no such address, too large, wrong method
-        response = jsonify(error=_in_our_words(error, services.settings))
+        words = _in_our_words(error, services.settings)
+        if error.code == 413:  # Label Studio tells nobody that its batch was lost
+            services.monitor.note("RequestTooLarge", f"{request.method} {request.path}", words)
+        response = jsonify(error=words)
         response.status_code = error.code or 500
         if isinstance(error, Unauthorized) and error.www_authenticate:
             response.headers["WWW-Authenticate"] = ", ".join(map(str, error.www_authenticate))

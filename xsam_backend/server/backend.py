@@ -2,7 +2,7 @@
 
 An interactive request fails as a whole, with words for our own clients. In a batch each task fails alone: Label
 Studio drops every task of a reply with an error status, so a failed one is an entry without ``result``, the others
-are kept, and the reason goes to the monitor.
+are kept, and the reason goes to the monitor. So is one that takes too long for a reply: see ``batch_shares``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
@@ -21,15 +21,23 @@ from xsam_backend.errors import BusyError, RequestError, StoreBusyError, StoreEr
 from xsam_backend.inference.engine import Engine, Predictor
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.instances import Answer
-from xsam_backend.labelstudio.context import Question, batch_prompts, context_target, interactive_request
+from xsam_backend.labelstudio.context import (
+    Question,
+    batch_prompts,
+    context_target,
+    interactive_request,
+    labels_by_example,
+)
 from xsam_backend.labelstudio.images import FetchedImage
-from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, without_known
+from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, new_finds
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
 from xsam_backend.labelstudio.tags import ControlTag
 from xsam_backend.prompts import Task
+from xsam_backend.server.batch_shares import BatchShares, Share
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.prediction_records import records_of
+from xsam_backend.server.project_exemplars import ProjectExemplars
 from xsam_backend.server.protocol import PredictRequest, TaskItem
 from xsam_backend.store.pre_labels import PreLabel, PreLabels
 from xsam_backend.store.predictions import LoggedRegion, PredictionLog
@@ -76,6 +84,8 @@ class Backend:
     """Answers predict requests. Safe to use from several threads; keeps nothing of a request.
 
     Args:
+        shares: divides batches between the reply and the bulk queue.
+        exemplars: what projects' labels look like.
         log, pre_labels: of predictions; they should not wait long for a database that is held.
         log_later: takes what it couldn't write; False where it has no room.
     """
@@ -88,7 +98,8 @@ class Backend:
         pre_labels: PreLabels,
         monitor: Monitor,
         instance: str,
-        batch_limit_s: float,
+        shares: BatchShares,
+        exemplars: ProjectExemplars,
         log_later: Callable[[Sequence[LoggedRegion]], bool] = lambda _records: False,
     ) -> None:
         self._log_later = log_later
@@ -98,7 +109,8 @@ class Backend:
         self._pre_labels = pre_labels
         self._monitor = monitor
         self._instance = instance
-        self._batch_limit_s = batch_limit_s
+        self._shares = shares
+        self._exemplars = exemplars
 
     def predict(self, asked: PredictRequest) -> list[dict[str, Any]]:
         """One entry of ``results`` per task, in order.
@@ -134,21 +146,53 @@ class Backend:
         return self._engine.predictor_of(str(project) if project is not None else None)
 
     def _batch(self, asked: PredictRequest, config: LabelConfig, project: ProjectKey | None) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + self._batch_limit_s
-        questions = batch_prompts(config) if asked.tasks else ()
+        if asked.tasks:
+            batch_prompts(config)  # a config that has nothing to look for is refused as a whole
         predictor = self._predictor_of(project)  # one for all: Label Studio takes a batch for one version's
-        entries: list[dict[str, Any]] = []
-        for task in asked.tasks:
-            asking = _Asking(project, task, config, Priority.BATCH, deadline, predictor)
-            try:
-                entries.append(self._prelabel(asking, questions))
-            except Exception as error:  # also what nobody foresaw: the other tasks must not pay for it
-                problem = self._monitor.problem(error, asking.where)
-                entries.append({"error": problem.message, "kind": problem.kind, "id": problem.error_id})
-        return entries
+        with self._shares.share(project, asked.tasks, predictor.model_version) as share:
+            return [
+                self._entry(_Asking(project, task, config, Priority.BATCH, share.deadline, predictor), share)
+                for task in asked.tasks
+            ]
 
-    def _prelabel(self, asking: _Asking, questions: Sequence[Question]) -> dict[str, Any]:
+    def _entry(self, asking: _Asking, share: Share) -> dict[str, Any]:
+        """One task's entry in the reply to a batch: its prediction, or why there is none."""
+        task = asking.task
+        words = share.why_not_now(task)
+        if words is not None:
+            return {"queued": words}
+        try:
+            prediction = self._prelabel(asking)
+        except Exception as error:  # also what nobody foresaw: the other tasks must not pay for it
+            if isinstance(error, BusyError) and (words := share.ran_out_of_time(task)) is not None:
+                return {"queued": words}
+            problem = self._monitor.problem(error, asking.where)
+            share.failed(task, error, problem.message)
+            return {"error": problem.message, "kind": problem.kind, "id": problem.error_id}
+        share.answered(task)
+        return prediction
+
+    def prelabel(
+        self, project: ProjectKey, task: TaskItem, config: LabelConfig, predictor: Predictor[Any]
+    ) -> dict[str, Any]:
+        """A task's prediction as a batch gives it, by a given version, however long it takes.
+
+        Raises:
+            XSamBackendError: it can't be answered, or (BusyError) not now.
+        """
+        return self._prelabel(_Asking(project, task, config, Priority.BATCH, None, predictor))
+
+    def _questions(self, asking: _Asking) -> Sequence[Question]:
+        """What a batch asks of a task; where it looks for labels by example, like what was accepted."""
+        labels = labels_by_example(asking.config)
+        if not labels or asking.project is None:
+            return batch_prompts(asking.config)
+        exemplars = self._exemplars.of(str(asking.project), labels, asking.predictor, asking.deadline)
+        return batch_prompts(asking.config, exemplars)
+
+    def _prelabel(self, asking: _Asking) -> dict[str, Any]:
         """One task of a batch: every picture of it, each asked what its own outputs look for."""
+        questions = self._questions(asking)
         regions: list[RegionDict] = []
         vectors: list[NDArray[np.float32]] = []
         for image_tag in asking.config.images:
@@ -200,7 +244,7 @@ class Backend:
         item_index: int | None,
         known: Sequence[KnownObject] = (),
     ) -> _Written:
-        """Ask the predictor about one picture, write the regions down, log them. ``known``: see ``_new_finds``."""
+        """Ask the predictor about one picture, write the regions down, log them. ``known``: see ``new_finds``."""
         prompts = [question.prompt for question in questions]
         answered = self._engine.answer(
             image.pixels, image.sha256, prompts, asking.priority, asking.deadline, asking.predictor
@@ -209,7 +253,7 @@ class Backend:
         records: list[LoggedRegion] = []
         for question, answer in zip(questions, answered.answers, strict=True):
             if question.prompt.task is Task.VGD:
-                answer = _new_finds(answer, known)
+                answer = new_finds(answer, known)
             written = write_regions(
                 answer.instances,
                 question.control,
@@ -286,14 +330,6 @@ def _answer_areas(config: LabelConfig, to_name: str, *, says_why: bool) -> list[
 def _phrase_area(config: LabelConfig, to_name: str) -> ControlTag | None:
     """Where is said what a region is called; None: nowhere."""
     return next((control for control in config.controls if control.per_region and control.to_name == to_name), None)
-
-
-def _new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:
-    """Without the objects that the annotator has already."""
-    new = without_known(answer.instances, known)
-    if len(answer.instances) and not len(new):
-        return Answer(new, reason=f"all {len(answer.instances)} that are like it are annotated already")
-    return replace(answer, instances=new)
 
 
 def _data_of(task: TaskItem) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def status() -> Response:
     """For people, and as JSON for ``doctor``: versions, cache, what is stored, the last problems in words."""
     parts = services()
     cache = parts.engine.cache_stats
+    bulk = parts.bulk_tasks.progress()
     facts: dict[str, Any] = {
         "version": xsam_backend.__version__,
         "python": platform.python_version(),
@@ -170,6 +171,8 @@ def status() -> Response:
         },
         "events": parts.inbox.count(),
         "regions": parts.predictions.count(),
+        "bulk": [progress.as_json() for progress in bulk],
+        "bulk_paused": parts.bulk_worker.paused if parts.bulk_worker is not None else "",
         "jobs": [job.as_json() for job in parts.jobs.latest(10)],
         "projects": [
             {"key": project.key, "title": project.title, "gone": project.gone_at is not None}
@@ -187,5 +190,5 @@ def status() -> Response:
         ],
     }
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return Response(render_template("status.html", facts=facts), mimetype="text/html")
+        return Response(render_template("status.html", facts=facts, bulk=bulk), mimetype="text/html")
     return jsonify(facts)

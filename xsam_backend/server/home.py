@@ -35,6 +35,7 @@ def home() -> Response:
         "model_version": parts.engine.model_version,
         "running": [job for job in parts.jobs.latest() if not job.is_over],
         "lacking": parts.tasks.count_lacking(),
+        "bulk_paused": parts.bulk_worker.paused if parts.bulk_worker is not None else "",
         "problems": parts.monitor.last_problems[:PROBLEMS],
     }
     page = render_template("home.html", facts=facts, projects=_projects(parts))
@@ -47,6 +48,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-u
 def _projects(parts: Services) -> list[Mapping[str, Any]]:
     counts = parts.annotations.count()
     deployed = parts.versions.deployed()
+    bulk = {one.project_key: one for one in parts.bulk_tasks.progress()}
     found: list[Mapping[str, Any]] = []
     for project in parts.projects.all()[:PROJECTS]:
         versions = parts.versions.all(project.key)
@@ -56,6 +58,7 @@ def _projects(parts: Services) -> list[Mapping[str, Any]]:
                 "title": project.title or project.key,
                 "gone_at": project.gone_at,
                 "counts": counts.get(project.key, {}),
+                "bulk": bulk.get(project.key),
                 "answers": deployed.get(project.key) or parts.engine.model_version,
                 "versions": [_version(parts, version) for version in versions[:VERSIONS]],
                 "more": max(len(versions) - VERSIONS, 0),

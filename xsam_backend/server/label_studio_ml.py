@@ -35,7 +35,8 @@ from xsam_backend.server.services import Services, open_services
 from xsam_backend.store.projects import ProjectKey
 
 Entry = dict[str, Any]
-"""One task's answer: ``result``, ``score``, ``model_version``; or, where it failed, ``error`` and ``kind``."""
+"""One task's answer: ``result``, ``score``, ``model_version``; or ``queued``; or, where it failed, ``error`` and
+``kind``."""
 
 _lock = threading.Lock()
 _opened: tuple[int, Services] | None = None
@@ -87,8 +88,8 @@ class XSam(LabelStudioMLBase):  # type: ignore[misc]  # the host has no types
     ) -> ModelResponse | list[Entry]:
         """Pre-label ``tasks``, or answer the prompts in ``context`` about the one task.
 
-        Where a task failed, the answer is a list, which the host passes on as it is: its own response has no place
-        for an error, and would send ``result: null``, over which Label Studio loses the whole batch.
+        Where a task failed or was queued, the answer is a list, which the host passes on as it is: its own response
+        has no place for that, and would send ``result: null``, over which Label Studio loses the whole batch.
 
         Args:
             context: the host gives ``{}`` where none was sent; an interactive request has ``{"result": [...]}``.
@@ -103,7 +104,7 @@ class XSam(LabelStudioMLBase):  # type: ignore[misc]  # the host has no types
                 "params": {"context": context or None},
             },
         )
-        if any("error" in entry for entry in entries):
+        if any("result" not in entry or "error" in entry for entry in entries):
             return entries
         predictions = [PredictionValue(**entry) for entry in entries]
         return ModelResponse(model_version=_version(parts), predictions=predictions)

@@ -9,7 +9,7 @@ import logging
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -29,6 +29,8 @@ from xsam_backend.errors import (
     XSamBackendError,
 )
 from xsam_backend.inference.engine import Engine
+from xsam_backend.store.bulk_progress import STATES
+from xsam_backend.store.bulk_tasks import BulkTasks
 from xsam_backend.store.jobs import Jobs
 
 logger = logging.getLogger(__name__)
@@ -141,7 +143,13 @@ class Monitor:
 
     def watch_jobs(self, jobs: Jobs) -> None:
         """Add the numbers of queued and running jobs to the metrics."""
-        self.registry.register(_JobNumbers(jobs))
+        states = ("queued", "running")
+        self.registry.register(_StateNumbers("xsam_backend_jobs", "Fine-tunings, by state.", jobs.count, states))
+
+    def watch_bulk_tasks(self, tasks: BulkTasks) -> None:
+        """Add the numbers of tasks that are pre-labelled in the background to the metrics."""
+        words = "Tasks of bulk pre-labelling, by state."
+        self.registry.register(_StateNumbers("xsam_backend_bulk_tasks", words, tasks.count, STATES))
 
     def metrics(self) -> bytes:
         """Everything in Prometheus' text format."""
@@ -163,25 +171,33 @@ class _EngineNumbers(Collector):
         yield GaugeMetricFamily("xsam_backend_waiting", "Requests waiting for the model.", value=self._engine.waiting)
 
 
-class _JobNumbers(Collector):
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+class _StateNumbers(Collector):
+    """How many there are in each state, as a table has it."""
+
+    def __init__(self, name: str, words: str, count: Callable[[], Mapping[str, int]], states: Sequence[str]) -> None:
+        self._name = name
+        self._words = words
+        self._count = count
+        self._states = states
 
     def describe(self) -> Iterator[Metric]:
         """Named beforehand, so that registering reads no database."""
-        yield GaugeMetricFamily("xsam_backend_jobs", "Fine-tunings, by state.", labels=["state"])
+        yield self._gauge()
 
     def collect(self) -> Iterator[Metric]:
         """Read when metrics are asked for. A database that can't be read must not cost the other metrics."""
         try:
-            counted = self._jobs.count()
+            counted = self._count()
         except StoreError as error:
             logger.warning("%s", error)
             return
-        gauge = GaugeMetricFamily("xsam_backend_jobs", "Fine-tunings, by state.", labels=["state"])
-        for state in ("queued", "running"):
+        gauge = self._gauge()
+        for state in self._states:
             gauge.add_metric([state], counted.get(state, 0))
         yield gauge
+
+    def _gauge(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily(self._name, self._words, labels=["state"])
 
 
 def _now() -> datetime:

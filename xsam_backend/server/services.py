@@ -22,14 +22,18 @@ from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.learning.wishes import Schedule, Wishes
 from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
 from xsam_backend.server.backend import Backend
+from xsam_backend.server.batch_shares import BatchShares
+from xsam_backend.server.bulk_worker import BulkWorker
 from xsam_backend.server.collecting_thread import CollectingThread
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
+from xsam_backend.server.project_exemplars import ProjectExemplars
 from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
 from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.bulk_tasks import BulkTasks
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.inbox_reading import InboxReader
@@ -66,9 +70,12 @@ class Services:
     housekeeping: Housekeeping
     annotations: Annotations
     tasks: Tasks
+    pictures: PictureFiles
     collecting: CollectingThread
     jobs: Jobs
     worker: WorkerKeeper
+    bulk_tasks: BulkTasks
+    bulk_worker: BulkWorker | None
     versions: Versions
     version_files: VersionFiles
     deployed: Deployed
@@ -87,6 +94,8 @@ class Services:
 
     def close(self) -> None:
         """Stop the background threads and close the databases."""
+        if self.bulk_worker is not None:
+            self.bulk_worker.close()
         self.worker.close()
         self.collecting.close()
         self.version_watch.close()
@@ -170,19 +179,26 @@ def open_services(
     housekeeping = Housekeeping(monitor)
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
     annotations, tasks = Annotations(store_database), Tasks(store_database)
-    jobs = Jobs(store_database, settings.train_tries)
+    pictures = PictureFiles(settings.pictures_dir)
+    jobs, bulk_tasks = Jobs(store_database, settings.train_tries), BulkTasks(store_database)
+
+    def project_gone(key: str) -> None:
+        jobs.cancel_all(key, PROJECT_GONE)
+        bulk_tasks.end_project(key, "dropped", PROJECT_GONE)
+
     collecting = CollectingThread(
         Collector(projects, tasks, annotations, predictions, settings.instance),
         InboxReader(inbox, store_database, "collecting"),
-        PictureCopies(tasks, PictureFiles(settings.pictures_dir), images),
+        PictureCopies(tasks, pictures, images),
         projects,
         client,
         monitor,
         settings.instance,
-        on_gone=lambda key: jobs.cancel_all(key, PROJECT_GONE),
+        on_gone=project_gone,
     )
     collecting.start()
     monitor.watch_jobs(jobs)
+    monitor.watch_bulk_tasks(bulk_tasks)
     worker = WorkerKeeper(
         jobs,
         Wishes(jobs, settings.train_every, schedule),
@@ -203,6 +219,38 @@ def open_services(
         worker.wake()
         return job
 
+    backend = Backend(
+        engine,
+        images,
+        PredictionLog(log_database),
+        PreLabels(log_database),
+        monitor,
+        settings.instance,
+        BatchShares(
+            bulk_tasks if client else None,
+            projects,
+            monitor,
+            settings.batch_limit_s,
+            lambda: bulk_worker.wake() if bulk_worker else None,
+        ),
+        ProjectExemplars(annotations, tasks, pictures, engine, fetch_policy(settings).max_pixels, monitor.problem),
+        log_later,
+    )
+    bulk_worker = None
+    if client is not None:
+        bulk_worker = BulkWorker(
+            bulk_tasks,
+            backend.prelabel,
+            client,
+            deployed.predictor_of,
+            deployed.predictor_named,
+            monitor,
+            settings.instance,
+        )
+        if settings.shared_database_url is None:
+            bulk_tasks.recover()
+        bulk_worker.start()
+
     return Services(
         settings=settings,
         monitor=monitor,
@@ -211,16 +259,7 @@ def open_services(
             settings.basic_auth_password.get_secret_value() if settings.basic_auth_password else None,
         ),
         engine=engine,
-        backend=Backend(
-            engine,
-            images,
-            PredictionLog(log_database),
-            PreLabels(log_database),
-            monitor,
-            settings.instance,
-            settings.batch_limit_s,
-            log_later,
-        ),
+        backend=backend,
         inbox=inbox,
         projects=projects,
         predictions=predictions,
@@ -239,9 +278,12 @@ def open_services(
         housekeeping=housekeeping,
         annotations=annotations,
         tasks=tasks,
+        pictures=pictures,
         collecting=collecting,
         jobs=jobs,
         worker=worker,
+        bulk_tasks=bulk_tasks,
+        bulk_worker=bulk_worker,
         versions=versions,
         version_files=version_files,
         deployed=deployed,

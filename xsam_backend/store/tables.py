@@ -114,6 +114,28 @@ class PreLabelRow(StoreTables):
     predicted_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class BulkTaskRow(StoreTables):
+    """A task of a batch that Label Studio can't wait for. ``due_at`` is empty once it is over."""
+
+    __tablename__ = "bulk_tasks"
+    __table_args__ = (
+        Index("ix_bulk_tasks_task", "project_key", "task_id", unique=True),
+        Index("ix_bulk_tasks_due", "due_at", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    project_key: Mapped[str] = mapped_column(String(255))
+    task_id: Mapped[int] = mapped_column(BigInteger)
+    model_version: Mapped[str] = mapped_column(String(255))
+    state: Mapped[str] = mapped_column(String(16))
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    holder: Mapped[str | None] = mapped_column(String(32), index=True)
+    tries: Mapped[int] = mapped_column(Integer)
+    error: Mapped[str | None] = mapped_column(Text)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class TaskRow(StoreTables):
     """A task of which an annotation came, and its pictures."""
 
