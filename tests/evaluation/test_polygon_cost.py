@@ -50,5 +50,5 @@ def test_more_fidelity_costs_more() -> None:
     vertices = [cost.vertices for cost in costs]
     assert vertices == sorted(vertices)
     assert vertices[0] <= 8, "a regular octagon in a circle covers 0.90 of it"
-    assert vertices[2] >= 14, "one with 14 corners covers 0.967"
+    assert 9 <= vertices[2] <= 14, "inscribed, one with 14 corners covers 0.967; one of the same area needs fewer"
     assert all(cost.iou >= least for cost, least in zip(costs, (0.8, 0.9, 0.97, 0.99, 1.0), strict=True))

@@ -51,7 +51,7 @@ def test_every_label_that_can_be_clicked_can_be_written(file: Path) -> None:
 
 
 def test_what_the_comments_say() -> None:
-    assert load("polygon").outputs[0].options.polygon_iou == 0.97
+    assert load("polygon").outputs[0].options.polygon_iou == 0.98
     assert [one.phrase for one in load("polygon").outputs[0].categories][-3:] == ["car", "truck", "bus"]
     assert [label.is_thing for label in load("brush").outputs[0].labels] == [True, False, False]
     assert load("bitmask").control("example").options.task is Task.VGD

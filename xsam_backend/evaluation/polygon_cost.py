@@ -24,7 +24,7 @@ class PolygonCost:
     iou: float
 
 
-def polygon_cost(mask: Mask, min_iou: float = 0.97) -> PolygonCost:
+def polygon_cost(mask: Mask, min_iou: float = 0.98) -> PolygonCost:
     """Of the polygons that the backend writes for a bool (H, W) mask; nothing for an empty one.
 
     Raises:

@@ -7,14 +7,16 @@ touch at a corner belong to one part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from xsam_backend.geometry.collapsing import edges_cross, with_fewer_vertices
+from xsam_backend.geometry.keyholes import MOST_HOLES, joined_by_keyholes
 from xsam_backend.geometry.masks import Mask, check_mask, mask_iou
 from xsam_backend.geometry.raster import polygon_to_mask, polygons_to_mask
 
@@ -23,8 +25,17 @@ Polygon = NDArray[np.float64]
 
 _COMPARED_SIDE_PX = 512
 
+_AROUND = 0.1
+"""So far around a ring its simplified one may go, as share of the longer side."""
+
+_DETAIL_SHARE = 0.05
+"""Of what may change sides, what may go with the quick first round."""
+
+_MOST_COLLAPSED = 2000
+"""Rings of more vertices, however much detail was left out, are ragged all along: they are left as they are."""
+
 _SPECK_SHARE = 0.1
-"""A part or hole is a speck below this share of what may be lost to specks: 0.15 % of a mask at IoU 0.97."""
+"""A part or hole is a speck below this share of what may be lost to specks: 0.1 % of a mask at IoU 0.98."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,31 +57,17 @@ class Outline:
 
     @property
     def keyhole(self) -> Polygon:
-        """One ring for all: where the outer ring is nearest to a hole it goes there, around it and back again."""
-        if not self.holes:
-            return self.outer
-        tree = cKDTree(self.outer)
-        detours: dict[int, list[Polygon]] = {}
-        for hole in self.holes:
-            distances, nearest = tree.query(hole)
-            enter = int(distances.argmin())
-            leave = int(nearest[enter])
-            around = np.roll(hole, -enter, axis=0)
-            detours.setdefault(leave, []).extend([around, around[:1], self.outer[leave : leave + 1]])
-        pieces: list[Polygon] = []
-        done = 0
-        for leave in sorted(detours):
-            pieces += [self.outer[done : leave + 1], *detours[leave]]
-            done = leave + 1
-        return np.concatenate([*pieces, self.outer[done:]])
+        """One ring for all; see ``keyholes``."""
+        return joined_by_keyholes(self.outer, self.holes)
 
 
-def mask_to_polygons(mask: Mask, min_iou: float = 0.97, keyholes: bool = True) -> list[Polygon]:
+def mask_to_polygons(mask: Mask, min_iou: float = 0.98, keyholes: bool = True) -> list[Polygon]:
     """Polygons of a bool (H, W) mask, largest part first; none for an empty mask.
 
     Together they are the fewest vertices found that still give ``min_iou`` with the mask when filled; specks and
-    pinholes go first if the bound allows it. ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's
-    polygon; without ``keyholes`` holes are filled, and the bound holds for the filled mask.
+    pinholes go first if the bound allows it. They stay within the picture, and no edges of a polygon cross.
+    ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's polygon; without ``keyholes`` holes are
+    filled, and the bound holds for the filled mask.
 
         mask_to_polygons(np.ones((2, 3), bool)) -> [[[0, 0], [3, 0], [3, 2], [0, 2]]]
 
@@ -79,19 +76,35 @@ def mask_to_polygons(mask: Mask, min_iou: float = 0.97, keyholes: bool = True) -
     """
     if not 0.5 <= min_iou <= 1:
         raise ValueError(f"min_iou: expected 0.5..1, got {min_iou}")
-    size_hw = check_mask(mask).shape[0], mask.shape[1]
+    mask, corner = _cropped(check_mask(mask))
+    size_hw = mask.shape[0], mask.shape[1]
     outlines = trace_outlines(mask)
     if not keyholes:
         outlines = [Outline(outline.outer) for outline in outlines]
         mask = polygons_to_mask([outline.outer for outline in outlines], size_hw)
     loss = 1 - min_iou
     for _ in range(6 if loss else 0):
-        polygons = [outline.keyhole for outline in _simplify(outlines, loss)]
+        simple = _simplify(outlines, loss, size_hw)
+        if not all(map(_has_its_holes, simple)):
+            loss /= 2
+            continue
+        polygons = [outline.keyhole for outline in simple]
         iou = mask_iou(polygons_to_mask(polygons, size_hw), mask)
         if iou >= min_iou:
-            return polygons
+            return [polygon + corner for polygon in polygons]
         loss *= min(0.9, 0.9 * (1 - min_iou) / (1 - iou))
-    return [outline.keyhole for outline in outlines]
+    return [outline.keyhole + corner for outline in outlines]
+
+
+def _cropped(mask: Mask) -> tuple[Mask, NDArray[np.float64]]:
+    """What is in the mask with as much around it as polygons may take, and where that begins, xy in px."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return mask, np.zeros(2)
+    around = math.ceil(max(np.ptp(rows), np.ptp(columns)) * _AROUND) + 1
+    top, left = max(int(rows[0]) - around, 0), max(int(columns[0]) - around, 0)
+    cropped = mask[top : rows[-1] + around + 1, left : columns[-1] + around + 1]
+    return np.ascontiguousarray(cropped), np.array([left, top], np.float64)
 
 
 def trace_outlines(mask: Mask) -> list[Outline]:
@@ -168,7 +181,7 @@ def _follow(across: NDArray[np.intp], down: NDArray[np.intp], points: Polygon) -
         yield points[ring]
 
 
-def _simplify(outlines: list[Outline], loss: float) -> list[Outline]:
+def _simplify(outlines: list[Outline], loss: float, size_hw: tuple[int, int]) -> list[Outline]:
     """Outlines with fewer vertices. About ``loss`` of the mask's area may change, shared out by the rings' lengths.
 
     A ring never changes by more than three times ``loss`` of its own area, so a small part beside a large one keeps
@@ -181,9 +194,20 @@ def _simplify(outlines: list[Outline], loss: float) -> list[Outline]:
 
     def simpler(ring: Polygon) -> Polygon:
         share = budget * _length(ring) / length
-        return _simplify_ring(ring, min(share, abs(signed_area(ring)) * min(3 * loss, 0.3)))
+        return _simplify_ring(ring, min(share, abs(signed_area(ring)) * min(3 * loss, 0.3)), size_hw)
 
     return [Outline(simpler(outline.outer), tuple(simpler(hole) for hole in outline.holes)) for outline in kept]
+
+
+def _has_its_holes(outline: Outline) -> bool:
+    """Whether the holes are still inside, apart from each other and from the outer ring."""
+    if not 0 < len(outline.holes) <= MOST_HOLES:
+        return True
+    outer = outline.outer.astype(np.float32)
+    inside = all(
+        cv2.pointPolygonTest(outer, tuple(float(value) for value in hole[0]), False) >= 0 for hole in outline.holes
+    )
+    return inside and not edges_cross(outline.rings)
 
 
 def _without_specks(outlines: list[Outline], budget_px: float) -> list[Outline]:
@@ -208,31 +232,50 @@ def _without_specks(outlines: list[Outline], budget_px: float) -> list[Outline]:
     ]
 
 
-def _simplify_ring(ring: Polygon, budget_px: float) -> Polygon:
-    """The ring with the largest Douglas-Peucker tolerance at which at most ``budget_px`` change sides.
+def _simplify_ring(ring: Polygon, budget_px: float, size_hw: tuple[int, int]) -> Polygon:
+    """The ring with the fewest vertices found at which at most ``budget_px`` change sides, and no edges cross.
 
-    Large rings are compared at a smaller scale; the caller looks at the whole mask at full size afterwards.
+    Vertices may lie outside of the ring, but in the picture. Large rings are compared at a smaller scale; the caller
+    looks at the whole mask at full size afterwards.
     """
     if len(ring) <= 4 or (budget_px < 1 and len(ring) <= 12):
         return ring
-    corner = ring.min(axis=0)
+    lowest, highest = ring.min(axis=0), ring.max(axis=0)
+    around = np.ceil((highest - lowest).max() * _AROUND)
+    corner = np.maximum(lowest - around, 0)
+    limit = np.minimum(highest + around, size_hw[::-1]) - corner
     local = ring - corner
-    scale = min(1.0, _COMPARED_SIDE_PX / float(local.max()))
-    width, height = (int(side) for side in np.ceil(local.max(axis=0) * scale))
+    scale = min(1.0, _COMPARED_SIDE_PX / float(limit.max()))
+    width, height = (int(side) for side in np.ceil(limit * scale))
     target = polygon_to_mask(local * scale, (height, width))
-    best, lower, upper = local, 0.0, float(np.sqrt(abs(signed_area(ring))))
-    for _ in range(10):
-        tolerance = (lower + upper) / 2
-        simple = cv2.approxPolyDP(local.astype(np.float32), tolerance, True)[:, 0].astype(np.float64)
-        changed = np.inf
-        if len(simple) > 2:
-            changed = np.count_nonzero(polygon_to_mask(simple * scale, (height, width)) ^ target) / scale**2
-        if changed <= budget_px:
+
+    def keeps(simple: Polygon, budget_px: float) -> bool:
+        changed = np.count_nonzero(polygon_to_mask(simple * scale, (height, width)) ^ target) / scale**2
+        return bool(changed <= budget_px) and not edges_cross([simple])
+
+    few = _without_detail(local, lambda simple: keeps(simple, budget_px * _DETAIL_SHARE))
+    if len(few) > _MOST_COLLAPSED:
+        few = _without_detail(local, lambda simple: keeps(simple, budget_px))
+    if len(few) > _MOST_COLLAPSED:
+        ragged: Polygon = few + corner
+        return ragged
+    simplified = with_fewer_vertices(few, (float(limit[0]), float(limit[1])), lambda simple: keeps(simple, budget_px))
+    moved: Polygon = simplified + corner
+    return moved
+
+
+def _without_detail(ring: Polygon, keeps: Callable[[Polygon], bool]) -> Polygon:
+    """The ring with the largest Douglas-Peucker tolerance that ``keeps`` it: quick where there are thousands of
+    vertices."""
+    best, lower, upper = ring, 0.25, max(math.sqrt(abs(signed_area(ring))), 0.25)
+    for _ in range(8):
+        tolerance = math.sqrt(lower * upper)
+        simple = cv2.approxPolyDP(ring.astype(np.float32), tolerance, True)[:, 0].astype(np.float64)
+        if len(simple) > 2 and keeps(simple):
             best, lower = simple, tolerance
         else:
             upper = tolerance
-    simplified: Polygon = best + corner
-    return simplified
+    return best
 
 
 def _length(ring: Polygon) -> float:

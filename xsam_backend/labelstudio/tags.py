@@ -98,7 +98,7 @@ class ControlOptions:
     form: Form = Form.OBJECTS
     output: bool | None = None
     rotated: bool = False
-    polygon_iou: float = 0.97
+    polygon_iou: float = 0.98
     says_why: bool = False
 
     @classmethod

@@ -32,7 +32,7 @@ from xsam_backend.region_masks import region_mask
 USUAL_OBJECTS = 6
 """Of a picture, where nobody says how many and prompts are simulated."""
 
-FIDELITY = 0.97
+FIDELITY = 0.98
 """IoU that polygons must have with the mask: what the backend writes for Label Studio."""
 
 COLUMNS = (

@@ -1,0 +1,52 @@
+"""Outlines with holes as one ring, whose edges don't cross."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from shapes import TRICKY, masks
+
+from xsam_backend.geometry import keyholes
+from xsam_backend.geometry.collapsing import edges_cross
+from xsam_backend.geometry.keyholes import joined_by_keyholes
+from xsam_backend.geometry.masks import Mask
+from xsam_backend.geometry.polygons import trace_outlines
+from xsam_backend.geometry.raster import polygons_to_mask
+
+
+@pytest.fixture(params=["short", "level"])
+def bridges(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both kinds, whether or not short ones cross."""
+    if request.param == "level":
+        monkeypatch.setattr(
+            keyholes, "_by_short_bridges", lambda *_: np.array([(0, 0), (1, 1), (1, 0), (0, 1)], float)
+        )
+    return str(request.param)
+
+
+@pytest.mark.parametrize("name", TRICKY)
+@pytest.mark.usefixtures("bridges")
+def test_every_hole_stays_a_hole(name: str) -> None:
+    mask = TRICKY[name]
+    rings = [outline.keyhole for outline in trace_outlines(mask)]
+    np.testing.assert_array_equal(polygons_to_mask(rings, (mask.shape[0], mask.shape[1])), mask)
+    assert not any(edges_cross([ring]) for ring in rings)
+
+
+@given(masks())
+def test_any_mask_survives(mask: Mask) -> None:
+    rings = [outline.keyhole for outline in trace_outlines(mask)]
+    np.testing.assert_array_equal(polygons_to_mask(rings, (mask.shape[0], mask.shape[1])), mask)
+    assert not any(edges_cross([ring]) for ring in rings)
+
+
+def test_short_bridges_that_cross_are_not_taken() -> None:
+    """The far hole's shortest way out of the square leads through the long one."""
+    square = np.array([(0, 0), (100, 0), (100, 100), (0, 100)], float)
+    wall = np.array([(2, 40), (2, 45), (98, 45), (98, 40)], float)
+    behind = np.array([(4, 46), (4, 49), (96, 49), (96, 46)], float)
+    assert edges_cross([keyholes._by_short_bridges(square, [wall, behind])])
+    ring = joined_by_keyholes(square, [wall, behind])
+    assert not edges_cross([ring])
+    assert polygons_to_mask([ring], (100, 100)).sum() == 100 * 100 - 96 * 5 - 92 * 3
