@@ -127,7 +127,7 @@ def test_two_presses_at_the_same_time_answer_each_task_once(batches: Batches) ->
 
 def test_a_new_version_is_asked_for_again(batches: Batches) -> None:
     batches.ask(range(100), 5.0)
-    assert batches.ask(range(100), 5.0, version="v2") == [QUEUED_BEFORE] + ["answered"] + [QUEUED] * 98
+    assert batches.ask(range(100), 5.0, version="v2") == ["answered"] + [QUEUED] * 99
 
 
 def test_one_task_that_is_opened_is_answered_now_and_leaves_no_trace(batches: Batches) -> None:

@@ -76,10 +76,12 @@ def test_the_same_task_of_another_project_is_another(queue: BulkTasks) -> None:
 def test_what_waits_for_an_older_version_waits_for_the_one_asked_last(queue: BulkTasks) -> None:
     queued(queue, 1, 2)
     working = claimed(queue)
-    newer = queue.reserve(KEY, [1, 2], "v2", later())
-    assert (newer.mine, newer.others) == ({2}, {1}), "what is under way stays"
+    answered = queue.reserve(KEY, [3], "v1", later())
+    queue.settle(answered.holder, {3: Outcome("in reply", later())})
+    newer = queue.reserve(KEY, [1, 2, 3], "v2", later())
+    assert (newer.mine, newer.others) == ({2, 3}, {1}), "what is under way stays"
     queue.settle(newer.holder, {})
-    assert (working.model_version, claimed(queue).model_version) == ("v1", "v2")
+    assert (working.model_version, claimed(queue).model_version, claimed(queue).model_version) == ("v1", "v2", "v2")
 
 
 def wait_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

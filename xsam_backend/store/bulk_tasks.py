@@ -100,7 +100,8 @@ class BulkTasks:
     ) -> Reserved:
         """Hold tasks for a request until it settles them, at the latest until ``until``.
 
-        A task that is queued already stays as it is, unless it waits for another version: the newest request counts.
+        A task that is queued already stays as it is, unless nobody has it and it is for another version: the newest
+        request counts.
         One that was begun and is over since a moment ago waits from now on. Where nothing is left to do of a project,
         its counts begin anew, apart from these.
 
@@ -247,11 +248,11 @@ class BulkTasks:
         return due.order_by(BulkTaskRow.due_at, BulkTaskRow.id)
 
     def _take_over(self) -> Any:
-        """Insert; or take what is over or waits for another version, but let wait what is over since a moment ago."""
+        """Insert; or take what is over or nobody's and of another version; but let wait what is over lately."""
         insert = self._insert(BulkTaskRow)
         new, lately = insert.excluded, _is_over_lately()
         taken = {name: new[name] for name in ("model_version", "tries", "error", "ended_at")}
-        other = and_(BulkTaskRow.state == "waiting", BulkTaskRow.model_version != new.model_version)
+        other = and_(BulkTaskRow.holder.is_(None), BulkTaskRow.model_version != new.model_version)
         return insert.on_conflict_do_update(
             index_elements=["project_key", "task_id"],
             set_={
