@@ -35,7 +35,7 @@ SIZE_HW = (96, 128)
 SEEDS = 100
 """So many scenes are drawn; the others are these, a little darker: other pictures for the cache."""
 
-CLICK_EVERY_S = 2.0
+CLICK_EVERY_S = 5.0
 IDLE_CLICKS = 15
 KILLED_AT = 1 / 3
 """Of the tasks."""
@@ -166,12 +166,12 @@ def main(number: int, script: Path, out: Path) -> None:
 
 def tell(facts: dict[str, Any], clicks: Clicks) -> None:
     """Two tables."""
-    written = facts["tasks"] - facts["in reply"]
+    written, restart = facts["tasks"] - facts["in reply"], facts["restart"]
     lines = {
         "the button's answer": f"{facts['button']:.1f} s, {facts['in reply']} predictions in it",
         "all others written": f"{facts['seconds']:.0f} s after the press",
         "tasks a second": f"{written / (facts['seconds'] - facts['button']):.2f}",
-        "killed, and answering again": f"after {facts['restart']:.1f} s",
+        "killed, and answering again": "never" if restart is None else f"after {restart:.1f} s",
         "predictions of a task": ", ".join(f"{n}: {tasks}" for n, tasks in facts["predictions of a task"].items()),
         "versions": ", ".join(facts["versions"]),
     }
