@@ -58,7 +58,7 @@ class Running:
     token: str
     backend: str
     data_dir: Path
-    children: Sequence[Child]
+    children: list[Child]
 
     def label_studio(self, method: str, path: str, body: Any) -> Any:
         """One call of Label Studio's API."""

@@ -92,8 +92,9 @@ class Settings(BaseSettings):
     batch_limit_s: float = Field(
         75.0,
         gt=0,
-        description="When a batch begins no further task: those are left for the next request. Label Studio waits "
-        "100 s in all, and the picture under way may take image_timeout_s more.",
+        description="When a batch begins no further task: those are answered in the background, if Label Studio's "
+        "address and token are set, else left for the next request. Label Studio waits 100 s in all, and the picture "
+        "under way may take image_timeout_s more.",
     )
     train_every: int = Field(
         0,

@@ -41,8 +41,8 @@ class LsClient:
     def update_project(self, project_id: int, **fields: Any) -> None:
         self.call("PATCH", f"/api/projects/{project_id}/", json=fields)
 
-    def tasks(self, project_id: int) -> list[dict[str, Any]]:
-        body = self.call("GET", f"/api/tasks?project={project_id}&fields=all&page=1&page_size=100")
+    def tasks(self, project_id: int, at_most: int = 100) -> list[dict[str, Any]]:
+        body = self.call("GET", f"/api/tasks?project={project_id}&fields=all&page=1&page_size={at_most}")
         return list(body["tasks"])
 
     def upload(self, project_id: int, name: str, content: bytes, kind: str) -> int:
@@ -58,6 +58,11 @@ class LsClient:
 
     def import_task(self, project_id: int, data: dict[str, Any]) -> int:
         return int(self.call("POST", "/api/tasks/", json={"project": project_id, "data": data})["id"])
+
+    def import_tasks(self, project_id: int, data: Sequence[dict[str, Any]]) -> list[int]:
+        """Many at once; their ids, in order."""
+        path = f"/api/projects/{project_id}/import?return_task_ids=true"
+        return list(self.call("POST", path, json=[{"data": one} for one in data])["task_ids"])
 
     def connect(self, project_id: int, url: str, **fields: Any) -> dict[str, Any]:
         """Connect an ML backend, interactive."""

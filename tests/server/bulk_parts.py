@@ -49,6 +49,8 @@ class LabelStudioDouble:
 
     def chosen_tasks(self, project_id: int, task_ids: Collection[int]) -> list[dict[str, Any]]:
         self._called("tasks")
+        if self.project_row is None:
+            raise NotFoundError("No Project matches the given query.")
         self.read_together.append(len(task_ids))
         return [
             {"id": task_id, "data": self.data[task_id], "predictions": list(self.predictions[task_id])}

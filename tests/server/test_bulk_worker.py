@@ -288,6 +288,21 @@ def test_a_project_that_is_gone_takes_its_tasks_along(work: Work, labels: LabelS
     ]
 
 
+@pytest.mark.usefixtures("no_waiting")
+def test_a_project_that_goes_meanwhile_is_noticed_at_once(work: Work, labels: LabelStudioDouble) -> None:
+    """Its config was read a moment ago."""
+
+    def go(call: str) -> None:
+        if call == "predict 2":
+            labels.project_row = None
+            labels.data.clear()
+
+    labels.trouble = go
+    work.put(*range(1, 31))
+    work.run()
+    assert work.counts == {"done": 1, "dropped": 29}
+
+
 def test_a_label_config_without_outputs_fails_them_all_at_once(work: Work, labels: LabelStudioDouble) -> None:
     work.put(1, 2, 3)
     labels.project_row = {**(labels.project_row or {}), "label_config": "<View/>"}

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from xsam_backend.errors import StoreError
 from xsam_backend.store import bulk_tasks
 from xsam_backend.store.bulk_progress import STATES, Progress
-from xsam_backend.store.bulk_tasks import BulkTask, BulkTasks, Outcome, Reserved
+from xsam_backend.store.bulk_tasks import LATELY, BulkTask, BulkTasks, Outcome, Reserved
 
 HERE, KEY, OTHER = "labels:80", "labels:80/21.5", "labels:80/22.6"
 DONE = Outcome("done")
@@ -33,7 +33,7 @@ def queued(queue: BulkTasks, *task_ids: int, key: str = KEY, version: str = "v1"
 
 
 def claimed(queue: BulkTasks) -> BulkTask:
-    task = queue.claim(HERE, later())
+    task = queue.claim(HERE, later(3600))
     assert task is not None
     return task
 
@@ -76,33 +76,70 @@ def test_the_same_task_of_another_project_is_another(queue: BulkTasks) -> None:
 def test_what_waits_for_an_older_version_waits_for_the_one_asked_last(queue: BulkTasks) -> None:
     queued(queue, 1, 2)
     working = claimed(queue)
-    newer = queue.reserve(KEY, [1, 2], "v2", later())
-    assert (newer.mine, newer.others) == ({2}, {1}), "what is under way stays"
+    answered = queue.reserve(KEY, [3], "v1", later())
+    queue.settle(answered.holder, {3: Outcome("in reply", later())})
+    newer = queue.reserve(KEY, [1, 2, 3], "v2", later())
+    assert (newer.mine, newer.others) == ({2, 3}, {1}), "what is under way stays"
     queue.settle(newer.holder, {})
-    assert (working.model_version, claimed(queue).model_version) == ("v1", "v2")
+    assert (working.model_version, claimed(queue).model_version, claimed(queue).model_version) == ("v1", "v2", "v2")
 
 
-def test_what_is_over_is_begun_anew_when_it_is_asked_for_again(queue: BulkTasks) -> None:
+def wait_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until no request can be on its way any more that doesn't know what was done."""
+    now = later(0) + LATELY
+    monkeypatch.setattr(bulk_tasks, "_now", lambda: now)
+
+
+def with_two_over(queue: BulkTasks) -> None:
+    """Of three tasks, one failed and one was done."""
     queued(queue, 1, 2, 3)
     first, second = claimed(queue), claimed(queue)
     queue.settle(first.holder, {1: Outcome("failed", error="gone")})
     queue.settle(second.holder, {2: DONE})
-    again = queue.reserve(KEY, [1, 2], "v1", later())
-    assert again.mine == {1, 2}
+
+
+def test_what_is_over_is_begun_anew_when_it_is_asked_for_again(
+    queue: BulkTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_two_over(queue)
+    wait_a_while(monkeypatch)
+    again = queue.reserve(KEY, [1, 2, 3], "v1", later(3600))
+    assert (again.mine, again.others) == ({1, 2}, {3})
     queue.settle(again.holder, {})
     assert queue.troubles(KEY) == []
     assert [claimed(queue).tries for _ in range(3)] == [1, 1, 1]
 
 
-def test_counts_begin_anew_once_nothing_was_left(queue: BulkTasks) -> None:
+@pytest.mark.parametrize("one", [False, True])
+def test_what_is_over_since_a_moment_ago_is_left_to_the_worker(queue: BulkTasks, one: bool) -> None:
+    """Label Studio chose the tasks before it heard of their predictions: the worker looks, and finds them."""
+    with_two_over(queue)
+    again = [queue.reserve(KEY, [1], "v2", later(), queued_only=True) for _ in range(2 * one)]
+    again += [queue.reserve(KEY, [1, 2], "v2", later())]
+    assert [(held.mine, held.others) for held in again] == [(set(), {1})] * 2 * one + [(set(), {1, 2})]
+    found = [claimed(queue) for _ in range(3)]
+    assert [(task.task_id, task.tries, task.model_version) for task in found] == [
+        (3, 1, "v1"),
+        (1, 2, "v2"),
+        (2, 2, "v2"),
+    ]
+
+
+def test_counts_begin_anew_once_nothing_was_left(queue: BulkTasks, monkeypatch: pytest.MonkeyPatch) -> None:
     queued(queue, 1)
     queued(queue, 1, key=OTHER)
     task = claimed(queue)
     queue.settle(task.holder, {1: DONE})
-    assert counts(queue) == {"done": 1}
     queued(queue, 2)
+    assert counts(queue) == {"done": 1, "waiting": 1}
+    task = claimed(queue)
+    assert task.project_key == OTHER
+    task = claimed(queue)
+    queue.settle(task.holder, {2: DONE})
+    wait_a_while(monkeypatch)
+    queued(queue, 3)
     assert counts(queue) == {"waiting": 1}
-    assert counts(queue, OTHER) == {"waiting": 1}, "another project's stay"
+    assert counts(queue, OTHER) == {"working": 1}, "another project's stay"
 
 
 def test_a_request_about_one_task_takes_what_waits_and_nothing_else(queue: BulkTasks) -> None:

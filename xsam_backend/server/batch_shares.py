@@ -7,7 +7,8 @@ Label Studio waits 100 s for a batch of whatever size, and drops all of it when 
 - They are answered in order for as long as all can be done in time. Once the rate so far says that they can't, or the
   time is over, the rest goes to the queue at once, and each of its entries says so, without a ``result``.
 - What is queued already stays there. Only a request about one task, which somebody is opening, takes it out of the
-  queue to answer it now. A single task that isn't queued has no row: "send test request" must store nothing.
+  queue to answer it now. A single task that isn't queued has no row, since "send test request" must store nothing;
+  a batch that comes meanwhile counts it as answered.
 - Nobody tells whether Label Studio stored a reply. What was answered stays in the queue until the worker has seen the
   prediction there.
 
@@ -16,8 +17,9 @@ Without an address and a token of Label Studio there is no queue: what doesn't f
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -43,13 +45,13 @@ _NOTHING = Reserved("", frozenset(), frozenset())
 class Share:
     """One request's tasks. For the thread that answers it."""
 
-    def __init__(self, limit_s: float, reserved: Reserved | None) -> None:
-        """``reserved``: None where nothing can be queued."""
+    def __init__(self, limit_s: float, reserved: Reserved | None, opened: Collection[int]) -> None:
+        """``reserved``: None where nothing can be queued. ``opened``: tasks that replies of their own answer."""
         self.reserved = reserved or _NOTHING
         self.can_queue = reserved is not None
         self.left = 0
         self.late: list[int] = []
-        self.outcomes: dict[int, Outcome | None] = {}
+        self.outcomes: dict[int, Outcome | None] = dict.fromkeys(self.reserved.mine.intersection(opened))
         self._begun = time.monotonic()
         self._limit_s = limit_s
         self._seen = 0
@@ -61,7 +63,7 @@ class Share:
 
     def why_not_now(self, task: TaskItem) -> str | None:
         """Words for the entry of a task that isn't to be answered in this reply; None: answer it."""
-        if task.id in self.reserved.others:
+        if task.id in self.reserved.others or task.id in self.outcomes:
             return QUEUED_BEFORE
         if task.id in self.reserved.mine and self._is_too_much():
             return QUEUED
@@ -120,12 +122,16 @@ class BatchShares:
         self._monitor = monitor
         self._limit_s = limit_s
         self._wake = wake
+        self._lock = threading.Lock()
+        self._opened: dict[tuple[ProjectKey, int], float] = {}
 
     @contextmanager
     def share(self, project: ProjectKey | None, tasks: Sequence[TaskItem], model_version: str) -> Iterator[Share]:
         """The tasks of a request, reserved for the length of the block."""
         reserved = self._reserve(project, tasks, model_version)
-        share = Share(self._limit_s, reserved)
+        share = Share(self._limit_s, reserved, self._opened_now(project) if len(tasks) > 1 else ())
+        if project is not None and len(tasks) == 1:
+            self._opens(project, tasks[0])
         try:
             yield share
         finally:
@@ -145,6 +151,17 @@ class BatchShares:
         except StoreError as error:
             self._monitor.problem(error, f"project {project}")
             return None
+
+    def _opens(self, project: ProjectKey, task: TaskItem) -> None:
+        if task.id is not None and self._queue is not None:
+            with self._lock:
+                self._opened[project, task.id] = time.monotonic() + self._limit_s + STORED_AFTER_S
+
+    def _opened_now(self, project: ProjectKey | None) -> Collection[int]:
+        now = time.monotonic()
+        with self._lock:
+            self._opened = {one: until for one, until in self._opened.items() if until > now}
+            return [task_id for key, task_id in self._opened if key == project]
 
     def _settle(self, project: ProjectKey, share: Share, model_version: str) -> None:
         assert self._queue is not None

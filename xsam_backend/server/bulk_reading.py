@@ -81,6 +81,7 @@ class BulkReading:
         """The task as Label Studio has it, with ``data`` and ``predictions``; None: the project has no such task.
 
         Raises:
+            ProjectGoneError: Label Studio hasn't the project any more.
             LabelStudioError: Label Studio can't be asked.
         """
         key = ProjectKey.parse(task.project_key)
@@ -90,7 +91,15 @@ class BulkReading:
             if (key, task.task_id) not in self._tasks:
                 following = self._queue.upcoming(task.project_key, AHEAD) if task.tries == 1 else []
                 ids = {task.task_id, *following}
-                rows = {int(row["id"]): row for row in self._api.chosen_tasks(key.project_id, ids)}
+                rows = self._read_tasks(key, ids)
                 self._tasks = {(key, task_id): rows.get(task_id) for task_id in ids}
                 self._tasks_read_at = time.monotonic()
             return self._tasks.pop((key, task.task_id))
+
+    def _read_tasks(self, key: ProjectKey, ids: Collection[int]) -> dict[int, Mapping[str, Any]]:
+        try:
+            return {int(row["id"]): row for row in self._api.chosen_tasks(key.project_id, ids)}
+        except NotFoundError:  # says Label Studio where there is no such project
+            self._configs.pop(key, None)
+            self._read_config(key)
+            raise

@@ -151,13 +151,13 @@ class BulkWorker:
         try:
             try:
                 config = self._reading.config_of(key)
-            except ProjectGoneError as error:
-                self._end(task, "dropped", error)
-                return None
             except LabelConfigError as error:
                 self._end(task, "failed", error)
                 return None
             outcome = self._answer(task, key, config)
+        except ProjectGoneError as error:
+            self._end(task, "dropped", error)
+            return None
         except Exception as error:
             return self._after(error, task)
         self._paused, self._pauses = "", 0

@@ -7,6 +7,9 @@ nothing.
 Whoever takes a row, a request or a worker, counts its ``tries`` up and leaves a ``holder`` of its own on it; only
 that one may say what came of it. A row that was taken and is due again has lost its holder. Each statement is atomic
 on SQLite and PostgreSQL, so several services may share the queue; their clocks should agree to some seconds.
+
+What is over stays for a while, and isn't handed to a request that asks for it again: Label Studio chose the request's
+tasks some time before, and may have got a prediction since. It waits for the worker then, which looks.
 """
 
 from __future__ import annotations
@@ -18,14 +21,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
-from sqlalchemy import Engine, Table, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Engine, Table, and_, bindparam, case, delete, func, not_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from xsam_backend.store.bulk_progress import STATES, Over, Progress, State
 from xsam_backend.store.database import store_error
-from xsam_backend.store.tables import BulkTaskRow
+from xsam_backend.store.tables import BulkTaskRow, UtcDateTime
+
+LATELY = timedelta(minutes=10)
+"""Label Studio may have chosen a request's tasks so long before it sends them; it waits 100 s for many things."""
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
 RATE_OVER = timedelta(minutes=5)
 """A rate is that of the last minutes."""
@@ -92,20 +100,26 @@ class BulkTasks:
     ) -> Reserved:
         """Hold tasks for a request until it settles them, at the latest until ``until``.
 
-        A task that is queued already stays as it is, unless it waits for another version: the newest request counts.
-        Where nothing is left to do of a project, its counts begin anew.
+        A task that is queued already stays as it is, unless nobody has it and it is for another version: the newest
+        request counts.
+        One that was begun and is over since a moment ago waits from now on. Where nothing is left to do of a project,
+        its counts begin anew, apart from these.
 
         Args:
-            queued_only: hold what waits in the queue (for whatever version), add nothing.
+            queued_only: hold what waits in the queue (for whatever version) and was never begun; add nothing.
         """
         holder = uuid.uuid4().hex
         taken = {"state": "in reply", "holder": holder, "due_at": until, "model_version": model_version}
         wanted = sorted(set(task_ids))
-        waits = and_(BulkTaskRow.project_key == project_key, BulkTaskRow.state == "waiting")
         with self._session() as session:
             if queued_only:
-                held = update(BulkTaskRow).where(waits, BulkTaskRow.task_id.in_(wanted))
+                ours = update(BulkTaskRow).where(
+                    BulkTaskRow.project_key == project_key, BulkTaskRow.task_id.in_(wanted)
+                )
+                held = ours.where(BulkTaskRow.state == "waiting", BulkTaskRow.tries == 0)
                 session.execute(held.values(**taken, tries=BulkTaskRow.tries + 1))
+                again = {"state": "waiting", "due_at": _now(), "model_version": model_version, "tries": 1}
+                session.execute(ours.where(_is_over_lately()).values(**again, error=None, ended_at=None))
             elif wanted:
                 self._forget_what_is_over(session, project_key)
                 fresh = {**taken, "project_key": project_key, "tries": 1, "error": None, "ended_at": None}
@@ -234,20 +248,26 @@ class BulkTasks:
         return due.order_by(BulkTaskRow.due_at, BulkTaskRow.id)
 
     def _take_over(self) -> Any:
-        """Insert, or take what is over or waits for another version."""
+        """Insert; or take what is over or nobody's and of another version; but let wait what is over lately."""
         insert = self._insert(BulkTaskRow)
-        names = ("model_version", "state", "due_at", "holder", "tries", "error", "ended_at")
-        other = and_(BulkTaskRow.state == "waiting", BulkTaskRow.model_version != insert.excluded.model_version)
+        new, lately = insert.excluded, _is_over_lately()
+        taken = {name: new[name] for name in ("model_version", "tries", "error", "ended_at")}
+        other = and_(BulkTaskRow.holder.is_(None), BulkTaskRow.model_version != new.model_version)
         return insert.on_conflict_do_update(
             index_elements=["project_key", "task_id"],
-            set_={name: insert.excluded[name] for name in names},
+            set_={
+                **taken,
+                "state": case((lately, "waiting"), else_=new.state),
+                "holder": case((lately, None), else_=new.holder),
+                "due_at": case((lately, _now()), else_=new.due_at),
+            },
             where=or_(BulkTaskRow.due_at.is_(None), other),
         )
 
     def _forget_what_is_over(self, session: Session, project_key: str) -> None:
         other = aliased(BulkTaskRow)
         is_busy = select(other.id).where(other.project_key == project_key, other.due_at.is_not(None)).exists()
-        over = delete(BulkTaskRow).where(BulkTaskRow.project_key == project_key, ~is_busy)
+        over = delete(BulkTaskRow).where(BulkTaskRow.project_key == project_key, ~is_busy, not_(_is_over_lately()))
         session.execute(over.execution_options(synchronize_session=False))
 
     @contextmanager
@@ -261,6 +281,12 @@ class BulkTasks:
 
 _FEW = 500
 """Databases limit the length of an IN list."""
+
+
+def _is_over_lately() -> Any:
+    """Of rows: begun, and over since a moment ago. Never unknown, so that it can be negated."""
+    ended_at = func.coalesce(BulkTaskRow.ended_at, LONG_AGO, type_=UtcDateTime())
+    return and_(BulkTaskRow.due_at.is_(None), BulkTaskRow.tries > 0, ended_at > _now() - LATELY)
 
 
 def _rate(number: int, first: datetime) -> float:
