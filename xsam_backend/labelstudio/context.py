@@ -23,7 +23,7 @@ from typing import Any
 
 from xsam_backend.errors import LabelConfigError, PromptError
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts
+from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts, with_labels_beside
 from xsam_backend.labelstudio.tags import ControlTag, clean_phrase
 from xsam_backend.prompts import Category, Form, Prompt, Region, Task, is_negative
 from xsam_backend.region_masks import region_mask
@@ -163,7 +163,7 @@ def _regions(context: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
         raise PromptError(
             f"the context has {len(regions)} regions, at most {MAX_REGIONS} are read: accept some first"
         )
-    return regions
+    return with_labels_beside(regions)
 
 
 def _place(config: LabelConfig, region: Mapping[str, Any]) -> tuple[str, int | None]:

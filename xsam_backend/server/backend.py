@@ -26,7 +26,6 @@ from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, without_known
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
-from xsam_backend.labelstudio.tags import ControlTag
 from xsam_backend.prompts import Task
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.prediction_records import records_of
@@ -236,16 +235,16 @@ class Backend:
             logger.info("%s: no region: %s", asking.where, reason)
             return []
         self._monitor.note("NothingFound", f"project {asking.project}", f"task {asking.task.id}: {reason}")
-        areas = _answer_areas(asking.config, question.control.to_name, says_why=True)
-        return [write_text(reason, control, item_index) for control in areas[:1]]
+        area = asking.config.words_area(question.control.to_name, says_why=True)
+        return [write_text(reason, area, item_index)] if area is not None else []
 
     def _words(self, asking: _Asking, question: Question, answer: Answer, item_index: int | None) -> list[RegionDict]:
         """A caption or an answer in words, where the config has a text area for it that is no prompt itself."""
         if not answer.text:
             return []
-        areas = _answer_areas(asking.config, question.control.to_name, says_why=False)
-        if areas:
-            return [write_text(answer.text, areas[0], item_index)]
+        area = asking.config.words_area(question.control.to_name, says_why=False)
+        if area is not None:
+            return [write_text(answer.text, area, item_index)]
         self._monitor.note(
             "NoTextArea",
             asking.where,
@@ -263,18 +262,6 @@ class Backend:
             if not (isinstance(error, StoreBusyError) and self._log_later(records)):
                 self._monitor.problem(error, asking.where)
         self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(len(records))
-
-
-def _answer_areas(config: LabelConfig, to_name: str, *, says_why: bool) -> list[ControlTag]:
-    """Text areas on a picture that are no prompts themselves: for reasons, or for answers in words."""
-    return [
-        control
-        for control in config.controls
-        if control.geometry == "text"
-        and control.to_name == to_name
-        and not control.is_prompt_tool
-        and control.options.says_why is says_why
-    ]
 
 
 def _new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:
