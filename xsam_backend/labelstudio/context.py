@@ -33,9 +33,11 @@ MAX_PHRASES = 50
 MAX_PHRASE_CHARACTERS = 500
 
 _OUTLINES = frozenset({"rectangle", "polygon", "ellipse"})
-_DRAWN_TASKS = (Task.INTERACTIVE, Task.VGD)
-_TEXT_TASKS = (Task.OPEN_VOCABULARY, Task.GENERIC, Task.REFERRING, Task.REASONING, Task.GCG, Task.CONVERSATION)
-_BATCH_TASKS = (Task.GENERIC, Task.OPEN_VOCABULARY, Task.REFERRING, Task.REASONING, Task.GCG)
+
+DRAWN_TASKS = (Task.INTERACTIVE, Task.VGD)
+TEXT_TASKS = (Task.OPEN_VOCABULARY, Task.GENERIC, Task.REFERRING, Task.REASONING, Task.GCG, Task.CONVERSATION)
+BATCH_TASKS = (Task.GENERIC, Task.OPEN_VOCABULARY, Task.REFERRING, Task.REASONING, Task.GCG)
+"""What ``model_task`` may say: where clicks, boxes and strokes ask, where texts do, and of an output."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def batch_prompts(config: LabelConfig) -> tuple[Question, ...]:
         before = written.setdefault(control.to_name, set())
         wanted = tuple(one for one in control.categories if control.options.output or one.label not in before)
         before.update(control.label_names)
-        task = _task(control, _BATCH_TASKS, "a picture that nobody has touched", Task.GENERIC)
+        task = _task(control, BATCH_TASKS, "a picture that nobody has touched", Task.GENERIC)
         threshold = control.options.score_threshold
         if task is Task.GCG:
             questions.append(Question(Prompt(task, score_threshold=threshold), control))
@@ -204,7 +206,7 @@ def _drawn_questions(
     last = positive[-1]
     chosen = region_labels(last)
     asking = _prompting_control(config, last)
-    task = _task(asking, _DRAWN_TASKS, "a click, box or stroke", Task.INTERACTIVE)
+    task = _task(asking, DRAWN_TASKS, "a click, box or stroke", Task.INTERACTIVE)
     output, label = config.output_for(chosen[0] if chosen else None, target.to_name)
     threshold = _threshold(asking, output, label)
 
@@ -259,10 +261,10 @@ def _text_questions(config: LabelConfig, target: Target) -> tuple[Question, ...]
     phrases = [text for text in texts if not text.endswith("?")]
     prompts: list[Question] = []
     if questions:
-        task = _task(asking, _TEXT_TASKS, "a text", Task.REASONING)
+        task = _task(asking, TEXT_TASKS, "a text", Task.REASONING)
         prompts += _ask_texts(config, target.to_name, asking, task, questions)
     if phrases:
-        task = _task(asking, _TEXT_TASKS, "a text", Task.OPEN_VOCABULARY)
+        task = _task(asking, TEXT_TASKS, "a text", Task.OPEN_VOCABULARY)
         prompts += _ask_texts(config, target.to_name, asking, task, phrases)
     return tuple(prompts)
 

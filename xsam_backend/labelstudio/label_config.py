@@ -54,7 +54,7 @@ class LabelConfig:
         Raises:
             LabelConfigError: not XML, hostile, too long, without an Image, or with an option that cannot work.
         """
-        elements = list(_elements(_parse_xml(xml)))
+        elements = list(_elements(read_xml(xml)))
         images = tuple(image for tag, attributes, _ in elements if tag == "image" if (image := _image(attributes)))
         if not images:
             seen = ", ".join(sorted({tag for tag, _, _ in elements})) or "nothing"
@@ -192,7 +192,12 @@ class LabelConfig:
 Attributes = Mapping[str, str]
 
 
-def _parse_xml(xml: str) -> Element:
+def read_xml(xml: str) -> Element:
+    """The root of a label config's XML.
+
+    Raises:
+        LabelConfigError: empty, too long, hostile, or not well-formed.
+    """
     if not isinstance(xml, str) or not xml.strip():
         raise LabelConfigError("the label config is empty: set up the labeling interface of the project first")
     if len(xml) > MAX_CHARACTERS:

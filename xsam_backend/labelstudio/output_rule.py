@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from xsam_backend.labelstudio.tags import GEOMETRIES, ControlTag
 
 RULE = (
-    'answers go to the tags that say model_output="true", then to the best tag that is no prompt tool '
-    f"({', '.join(GEOMETRIES)}: in this order), then to others only for labels that no output before them has; to "
-    "prompt tools only where there is nothing else"
+    'answers are written to tags with model_output="true", else to the best tag that asks nothing itself '
+    f"({', '.join(GEOMETRIES)}: the first of these is best), to further ones only labels that no better one has, and "
+    "to tags that ask only where there is no other"
 )
 """The rule in one sentence, for people."""
 

@@ -264,6 +264,9 @@ def parse_label(attributes: Mapping[str, str]) -> Label | None:
 CONTROL_OPTIONS = tuple(f"model_{field.name}" for field in fields(ControlOptions) if field.name != "form")
 """The ``model_*`` attributes of a control tag; the form is part of ``model_task``."""
 
+_SAME_NAME = 0.75
+"""How alike (0..1) an unknown option is to the one that it seems to be."""
+
 LABEL_OPTIONS = ("model_stuff", "model_score_threshold")
 """The ``model_*`` attributes of a Label."""
 
@@ -271,7 +274,7 @@ LABEL_OPTIONS = ("model_stuff", "model_score_threshold")
 def unknown_options(attributes: Mapping[str, str], known: Sequence[str]) -> dict[str, str | None]:
     """``model_*`` attributes that are not ours -> the one of ``known`` that seems to be meant, or None."""
     unknown = [name for name in attributes if name.startswith("model_") and name not in known]
-    return {name: next(iter(difflib.get_close_matches(name, known, 1)), None) for name in unknown}
+    return {name: next(iter(difflib.get_close_matches(name, known, 1, _SAME_NAME)), None) for name in unknown}
 
 
 def option_notes(attributes: Mapping[str, str], known: Sequence[str], where: str) -> tuple[str, ...]:
