@@ -189,8 +189,9 @@ def _task(control: ControlTag | None, fitting: Sequence[Task], asked: str, defau
     if control is None or task is None:
         return default
     if task not in fitting:
+        written = control.options.form if control.options.form is not Form.OBJECTS else task
         raise LabelConfigError(
-            f"{control.tag} '{control.name}': model_task=\"{task}\" does not fit {asked}, expected one of "
+            f"{control.tag} '{control.name}': model_task=\"{written}\" does not fit {asked}, expected one of "
             f"{', '.join(one.value for one in fitting)}: change or remove it"
         )
     return task

@@ -21,7 +21,7 @@ from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import RegionDict, write_regions, write_text
 from xsam_backend.labelstudio.tags import UNSENT_GEOMETRIES, ControlTag
 
-ANY_LABEL = "(any label of the task)"
+ANY_LABEL = "any label of the task"
 """Stands for labels that come with each task."""
 
 ANY_PHRASE = "something that is no label"

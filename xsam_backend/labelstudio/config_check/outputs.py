@@ -113,9 +113,10 @@ def _unasked_labels(checked: Checked, to_name: str) -> Iterator[Fault]:
         if one.tool.to_name == to_name and one.tool.label_key is not None and one.is_sent
     ]
     tools = list(dict.fromkeys(one.tool for one in drawn if not one.tool.has_dynamic_labels))
-    if not tools or any(one.problem for one in drawn):
+    if not tools:
         return
     asked = {question.prompt.label for one in drawn for question in one.questions}
+    asked |= {one.chosen for one in drawn if one.problem}  # another fault
     for output in checked.outputs_on(to_name):
         labels = [name for name in output.label_names if name not in asked]
         if labels:
