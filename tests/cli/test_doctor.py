@@ -119,7 +119,7 @@ def test_a_healthy_patient(examine: Any) -> None:
         ("/data/upload/1/a.png", None, "FAIL  picture: /data/upload/1/a.png"),
         ("/data/upload/1/a.png", b"text", "expected a picture"),
         ("/api/projects/7/", None, "FAIL  project"),
-        ("/api/projects/7/", {"title": "x", "label_config": "<View/>"}, "the label config has no picture"),
+        ("/api/projects/7/", {"title": "x", "label_config": "<View/>"}, "it has no Image tag"),
         ("/api/current-user/whoami", None, "FAIL  token: legacy token: "),
         ("/api/version/", None, "not as Label Studio does (HTTP 404"),
         ("/api/webhooks/", None, "FAIL  webhook"),
@@ -156,7 +156,7 @@ def test_what_fails_is_said_and_is_exit_1(
         (
             "/api/projects/7/",
             {"id": 7, "title": "x", "label_config": CONFIG.replace("true", "false"), "created_at": CREATED_AT},
-            "no smart tool",
+            "no gesture asks anything",
         ),
     ],
     ids=["webhook without secret", "another's secret", "no task", "no smart tool"],

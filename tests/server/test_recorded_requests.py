@@ -100,6 +100,17 @@ def test_a_chosen_label_rides_along(make_app: Any, name: str) -> None:
     assert {label for region in results[0]["result"] for label in region["value"][region["type"]]} == set(chosen)
 
 
+@pytest.mark.parametrize("name", ["labels_beside_keypoints", "labels_beside_rectangle"])
+def test_a_label_beside_a_plain_tag_rides_along(make_app: Any, name: str) -> None:
+    """Label Studio writes such a region as two results of one id, and reads it so."""
+    answer = send(make_app(images=MemoryImages()).test_client(), name)
+    assert answer.status_code == 200, answer.text
+    shape, label = answer.get_json()["results"][0]["result"]
+    assert (shape["type"], shape["from_name"]) == ("brush", "mask")
+    assert (label["type"], label["from_name"], label["id"]) == ("labels", "what", shape["id"])
+    assert label["value"]["labels"] == ["disc"]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if "setup" in name])
 def test_setup(make_app: Any, name: str) -> None:
     app = make_app()

@@ -16,7 +16,7 @@ import numpy as np
 from xsam_backend.errors import PromptError
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.instances import Instances
-from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels
+from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, with_labels_beside
 from xsam_backend.region_masks import region_mask
 
 _AREAS = frozenset({"polygon", "brush", "bitmask", "rectangle", "ellipse"})
@@ -85,14 +85,8 @@ def read_annotation(
     drawn: dict[str, AnnotatedRegion] = {}
     parents: dict[str, str] = {}
     left_out: list[tuple[str, str]] = []
-    here = [region for region in result if _is_here(region, to_name, item_index)]
-    labels_beside = {
-        str(region.get("id")): region_labels(region) for region in here if region.get("type") == "labels"
-    }
-    for region in here:
+    for region in with_labels_beside([region for region in result if _is_here(region, to_name, item_index)]):
         region_id, geometry = str(region.get("id")), geometry_of(region)
-        if region.get("type") == "labels":
-            continue
         reason = _reason_to_skip(region, geometry)
         if reason is None and region_id in drawn:
             reason = "an id that an earlier region has"
@@ -104,7 +98,7 @@ def read_annotation(
         except PromptError as error:
             left_out.append((region_id, str(error)))
             continue
-        labels = region_labels(region) or labels_beside.get(region_id, ())
+        labels = region_labels(region)
         drawn[region_id] = AnnotatedRegion(
             ids=(region_id,),
             label=labels[0] if labels else None,

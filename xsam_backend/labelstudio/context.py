@@ -24,7 +24,7 @@ from typing import Any
 
 from xsam_backend.errors import LabelConfigError, PromptError
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts
+from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts, with_labels_beside
 from xsam_backend.labelstudio.tags import ControlTag, clean_phrase
 from xsam_backend.prompts import Category, Exemplar, Form, Prompt, Region, Task, is_negative
 from xsam_backend.region_masks import region_mask
@@ -34,9 +34,11 @@ MAX_PHRASES = 50
 MAX_PHRASE_CHARACTERS = 500
 
 _OUTLINES = frozenset({"rectangle", "polygon", "ellipse"})
-_DRAWN_TASKS = (Task.INTERACTIVE, Task.VGD)
-_TEXT_TASKS = (Task.OPEN_VOCABULARY, Task.GENERIC, Task.REFERRING, Task.REASONING, Task.GCG, Task.CONVERSATION)
-_BATCH_TASKS = (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD, Task.REFERRING, Task.REASONING, Task.GCG)
+
+DRAWN_TASKS = (Task.INTERACTIVE, Task.VGD)
+TEXT_TASKS = (Task.OPEN_VOCABULARY, Task.GENERIC, Task.REFERRING, Task.REASONING, Task.GCG, Task.CONVERSATION)
+BATCH_TASKS = (Task.GENERIC, Task.OPEN_VOCABULARY, Task.VGD, Task.REFERRING, Task.REASONING, Task.GCG)
+"""What ``model_task`` may say: where clicks, boxes and strokes ask, where texts do, and of an output."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def batch_prompts(config: LabelConfig, exemplars: Sequence[Exemplar] = ()) -> tu
         before = written.setdefault(control.to_name, set())
         wanted = tuple(one for one in control.categories if control.options.output or one.label not in before)
         before.update(control.label_names)
-        task = _task(control, _BATCH_TASKS, "a picture that nobody has touched", Task.GENERIC)
+        task = _task(control, BATCH_TASKS, "a picture that nobody has touched", Task.GENERIC)
         threshold = control.options.score_threshold
         if task is Task.GCG:
             questions.append(Question(Prompt(task, score_threshold=threshold), control))
@@ -191,7 +193,7 @@ def _regions(context: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
         raise PromptError(
             f"the context has {len(regions)} regions, at most {MAX_REGIONS} are read: accept some first"
         )
-    return regions
+    return with_labels_beside(regions)
 
 
 def _place(config: LabelConfig, region: Mapping[str, Any]) -> tuple[str, int | None]:
@@ -215,8 +217,9 @@ def _task(control: ControlTag | None, fitting: Sequence[Task], asked: str, defau
     if control is None or task is None:
         return default
     if task not in fitting:
+        written = control.options.form if control.options.form is not Form.OBJECTS else task
         raise LabelConfigError(
-            f"{control.tag} '{control.name}': model_task=\"{task}\" does not fit {asked}, expected one of "
+            f"{control.tag} '{control.name}': model_task=\"{written}\" does not fit {asked}, expected one of "
             f"{', '.join(one.value for one in fitting)}: change or remove it"
         )
     return task
@@ -232,7 +235,7 @@ def _drawn_questions(
     last = positive[-1]
     chosen = region_labels(last)
     asking = _prompting_control(config, last)
-    task = _task(asking, _DRAWN_TASKS, "a click, box or stroke", Task.INTERACTIVE)
+    task = _task(asking, DRAWN_TASKS, "a click, box or stroke", Task.INTERACTIVE)
     output, label = config.output_for(chosen[0] if chosen else None, target.to_name)
     threshold = _threshold(asking, output, label)
 
@@ -287,10 +290,10 @@ def _text_questions(config: LabelConfig, target: Target) -> tuple[Question, ...]
     phrases = [text for text in texts if not text.endswith("?")]
     prompts: list[Question] = []
     if questions:
-        task = _task(asking, _TEXT_TASKS, "a text", Task.REASONING)
+        task = _task(asking, TEXT_TASKS, "a text", Task.REASONING)
         prompts += _ask_texts(config, target.to_name, asking, task, questions)
     if phrases:
-        task = _task(asking, _TEXT_TASKS, "a text", Task.OPEN_VOCABULARY)
+        task = _task(asking, TEXT_TASKS, "a text", Task.OPEN_VOCABULARY)
         prompts += _ask_texts(config, target.to_name, asking, task, phrases)
     return tuple(prompts)
 

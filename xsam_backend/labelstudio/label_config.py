@@ -1,13 +1,6 @@
 """A project's label config (XML) -> which pictures there are, what can be asked, where answers go.
 
-Which controls are outputs, for each picture:
-
-1. ``model_output="true"`` makes a control an output, ``"false"`` forbids it.
-2. The rest is ranked: tags that cannot prompt (polygon, ellipse, anything ``smart="false"``) before prompt tools, and
-   among those polygon > brush > bitmask > rectangle > ellipse > keypoint; then the order in the config.
-3. Down that ranking a control becomes an output if it has a label that no output before it has, so an object is
-   written once. Where none has labels, the first plain tag (``Polygon``) is the output.
-4. Prompt tools are taken only where nothing else is an output (a config of rectangles alone).
+Which controls are outputs, for each picture, is the rule of ``output_rule``.
 """
 
 from __future__ import annotations
@@ -21,15 +14,17 @@ import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
 from xsam_backend.errors import LabelConfigError
+from xsam_backend.labelstudio.output_rule import choose_outputs
 from xsam_backend.labelstudio.tags import (
+    CONTROL_OPTIONS,
     CONTROL_TAGS,
-    GEOMETRIES,
+    LABEL_OPTIONS,
     ControlOptions,
     ControlTag,
     ImageTag,
     Label,
+    option_notes,
     parse_label,
-    unknown_options,
 )
 
 MAX_CHARACTERS = 1_000_000
@@ -59,7 +54,7 @@ class LabelConfig:
         Raises:
             LabelConfigError: not XML, hostile, too long, without an Image, or with an option that cannot work.
         """
-        elements = list(_elements(_parse_xml(xml)))
+        elements = list(_elements(read_xml(xml)))
         images = tuple(image for tag, attributes, _ in elements if tag == "image" if (image := _image(attributes)))
         if not images:
             seen = ", ".join(sorted({tag for tag, _, _ in elements})) or "nothing"
@@ -79,13 +74,15 @@ class LabelConfig:
         for tag, attributes, children in elements:
             if tag in CONTROL_TAGS and attributes.get("name"):
                 where = f"{CONTROL_TAGS[tag][0]} '{attributes['name']}'"
-                notes += unknown_options(attributes, where)
+                notes += option_notes(attributes, CONTROL_OPTIONS, where)
+                for label in children:
+                    notes += option_notes(label, LABEL_OPTIONS, f"{where}, Label '{label.get('value', '')}'")
                 controls += [
                     _control(tag, attributes, children, to_name, labels_tags, where)
                     for to_name in _to_names(attributes)
                     if to_name in names
                 ]
-        outputs = tuple(output for image in images for output in _choose_outputs(controls, image.name))
+        outputs = tuple(output for image in images for output in choose_outputs(controls, image.name))
         return cls(images, tuple(controls), outputs, tuple(notes))
 
     def image(self, name: str | None = None) -> ImageTag:
@@ -178,11 +175,33 @@ class LabelConfig:
             f'<Label value="{label}"/> to {best}, or an alias to one of its labels: predicted_values="{label}"'
         )
 
+    def words_area(self, to_name: str, *, says_why: bool) -> ControlTag | None:
+        """The TextArea on a picture that takes captions and answers in words, or reasons (``says_why``): the first
+        that is no prompt itself and isn't about single regions. None where there is none."""
+        for control in self.controls:
+            if (
+                control.geometry == "text"
+                and control.to_name == to_name
+                and not (control.smart or control.per_region)
+                and control.options.says_why is says_why
+            ):
+                return control
+        return None
+
+    def phrase_area(self, to_name: str) -> ControlTag | None:
+        """Where is said what a region on a picture is called: the first text area about regions; None without."""
+        return next((one for one in self.controls if one.per_region and one.to_name == to_name), None)
+
 
 Attributes = Mapping[str, str]
 
 
-def _parse_xml(xml: str) -> Element:
+def read_xml(xml: str) -> Element:
+    """The root of a label config's XML.
+
+    Raises:
+        LabelConfigError: empty, too long, hostile, or not well-formed.
+    """
     if not isinstance(xml, str) or not xml.strip():
         raise LabelConfigError("the label config is empty: set up the labeling interface of the project first")
     if len(xml) > MAX_CHARACTERS:
@@ -253,28 +272,3 @@ def _control(
         per_region=geometry == "text" and attributes.get("perregion", "false").strip().lower() == "true",
         options=ControlOptions.parse(attributes, where),
     )
-
-
-def _choose_outputs(controls: Sequence[ControlTag], to_name: str) -> list[ControlTag]:
-    """The rule at the top of this file, for one picture."""
-    able = [
-        control
-        for control in controls
-        if control.to_name == to_name and control.geometry in GEOMETRIES and control.options.output is not False
-    ]
-    asked_for = [control for control in able if control.options.output]
-    others = sorted(
-        (control for control in able if not control.options.output),
-        key=lambda control: GEOMETRIES.index(control.geometry),
-    )
-    outputs = list(asked_for)
-    for prompt_tools in (False, True):
-        tier = [control for control in others if control.is_prompt_tool == prompt_tools]
-        for control in tier:
-            covered = {name for output in outputs for name in output.label_names}
-            if control.has_dynamic_labels or not covered.issuperset(control.label_names):
-                outputs.append(control)
-        outputs = outputs or tier[:1]
-        if outputs:
-            break
-    return outputs

@@ -49,6 +49,24 @@ def region_labels(region: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def with_labels_beside(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The drawn regions, in order, each with its label.
+
+    Where a plain tag stands beside ``Labels``, Label Studio writes two results under one id: the shape, and the shape
+    again as type "labels". The second one is left out, and its labels are put on the first.
+    """
+    beside = {str(region.get("id")): region_labels(region) for region in regions if region.get("type") == "labels"}
+    joined: list[Mapping[str, Any]] = []
+    for region in regions:
+        if region.get("type") == "labels":
+            continue
+        labels = beside.get(str(region.get("id")))
+        if labels and not region_labels(region) and isinstance(region.get("value"), Mapping):
+            region = {**region, "value": {**region["value"], "labels": list(labels)}}
+        joined.append(region)
+    return joined
+
+
 def region_texts(region: Mapping[str, Any]) -> tuple[str, ...]:
     """The texts of a TextArea region.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from xsam_backend.errors import LabelConfigError, RequestError
@@ -20,6 +20,9 @@ GEOMETRIES = ("polygon", "brush", "bitmask", "rectangle", "ellipse", "keypoint")
 
 PROMPT_GEOMETRIES = frozenset({"keypoint", "rectangle", "brush", "bitmask"})
 """Shapes of which Label Studio offers a smart copy; polygons and ellipses never prompt."""
+
+UNSENT_GEOMETRIES = frozenset({"brush", "bitmask"})
+"""Of those, the ones whose smart copy Label Studio 1.23 offers and never sends; other clients may."""
 
 CONTROL_TAGS: Mapping[str, tuple[str, str]] = {
     "polygonlabels": ("PolygonLabels", "polygon"),
@@ -132,7 +135,8 @@ class ControlTag:
         labels_name: name of that ``Labels`` tag; None where the control has labels of its own, or none.
         has_dynamic_labels: the choices come with each task (``value="$labels"``): any label is taken as it is.
         smart: Label Studio offers its smart copy (the default), where there is one for this shape.
-        per_region: of a TextArea, ``perRegion="true"``: it speaks of one region each, not of the picture.
+        per_region: of a TextArea, ``perRegion="true"``: it speaks of one region each. It asks nothing, and no caption
+            of a picture fits in.
         options: the ``model_*`` attributes.
     """
 
@@ -159,9 +163,10 @@ class ControlTag:
 
     @property
     def is_prompt_tool(self) -> bool:
-        """Whether what is drawn with it is sent to us as a question. What is said of one region is none, though
-        Label Studio sends it."""
-        return self.smart and not self.per_region and self.geometry in {*PROMPT_GEOMETRIES, "text"}
+        """Whether what is drawn with it is sent to us as a question."""
+        if self.geometry == "text":
+            return self.smart and not self.per_region
+        return self.smart and self.geometry in PROMPT_GEOMETRIES
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -271,16 +276,29 @@ def parse_label(attributes: Mapping[str, str]) -> Label | None:
     )
 
 
-def unknown_options(attributes: Mapping[str, str], where: str) -> tuple[str, ...]:
+CONTROL_OPTIONS = tuple(f"model_{field.name}" for field in fields(ControlOptions) if field.name != "form")
+"""The ``model_*`` attributes of a control tag; the form is part of ``model_task``."""
+
+_SAME_NAME = 0.75
+"""How alike (0..1) an unknown option is to the one that it seems to be."""
+
+LABEL_OPTIONS = ("model_stuff", "model_score_threshold")
+"""The ``model_*`` attributes of a Label."""
+
+
+def unknown_options(attributes: Mapping[str, str], known: Sequence[str]) -> dict[str, str | None]:
+    """``model_*`` attributes that are not ours -> the one of ``known`` that seems to be meant, or None."""
+    unknown = [name for name in attributes if name.startswith("model_") and name not in known]
+    return {name: next(iter(difflib.get_close_matches(name, known, 1, _SAME_NAME)), None) for name in unknown}
+
+
+def option_notes(attributes: Mapping[str, str], known: Sequence[str], where: str) -> tuple[str, ...]:
     """A sentence for each ``model_*`` attribute that is not ours. Not an error: another backend may read it."""
-    known = [f"model_{field.name}" for field in fields(ControlOptions) if field.name != "form"]  # part of the task
-    notes = []
-    for name in attributes:
-        if name.startswith("model_") and name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-            notes.append(f"{where}: option '{name}' is not ours and is ignored; {hint}")
-    return tuple(notes)
+    return tuple(
+        f"{where}: option '{name}' is not ours and is ignored; "
+        + (f"did you mean '{meant}'?" if meant else f"known are {', '.join(known)}")
+        for name, meant in unknown_options(attributes, known).items()
+    )
 
 
 def _look_up(task_data: Mapping[str, object], path: str, image: ImageTag) -> object:

@@ -32,7 +32,6 @@ from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, new_finds
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
-from xsam_backend.labelstudio.tags import ControlTag
 from xsam_backend.prompts import Task
 from xsam_backend.server.batch_shares import BatchShares, Share
 from xsam_backend.server.monitor import Monitor
@@ -259,7 +258,7 @@ class Backend:
                 question.control,
                 item_index,
                 phrases=answer.phrases,
-                phrase_area=_phrase_area(asking.config, question.control.to_name),
+                phrase_area=asking.config.phrase_area(question.control.to_name),
             )
             written += self._words(asking, question, answer, item_index)
             if answer.reason:
@@ -286,16 +285,16 @@ class Backend:
             logger.info("%s: no region: %s", asking.where, reason)
             return []
         self._monitor.note("NothingFound", f"project {asking.project}", f"task {asking.task.id}: {reason}")
-        areas = _answer_areas(asking.config, question.control.to_name, says_why=True)
-        return [write_text(reason, control, item_index) for control in areas[:1]]
+        area = asking.config.words_area(question.control.to_name, says_why=True)
+        return [write_text(reason, area, item_index)] if area is not None else []
 
     def _words(self, asking: _Asking, question: Question, answer: Answer, item_index: int | None) -> list[RegionDict]:
         """A caption or an answer in words, where the config has a text area for it that is no prompt itself."""
         if not answer.text:
             return []
-        areas = _answer_areas(asking.config, question.control.to_name, says_why=False)
-        if areas:
-            return [write_text(answer.text, areas[0], item_index)]
+        area = asking.config.words_area(question.control.to_name, says_why=False)
+        if area is not None:
+            return [write_text(answer.text, area, item_index)]
         self._monitor.note(
             "NoTextArea",
             asking.where,
@@ -313,23 +312,6 @@ class Backend:
             if not (isinstance(error, StoreBusyError) and self._log_later(records)):
                 self._monitor.problem(error, asking.where)
         self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(len(records))
-
-
-def _answer_areas(config: LabelConfig, to_name: str, *, says_why: bool) -> list[ControlTag]:
-    """Text areas on a picture that are no prompts themselves: for reasons, or for answers in words."""
-    return [
-        control
-        for control in config.controls
-        if control.geometry == "text"
-        and control.to_name == to_name
-        and not (control.is_prompt_tool or control.per_region)
-        and control.options.says_why is says_why
-    ]
-
-
-def _phrase_area(config: LabelConfig, to_name: str) -> ControlTag | None:
-    """Where is said what a region is called; None: nowhere."""
-    return next((control for control in config.controls if control.per_region and control.to_name == to_name), None)
 
 
 def _data_of(task: TaskItem) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What won't work in a label config and why, and the config with the least changed so that it does."""

@@ -1,0 +1,94 @@
+"""``model_*`` attributes that do nothing: misspelt, on a tag that doesn't read them, on the Label of a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from xsam_backend.labelstudio.config_check.fault import Checked, Fault, Mend, label_name, labels_of, named, setting
+from xsam_backend.labelstudio.config_check.source import Element
+from xsam_backend.labelstudio.tags import (
+    CONTROL_OPTIONS,
+    GEOMETRIES,
+    LABEL_OPTIONS,
+    ControlTag,
+    unknown_options,
+)
+
+_Has = Callable[[ControlTag, bool], bool]
+
+_EFFECTS: dict[str, tuple[_Has, str]] = {
+    "model_rotated": (lambda control, out: out and control.geometry == "rectangle", "a rectangle that is an output"),
+    "model_polygon_iou": (lambda control, out: out and control.geometry == "polygon", "a polygon that is an output"),
+    "model_output": (lambda control, _: control.geometry in GEOMETRIES, "a tag that draws"),
+    "model_says_why": (lambda control, _: control.geometry == "text", "a TextArea"),
+    "model_task": (lambda control, out: out or control.is_prompt_tool, "an output or a prompt tool"),
+    "model_score_threshold": (lambda control, out: out or control.is_prompt_tool, "an output or a prompt tool"),
+}
+"""Option -> where it does something, and how that is said."""
+
+_OF_OUTPUTS = ("predicted_values", "model_stuff")
+"""Attributes of a Label that are read where its answers are written."""
+
+
+def option_faults(checked: Checked) -> Iterator[Fault]:
+    """Options without an effect."""
+    for beside in checked.source.elements:
+        if beside.tag == "labels":
+            for label in labels_of(beside):
+                yield from _misspelt(checked, label, LABEL_OPTIONS, f"Labels, Label '{label_name(label)}'")
+    for control in {control.name: control for control in checked.config.controls}.values():
+        element = checked.element(control)
+        yield from _misspelt(checked, element, CONTROL_OPTIONS, named(control))
+        for label in labels_of(element):
+            yield from _misspelt(checked, label, LABEL_OPTIONS, f"{named(control)}, Label '{label_name(label)}'")
+        is_output = any(output.name == control.name for output in checked.config.outputs)
+        for name, (has_effect, place) in _EFFECTS.items():
+            value = element.attributes.get(name, "false").strip().lower()
+            if value != "false" and not has_effect(control, is_output):
+                yield Fault(False, named(control), f"{name} does nothing here: it belongs on {place}")
+        if control.geometry == "text" and control.options.says_why and control.is_prompt_tool:
+            yield Fault(
+                False,
+                named(control),
+                'model_says_why does nothing on a text area that asks itself: add smart="false"',
+                checked.setting(control, "smart", "false"),
+            )
+        if not is_output and control.is_prompt_tool:
+            yield from _words_of_tools(checked, control, element)
+
+
+def _misspelt(checked: Checked, element: Element, known: tuple[str, ...], where: str) -> Iterator[Fault]:
+    for name, meant in unknown_options(element.attributes, known).items():
+        if meant is None:
+            belongs = " (it belongs on a control tag)" if name in CONTROL_OPTIONS else ""
+            yield Fault(False, where, f"{name} is not ours and is ignored{belongs}; known are {', '.join(known)}")
+        elif meant in element.attributes:
+            yield Fault(False, where, f"{name} is not ours and is ignored; {meant} is there already")
+        else:
+            yield Fault(
+                False,
+                where,
+                f"{name} is not ours and is ignored: did you mean {meant}?",
+                Mend(
+                    f"{name} is called {meant} on {where}",
+                    partial(checked.source.with_attribute_renamed, element, name, meant),
+                ),
+            )
+
+
+def _words_of_tools(checked: Checked, tool: ControlTag, element: Element) -> Iterator[Fault]:
+    """What a tool's Label says of itself, and the same Label of the output doesn't."""
+    for label in labels_of(element):
+        for output in checked.outputs_on(tool.to_name):
+            own = output.labels_name
+            place = checked.source.called("Labels", own) if own else checked.element(output)
+            twins = [] if place is None else [one for one in labels_of(place) if label_name(one) == label_name(label)]
+            for name in _OF_OUTPUTS:
+                if name in label.attributes and twins and name not in twins[0].attributes:
+                    yield Fault(
+                        False,
+                        f"{named(tool)}, Label '{label_name(label)}'",
+                        f"{name} is read where answers are written: it belongs on the same Label of {named(output)}",
+                        setting(checked.source, twins[0], name, label.attributes[name], named(output)),
+                    )
