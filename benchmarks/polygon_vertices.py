@@ -2,9 +2,9 @@
 
 python -m benchmarks.polygon_vertices DATA [--iou 0.98]
 
-Masks of labelled objects (val), those in one part without holes, 60 of each kind of picture. approxPolyDP is given the
-largest tolerance that still reaches the IoU: along the centres of the outermost pixels, as findContours traces them,
-and along the pixels' edges, as we do.
+Masks of labelled objects (val), those in one part without holes, 60 of each kind of picture. approxPolyDP is given
+the largest tolerance that still reaches the IoU: along the centres of the outermost pixels, as findContours traces
+them, and along the pixels' edges, as we do.
 """
 
 from __future__ import annotations
