@@ -4,10 +4,10 @@ sends it, and the regions that come back are where and as what the plan has them
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from app_parts import MemoryImages, request_of, services_of
 from fake_predictor import FakePredictor
@@ -16,11 +16,12 @@ from flask.testing import FlaskClient
 from xsam_backend.config import load_settings
 from xsam_backend.geometry.raster import box_to_mask
 from xsam_backend.geometry.rle import mask_to_brush_rle
-from xsam_backend.instances import Answer
+from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.gestures import Asked, Gesture, plan_of
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.prompts import Prompt, Task
+from xsam_backend.prompts import Exemplar, Prompt, Task
 from xsam_backend.server.app import create_app
+from xsam_backend.server.project_exemplars import ProjectExemplars
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -48,7 +49,10 @@ class WordyPredictor(FakePredictor):
         answer = super().answer(state, prompt)
         if prompt.task is Task.CONVERSATION:
             return Answer(answer.instances.select([]), text=WORDS)
-        return replace(answer, text=WORDS) if prompt.task is Task.GCG else answer
+        if prompt.task is Task.GCG:
+            unnamed = Instances(answer.instances.masks, answer.instances.scores, (None,) * len(answer.instances))
+            return Answer(unnamed, text=WORDS)
+        return answer
 
 
 Service = tuple[FlaskClient, WordyPredictor]
@@ -144,8 +148,12 @@ def test_each_gesture_is_answered_as_planned(service: Service, file: Path) -> No
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_pre_labels_come_as_planned(service: Service, file: Path) -> None:
+def test_pre_labels_come_as_planned(service: Service, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client, predictor = service
+    seen = np.zeros(1, np.float32)
+    monkeypatch.setattr(  # as if something of each label had been accepted
+        ProjectExemplars, "of", lambda _self, _key, labels, *_: tuple(Exemplar(label, seen, seen) for label in labels)
+    )
     predictor.asked.clear()
     xml = file.read_text("utf-8")
     plan = plan_of(LabelConfig.parse(xml))
