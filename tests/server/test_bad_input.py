@@ -178,6 +178,8 @@ def test_a_body_that_is_too_large(make_app: Any, path: str) -> None:
     assert answer.status_code == 413
     assert "expected at most 1 MB" in answer.get_json()["error"]
     assert services_of(app).inbox.count() == {}
+    (problem,) = services_of(app).monitor.last_problems
+    assert (problem.where, "or raise max_request_mb" in problem.message) == (f"POST {path}", True)
 
 
 def test_a_body_without_a_length_is_counted_while_it_arrives(make_app: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import label_studio_ml_double as double
 import pytest
 from app_parts import CONFIG, MakeApp, MemoryImages, click, request_of
+from bulk_parts import TOKEN, UID
 from fake_predictor import FakePredictor
 from flask import Flask
 from flask.testing import FlaskClient
@@ -164,6 +165,18 @@ def test_in_a_batch_a_failed_task_costs_only_itself(host: Host) -> None:
     assert "result" not in bad, "result: null would lose Label Studio the whole batch"
     assert crash["error"] == "unexpected error, see the log"
     assert crash["id"]
+
+
+def test_what_takes_too_long_is_queued_and_says_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's own response would refuse such an entry, and the whole batch with it."""
+    monkeypatch.setenv("XSAM_BACKEND_LABEL_STUDIO_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("XSAM_BACKEND_LABEL_STUDIO_TOKEN", TOKEN)
+    monkeypatch.setenv("XSAM_BACKEND_BATCH_LIMIT_S", "1e-9")
+    client = host.start()
+    client.post("/setup", json={"project": UID, "schema": CONFIG, "hostname": ""})
+    entries = client.post("/predict", json=request_of("a.png", "b.png")).json["results"]
+    assert [list(entry) for entry in entries] == [["queued"], ["queued"]]
+    assert sum(host.parts.bulk_tasks.count().values()) == 2
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ class BatchShares:
         """The tasks of a request, reserved for the length of the block."""
         reserved = self._reserve(project, tasks, model_version)
         share = Share(self._limit_s, reserved, self._opened_now(project) if len(tasks) > 1 else ())
-        if project is not None and len(tasks) == 1:
+        if project is not None and reserved is not None and len(tasks) == 1:
             self._opens(project, tasks[0])
         try:
             yield share
@@ -153,8 +153,10 @@ class BatchShares:
             return None
 
     def _opens(self, project: ProjectKey, task: TaskItem) -> None:
-        if task.id is not None and self._queue is not None:
+        if task.id is not None:
             with self._lock:
+                if len(self._opened) > 10_000:  # requests need no proof: don't let anyone fill the memory
+                    self._opened.clear()
                 self._opened[project, task.id] = time.monotonic() + self._limit_s + STORED_AFTER_S
 
     def _opened_now(self, project: ProjectKey | None) -> Collection[int]:

@@ -13,6 +13,8 @@ from xsam_backend.config import Settings
 from xsam_backend.errors import NotFoundError, XSamBackendError
 from xsam_backend.labelstudio.client import LabelStudioClient
 
+WITHOUT_API = "uploaded pictures cannot be fetched, and a batch gets only the predictions that fit into a reply"
+
 
 def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[Finding]:
     """Address, token, and one project: label config, webhook, one picture, and the way back to us."""
@@ -26,7 +28,7 @@ def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[F
         )
         return
     if not settings.label_studio_url:
-        yield Finding("note", "Label Studio", "label_studio_url is not set: uploaded pictures cannot be fetched")
+        yield Finding("note", "Label Studio", f"label_studio_url is not set: {WITHOUT_API}")
         return
     try:
         client = label_studio_client(settings)
@@ -34,7 +36,7 @@ def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[F
         yield Finding("FAIL", "Label Studio", str(error))
         return
     if client is None:
-        yield Finding("note", "Label Studio", "label_studio_token is not set: uploaded pictures cannot be fetched")
+        yield Finding("note", "Label Studio", f"label_studio_token is not set: {WITHOUT_API}")
         return
     known = yield from _check_access(client)
     if not known:
