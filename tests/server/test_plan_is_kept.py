@@ -66,7 +66,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def context_of(one: Asked) -> list[dict[str, Any]]:
     """The region that the labeling page sends for a gesture (tests/recorded has real ones)."""
     tool = one.tool
-    region = {"id": "r", "from_name": tool.name, "to_name": tool.to_name, "type": tool.tag.lower(), "origin": "manual"}
+    region = {
+        "id": "r",
+        "from_name": tool.name,
+        "to_name": tool.to_name,
+        "type": tool.tag.lower(),
+        "origin": "manual",
+    }
     if one.gesture is Gesture.WORDS:
         return [{**region, "value": {"text": [one.chosen or "a thing nobody has named"]}}]
     if one.gesture is Gesture.QUESTION:
