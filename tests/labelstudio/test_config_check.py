@@ -131,7 +131,7 @@ def test_what_is_no_config_has_one_fault_and_no_correction(xml: str) -> None:
 
 def test_deep_and_long_configs_take_no_time_and_no_stack() -> None:
     assert not examine("<View>" * 1100 + "</View>" * 1100).works
-    labels = "".join(f'<Label value="label {number}"/>' for number in range(400))
+    labels = "".join(f'<Label value="label {number}"/>' for number in range(200))
     found = examine(
         f'<View><Image name="image" value="$image"/><KeyPointLabels name="k" toName="image">{labels}</KeyPointLabels>'
         f'<PolygonLabels name="p" toName="image">{labels}</PolygonLabels></View>'
