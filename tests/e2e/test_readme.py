@@ -29,7 +29,8 @@ ELSEWHERE = {
     "models pull": "tests/model/test_hub.py",
     "models convert": "tests/cli/test_models_command.py",
     "label-studio-ml start": "tests/server/test_label_studio_ml.py",
-    "xsam-backend doctor": "tests/e2e/test_broken_setups.py",
+    "xsam-backend doctor --project": "tests/e2e/test_broken_setups.py",
+    "xsam-backend doctor --label-config": "tests/cli/test_label_config_told.py",
 }
 """What a block has in it -> where that is run, for commands that need the network or another server."""
 INSTALLATION_LIMIT_S = 1500

@@ -271,6 +271,46 @@ def test_options_of_others_are_noted_not_refused() -> None:
     assert "model_path" in parsed.notes[1]
 
 
+def test_options_of_labels_are_noted_too() -> None:
+    (note,) = config(tag("PolygonLabels", "poly", '<Label value="cat" model_stuf="true"/>')).notes
+    assert "PolygonLabels 'poly', Label 'cat': option 'model_stuf'" in note
+    assert "did you mean 'model_stuff'?" in note
+
+
+@pytest.mark.parametrize(
+    ("areas", "for_words", "for_reasons"),
+    [
+        ([], None, None),
+        (["a smart"], None, None),
+        (["a"], "a", None),
+        (["a", "b"], "a", None),
+        (["a why", "b"], "b", "a"),
+        (["a region", "b"], "b", None),
+        (["a region why"], None, None),
+        (["a smart why", "b why"], None, "b"),
+    ],
+    ids=lambda value: "-".join(value).replace(" ", "_") if isinstance(value, list) else "",
+)
+def test_where_words_are_written(areas: list[str], for_words: str | None, for_reasons: str | None) -> None:
+    """Not to a text area that asks, nor to one about each region: what is written there has no place."""
+    written = {"smart": 'smart="true"', "why": 'model_says_why="true"', "region": 'perRegion="true"'}
+    tags = []
+    for area in areas:
+        name, *words = area.split()
+        attributes = [written[word] for word in words] + ([] if "smart" in words else ['smart="false"'])
+        tags.append(tag("TextArea", name, "", " ".join(attributes)))
+    parsed = config(*tags)
+    found = [parsed.words_area("image", says_why=says_why) for says_why in (False, True)]
+    assert [area.name if area else None for area in found] == [for_words, for_reasons]
+    assert parsed.words_area("other", says_why=False) is None
+
+
+def test_text_of_each_region_is_no_prompt() -> None:
+    """Label Studio 1.23 sends nothing of it (tried in a browser)."""
+    parsed = config(*(tag("TextArea", name, "", more) for name, more in [("a", ""), ("b", 'perRegion="true"')]))
+    assert [control.is_prompt_tool for control in parsed.controls] == [True, False]
+
+
 BILLION_LAUGHS = '<!DOCTYPE v [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><View>&b;<Image name="i" value="$i"/></View>'
 OUTSIDE = '<!DOCTYPE v [<!ENTITY a SYSTEM "file:///etc/passwd">]><View><Image name="i" value="$i"/>&a;</View>'
 

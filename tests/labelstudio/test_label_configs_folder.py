@@ -1,18 +1,46 @@
-"""Every config that we hand to users is loaded, and does what its comment says."""
+"""Every config that we hand to users is loaded, and does what its comment and docs/label-configs.md say."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 from label_studio_sdk.label_interface import LabelInterface
 
-from xsam_backend.labelstudio.context import batch_prompts
+from xsam_backend.labelstudio.config_check.examination import examine
+from xsam_backend.labelstudio.context import Question, batch_prompts
+from xsam_backend.labelstudio.gestures import Gesture, plan_of
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.prompts import Task
+from xsam_backend.prompts import Form, Task
 
-FOLDER = Path(__file__).parents[2] / "label_configs"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "label_configs"
 FILES = sorted(FOLDER.glob("*.xml"))
+PAGE = ROOT / "docs" / "label-configs.md"
+
+ASKED = {
+    Task.INTERACTIVE: "that object",
+    Task.VGD: "all like it",
+    Task.OPEN_VOCABULARY: "all of that name",
+    Task.REFERRING: "the one described",
+    Task.REASONING: "what is meant",
+    Task.CONVERSATION: "an answer",
+}
+BEFORE = {
+    Form.OBJECTS: "objects",
+    Form.PANOPTIC: "panoptic segments",
+    Form.SEMANTIC: "an area for each label",
+}
+SHAPES = {
+    "polygon": "polygons",
+    "brush": "brush masks",
+    "bitmask": "bitmasks",
+    "rectangle": "rectangles",
+    "ellipse": "ellipses",
+    "keypoint": "points",
+}
 
 
 def load(name: str) -> LabelConfig:
@@ -20,7 +48,8 @@ def load(name: str) -> LabelConfig:
 
 
 def test_one_for_each_workflow() -> None:
-    assert [file.stem for file in FILES] == ["bitmask", "brush", "polygon", "rectangle", "text"]
+    rows = re.findall(r"^\| .*\]\(\.\./label_configs/([a-z-]+)\.xml\)", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == [file.stem for file in FILES], "each config has its row"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -36,7 +65,58 @@ def test_config_works_and_explains_itself(file: Path) -> None:
     LabelInterface(xml).validate()
 
 
-@pytest.mark.parametrize("name", ["bitmask", "brush", "polygon", "rectangle"])
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_doctor_has_nothing_to_say(file: Path) -> None:
+    found = examine(file.read_text("utf-8"))
+    assert found.faults == ()
+    assert found.correction is None
+    assert found.plan is not None
+    assert all(one.problem is None and one.is_sent for one in found.plan.asked)
+
+
+def said_of(config: LabelConfig) -> list[str]:
+    """The page's cells about a config: click, box, words, question, before anybody looks, what it comes as."""
+    plan = plan_of(config)
+
+    def task(question: Question) -> str:
+        return ASKED[question.prompt.task]
+
+    def cell(gesture: Gesture) -> str:
+        found = [task(question) for one in plan.asked if one.gesture is gesture for question in one.questions]
+        return " / ".join(dict.fromkeys(found)) or "–"
+
+    before = [
+        "a caption, and what it names" if question.prompt.task is Task.GCG else BEFORE[question.prompt.form]
+        for question in plan.pre_labels
+    ]
+    stated = any(category.score_threshold for question in plan.pre_labels for category in question.prompt.categories)
+    outputs = [("turned " if output.options.rotated else "") + SHAPES[output.geometry] for output in config.outputs]
+    asked = [question for one in plan.asked for question in one.questions]
+    in_words = any(question.prompt.task in (Task.GCG, Task.CONVERSATION) for question in (*asked, *plan.pre_labels))
+    if in_words and config.words_area(config.image().name, says_why=False) is not None:
+        outputs.append("words")
+    if config.words_area(config.image().name, says_why=True) is not None:
+        outputs.append("why nothing came")
+    gestures = (Gesture.CLICK, Gesture.BOX, Gesture.WORDS, Gesture.QUESTION)
+    thresholds = ", each as sure as stated" if stated else ""
+    return [*map(cell, gestures), ", ".join(dict.fromkeys(before)) + thresholds, ", ".join(outputs)]
+
+
+def test_the_pages_table_says_what_happens() -> None:
+    """``UPDATE_DOCS=1`` writes the cells anew; the first one of a row, the workflow, is written by hand."""
+    page = PAGE.read_text("utf-8")
+
+    def row(found: re.Match[str]) -> str:
+        return f"| {found[1]} | {' | '.join(said_of(load(found[2])))} |"
+
+    whole = re.sub(r"^\| ([^|]*\]\(\.\./label_configs/([a-z-]+)\.xml\)[^|]*) \|.*$", row, page, flags=re.MULTILINE)
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(whole, "utf-8")
+    else:
+        assert whole == page, "a config does something else than its row says: UPDATE_DOCS=1 writes the row"
+
+
+@pytest.mark.parametrize("name", ["bitmask", "brush", "ellipse", "polygon", "rectangle", "rotated-rectangle"])
 def test_clicks_boxes_and_words_can_be_sent(name: str) -> None:
     tools = [control for control in load(name).controls if control.is_prompt_tool]
     assert sorted(tool.geometry for tool in tools) == ["keypoint", "rectangle", "text"]
@@ -55,9 +135,16 @@ def test_what_the_comments_say() -> None:
     assert [one.phrase for one in load("polygon").outputs[0].categories][-3:] == ["car", "truck", "bus"]
     assert [label.is_thing for label in load("brush").outputs[0].labels] == [True, False, False]
     assert load("bitmask").control("example").options.task is Task.VGD
-    assert load("bitmask").outputs[0].geometry == "bitmask"
     assert load("rectangle").outputs[0].name == "box"
-    assert load("rectangle").outputs[0].options.rotated
+    assert not load("rectangle").outputs[0].options.rotated
     assert load("rectangle").outputs[0].options.score_threshold == 0.4
     assert load("text").control("look_for").is_prompt_tool
-    assert not load("text").control("caption").is_prompt_tool
+    assert not load("caption").control("caption").is_prompt_tool
+    assert [label.is_thing for label in load("panoptic").outputs[0].labels] == [True, True, False, False]
+    assert load("several-images").image().is_list
+    (thresholds,) = batch_prompts(load("thresholds"))
+    assert [one.score_threshold for one in thresholds.prompt.categories] == [0.7, 0.3, None]
+    assert thresholds.prompt.score_threshold == 0.5
+    (words,) = batch_prompts(load("open-vocabulary"))
+    assert (words.prompt.task, len(words.prompt.categories)) == (Task.OPEN_VOCABULARY, 7)
+    assert load("open-vocabulary").output_for("bench")[1] == "Street furniture"

@@ -79,16 +79,17 @@ def _misspelt(checked: Checked, element: Element, known: tuple[str, ...], where:
 
 def _words_of_tools(checked: Checked, tool: ControlTag, element: Element) -> Iterator[Fault]:
     """What a tool's Label says of itself, and the same Label of the output doesn't."""
-    for label in labels_of(element):
-        for output in checked.outputs_on(tool.to_name):
-            own = output.labels_name
-            place = checked.source.called("Labels", own) if own else checked.element(output)
-            twins = [] if place is None else [one for one in labels_of(place) if label_name(one) == label_name(label)]
-            for name in _OF_OUTPUTS:
-                if name in label.attributes and twins and name not in twins[0].attributes:
+    for output in checked.outputs_on(tool.to_name):
+        beside = checked.source.called("Labels", output.labels_name) if output.labels_name else None
+        twins = {label_name(label): label for label in labels_of(beside or checked.element(output))}
+        for label in labels_of(element):
+            name = label_name(label)
+            for attribute in _OF_OUTPUTS:
+                if attribute in label.attributes and name in twins and attribute not in twins[name].attributes:
                     yield Fault(
                         False,
-                        f"{named(tool)}, Label '{label_name(label)}'",
-                        f"{name} is read where answers are written: it belongs on the same Label of {named(output)}",
-                        setting(checked.source, twins[0], name, label.attributes[name], named(output)),
+                        f"{named(tool)}, Label '{name}'",
+                        f"{attribute} is read where answers are written: it belongs on the same Label of "
+                        f"{named(output)}",
+                        setting(checked.source, twins[name], attribute, label.attributes[attribute], named(output)),
                     )

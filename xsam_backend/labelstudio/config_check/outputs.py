@@ -48,7 +48,7 @@ def _no_output(checked: Checked, to_name: str) -> Iterator[Fault]:
 def _points_only(checked: Checked, to_name: str) -> Iterator[Fault]:
     """Clicks that come back as what they were."""
     outputs = checked.outputs_on(to_name)
-    if all(output.geometry == "keypoint" and output.is_prompt_tool for output in outputs):
+    if all(one.geometry == "keypoint" and one.is_prompt_tool and not one.options.output for one in outputs):
         yield Fault(
             False,
             named(outputs[0]),
@@ -136,7 +136,8 @@ def _with_labels(checked: Checked, to: list[ControlTag], of: list[ControlTag], l
     text = checked.source.text
     for control in to:
         source = ConfigSource(text)
-        place = source.called(control.tag, control.name)
+        beside = source.called("Labels", control.labels_name) if control.labels_name else None
+        place = beside or source.called(control.tag, control.name)
         assert place is not None
         copies = label_copies(checked, of, labels, for_output=control in checked.config.outputs)
         text = source.with_inside(place, copies)
