@@ -35,7 +35,7 @@ CONFIGS = [
     ("no-image", 1, "tags draw on a picture that isn't there"),
     ("image-reads-a-word", 1, "the dollar sign is missing"),
     ("task-of-another-gesture", 1, "a click cannot ask for everything, nor a text for what looks like it"),
-    ("box-asks-and-is-answered", 1, "one tag asks by example and would be pre-labelled"),
+    ("box-asks-and-is-answered", 0, "one tag asks by example, is answered, and is pre-labelled by example"),
     ("conversation-without-answer", 1, "the answer in words has nowhere to go"),
     ("two-prompts-for-one-caption", 0, "the caption's text area asks itself"),
     ("text-on-text", 1, "text areas on another tag than a picture"),

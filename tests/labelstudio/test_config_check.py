@@ -67,7 +67,7 @@ def test_nothing_is_wrong_where_nothing_is_said(file: Path) -> None:
 
 def test_a_correction_changes_nothing_else() -> None:
     xml = (ROOT / "label_configs" / "polygon.xml").read_text("utf-8")
-    spoilt = xml.replace('model_polygon_iou="0.97"', 'model_polygon_uio="0.97"', 2)
+    spoilt = xml.replace('model_polygon_iou="0.98"', 'model_polygon_uio="0.98"', 2)
     spoilt = spoilt.replace('    <Label value="Dog" background="#2e86ab"/>\n', "", 1)
     found = examine(spoilt)
     assert found.works

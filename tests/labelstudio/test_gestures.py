@@ -79,7 +79,9 @@ def test_words_are_tried_with_each_label_with_none_and_as_a_question() -> None:
 
 
 def test_what_is_refused_is_planned_as_refused() -> None:
-    found = plan(tag("KeyPointLabels", "kp"), tag("PolygonLabels", "p", '<Label value="cat"/>', 'model_task="vgd"'))
+    found = plan(
+        tag("KeyPointLabels", "kp"), tag("PolygonLabels", "p", '<Label value="cat"/>', 'model_task="intseg"')
+    )
     assert [one.problem is None for one in found.asked] == [True, False]
     assert "label 'dog' cannot be written" in str(found.asked[1].problem)
     assert found.pre_labels == ()
