@@ -85,16 +85,16 @@ def said_of(config: LabelConfig) -> list[str]:
         found = [task(question) for one in plan.asked if one.gesture is gesture for question in one.questions]
         return " / ".join(dict.fromkeys(found)) or "–"
 
-    before = [
-        "a caption, and what it names" if question.prompt.task is Task.GCG else BEFORE[question.prompt.form]
-        for question in plan.pre_labels
-    ]
+    special = {Task.GCG: "a caption, and what it names", Task.VGD: "all like what was accepted last"}
+    before = [special.get(question.prompt.task, BEFORE[question.prompt.form]) for question in plan.pre_labels]
     stated = any(category.score_threshold for question in plan.pre_labels for category in question.prompt.categories)
     outputs = [("turned " if output.options.rotated else "") + SHAPES[output.geometry] for output in config.outputs]
     asked = [question for one in plan.asked for question in one.questions]
     in_words = any(question.prompt.task in (Task.GCG, Task.CONVERSATION) for question in (*asked, *plan.pre_labels))
     if in_words and config.words_area(config.image().name, says_why=False) is not None:
         outputs.append("words")
+    if config.phrase_area(config.image().name) is not None:
+        outputs.append("words of each")
     if config.words_area(config.image().name, says_why=True) is not None:
         outputs.append("why nothing came")
     gestures = (Gesture.CLICK, Gesture.BOX, Gesture.WORDS, Gesture.QUESTION)
