@@ -46,7 +46,7 @@ def polygons(mask: Mask, **options: Any) -> Mask:
     return polygons_to_mask(rings, mask.shape)
 
 
-@settings(deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(MASKS)
 def test_a_polygon_keeps_the_iou_of_its_option(mask: Mask) -> None:
     assert mask_iou(polygons(mask), mask) >= ControlOptions().polygon_iou == 0.98

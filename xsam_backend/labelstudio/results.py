@@ -5,7 +5,7 @@ was accepted under it), the picture's size, a score in 0..1, and only JSON-nativ
 
 What is lost: brush, bitmask and exact polygons (``model_polygon_iou="1"``) keep every pixel. Polygons keep the stated
 IoU, holes as keyholes, parts as regions of their own below the largest. Rectangles, ellipses and keypoints keep only
-their shape.
+their shape. ``docs/label-studio-cases.md`` has the bound for each tag.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KEYPOINT_WIDTH_PCT = 0.5
 
 _MOST_PCT = 100.0
 """Numbers of a rectangle, and diameters, beyond this are refused by the check of predictions against the label config
-that an organization may have switched on, and the whole batch with them."""
+that an organization may have switched on; and a prediction that is refused costs its whole batch."""
 
 _DIGITS = 5
 """Per cent are rounded so: 0.0005 pixels in a picture of 10,000."""
