@@ -167,6 +167,22 @@ def test_upright_ellipse_in_a_narrow_picture_stays_within_100_per_cent() -> None
     assert value["rotation"] == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("output", "mask", "reason"),
+    [
+        (plain("Ellipse"), np.ones((9, 9), bool), "radii of 57.7 per cent would have its moments"),
+        (plain("Ellipse"), np.eye(60, dtype=bool), "the picture's diagonal, 81.7 per cent"),
+        (plain("Rectangle", rotated=True), np.eye(60, dtype=bool), "a side of 141 per cent"),
+    ],
+    ids=["ellipse of a full mask", "ellipse of a diagonal", "rectangle of a diagonal"],
+)
+def test_nothing_is_larger_than_label_studios_check_allows(output: ControlTag, mask: np.ndarray, reason: str) -> None:
+    tag = f'<{output.tag} name="out" toName="image"><Label value="cat"/></{output.tag}>'
+    interface = LabelInterface(f'<View><Image name="image" value="$image"/>{tag}</View>')
+    prediction = write_prediction(write_regions(instances(mask), output), "v")
+    assert interface.validate_prediction(prediction, return_errors=True) == [], reason
+
+
 def test_ellipse_of_a_thin_line_has_a_width() -> None:
     line = np.zeros(SIZE_HW, bool)
     line[20, 10:60] = True

@@ -5,7 +5,7 @@ was accepted under it), the picture's size, a score in 0..1, and only JSON-nativ
 
 What is lost: brush, bitmask and exact polygons (``model_polygon_iou="1"``) keep every pixel. Polygons keep the stated
 IoU, holes as keyholes, parts as regions of their own below the largest. Rectangles, ellipses and keypoints keep only
-their shape.
+their shape. ``docs/label-studio-cases.md`` has the bound for each tag.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ MAX_PARTS = 100
 
 KEYPOINT_WIDTH_PCT = 0.5
 """How large a keypoint is drawn; Label Studio shows none without a width."""
+
+_MOST_PCT = 100.0
+"""Numbers of a rectangle, and diameters, beyond this are refused by the check of predictions against the label config
+that an organization may have switched on; and a prediction that is refused costs its whole batch."""
 
 _DIGITS = 5
 """Per cent are rounded so: 0.0005 pixels in a picture of 10,000."""
@@ -191,21 +195,24 @@ def _write_bitmask(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
 
 
 def _write_rectangle(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    """Around all of the mask; straight also where a turned one is wished but were larger than the picture."""
+    box = mask_to_box_xyxy(mask)
+    assert box is not None, "empty masks make no region"
+    pct = _pct([box[0], box[1], box[2] - box[0], box[3] - box[1]], mask)
     rotation = 0.0
     if options.rotated:
-        x, y, width, height, rotation = mask_to_rotated_rectangle(mask)
-    else:
-        box = mask_to_box_xyxy(mask)
-        assert box is not None, "empty masks make no region"
-        x, y, width, height = box[0], box[1], box[2] - box[0], box[3] - box[1]
-    x_pct, y_pct, width_pct, height_pct = _pct([x, y, width, height], mask)
-    return [
-        {"x": x_pct, "y": y_pct, "width": width_pct, "height": height_pct, "rotation": round(rotation % 360, _DIGITS)}
-    ]
+        x, y, width, height, turned = mask_to_rotated_rectangle(mask)
+        turned_pct = _pct([x, y, width, height], mask)
+        if max(turned_pct) <= _MOST_PCT:
+            pct, rotation = turned_pct, turned
+    return [dict(zip(("x", "y", "width", "height"), pct, strict=True), rotation=round(rotation % 360, _DIGITS))]
 
 
 def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
-    """The ellipse with the mask's centre and second moments; it is the mask itself if that is an ellipse."""
+    """The ellipse with the mask's centre and second moments; it is the mask itself if that is an ellipse.
+
+    A radius of more than half the picture, as a rectangle that fills it would have, is cut down to that.
+    """
     moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
     area = moments["m00"]
     covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area
@@ -215,7 +222,8 @@ def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
     flat = int(np.abs(axes[0]).argmax())
     rotation = float(np.rad2deg(np.arctan(axes[1, flat] / axes[0, flat])))
     x, y = _pct([moments["m10"] / area + 0.5, moments["m01"] / area + 0.5], mask)
-    radius_x, radius_y = _pct(2 * np.sqrt([variances[flat], variances[1 - flat]]), mask)
+    radii_pct = _pct(2 * np.sqrt([variances[flat], variances[1 - flat]]), mask)
+    radius_x, radius_y = (min(radius, _MOST_PCT / 2) for radius in radii_pct)
     return [{"x": x, "y": y, "radiusX": radius_x, "radiusY": radius_y, "rotation": round(rotation % 360, _DIGITS)}]
 
 
