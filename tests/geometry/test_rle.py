@@ -36,6 +36,7 @@ def test_recorded_vector_decodes_to_its_picture(path: Path) -> None:
     size_hw = vector["height"], vector["width"]
     np.testing.assert_array_equal(brush_rle_to_mask(vector["rle"], size_hw), expected)
     np.testing.assert_array_equal(brush_rle_to_mask(mask_to_brush_rle(expected), size_hw), expected)
+    np.testing.assert_array_equal(sdk.decode_rle(vector["rle"])[3::4].reshape(size_hw) >= 128, expected)
 
 
 def test_all_four_vectors_are_there() -> None:
