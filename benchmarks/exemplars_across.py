@@ -24,7 +24,6 @@ from xsam_backend.evaluation.exemplars import exemplars
 from xsam_backend.evaluation.simulated_prompts import exact_box
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.learning.examples import SHARES_OF_SIZE
-from xsam_backend.model.delta import load_delta
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.versions import predictor_with_delta
 from xsam_backend.prompts import Category, Exemplar, MaskRegion, Prompt, Task
@@ -67,7 +66,7 @@ def main(folder: Path, domain: str, delta: Path | None, pictures: int) -> None:
     """See the module's words."""
     predictor = load_predictor("tiny")
     if delta is not None:
-        predictor = predictor_with_delta(predictor, load_delta(delta), "version")
+        predictor = predictor_with_delta(predictor, delta, "version")
     train, val = (open_dataset(folder, split=split, only=domain) for split in ("train", "val"))
     order = np.random.default_rng(SEED).permutation(len(train.records))
     across = [one for index in order[:pictures] for one in shown(predictor, train.records[index].load())]
