@@ -81,6 +81,8 @@ def test_labels_are_looked_for_by_example_and_others_by_name(app: Any, predictor
     assert (by_name.task, [one.label for one in by_name.categories]) == (Task.GENERIC, ["dog"])
     labels = [region["value"]["polygonlabels"] for region in entry["result"]]
     assert labels == [["cat"], ["dog"]]
+    (logged,) = services_of(app).predictions.find([entry["result"][0]["id"]]).values()
+    assert logged.prompt == {"task": "vgdseg", "phrases": ["cat"], "exemplars": 1}, "the log tells by how many"
 
 
 def test_nothing_accepted_means_by_name(app: Any, predictor: Remembers) -> None:

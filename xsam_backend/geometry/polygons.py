@@ -34,6 +34,9 @@ _AROUND = 0.1
 _DETAIL_SHARE = 0.05
 """Of what may change sides, what may go with the quick first round."""
 
+_FEW = 64
+"""Rings of so few vertices need no quick first round."""
+
 _MOST_COLLAPSED = 2000
 """Rings of more vertices, however much detail was left out, are ragged all along: they are left as they are."""
 
@@ -268,7 +271,9 @@ def _simplify_ring(ring: Polygon, budget_px: float, size_hw: tuple[int, int]) ->
         changed = np.count_nonzero(polygon_to_mask(simple * scale, (height, width)) ^ target) / scale**2
         return bool(changed <= budget_px) and not edges_cross([simple])
 
-    few = _without_detail(local, lambda simple: keeps(simple, budget_px * _DETAIL_SHARE))
+    few = local
+    if len(local) > _FEW:
+        few = _without_detail(local, lambda simple: keeps(simple, budget_px * _DETAIL_SHARE))
     if len(few) > _MOST_COLLAPSED:
         few = _without_detail(local, lambda simple: keeps(simple, budget_px))
     if len(few) > _MOST_COLLAPSED:

@@ -65,6 +65,7 @@ def prompt_summary(prompt: Prompt) -> dict[str, Any]:
         "task": prompt.task.value,
         "regions": [_region_summary(region) for region in prompt.regions],
         "phrases": [category.phrase for category in prompt.categories],
+        "exemplars": len(prompt.exemplars) or None,
         "phrase": prompt.phrase,
         "label": prompt.label,
         "score_threshold": prompt.score_threshold,

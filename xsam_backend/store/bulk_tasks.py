@@ -15,19 +15,18 @@ tasks some time before, and may have got a prediction since. It waits for the wo
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
 from sqlalchemy import Engine, Table, and_, bindparam, case, delete, func, not_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from xsam_backend.store.bulk_progress import STATES, Over, Progress, State
-from xsam_backend.store.database import store_error
+from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import BulkTaskRow, UtcDateTime
 
 LATELY = timedelta(minutes=10)
@@ -270,13 +269,8 @@ class BulkTasks:
         over = delete(BulkTaskRow).where(BulkTaskRow.project_key == project_key, ~is_busy, not_(_is_over_lately()))
         session.execute(over.execution_options(synchronize_session=False))
 
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except SQLAlchemyError as error:
-            raise store_error("cannot read or write the queue of bulk pre-labelling", error) from error
+    def _session(self) -> AbstractContextManager[Session]:
+        return transaction(self._engine, "the queue of bulk pre-labelling")
 
 
 _FEW = 500

@@ -18,6 +18,7 @@ from alembic.config import Config
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from xsam_backend.errors import StoreBusyError, StoreError
 
@@ -88,6 +89,23 @@ def store_error(words: str, error: SQLAlchemyError) -> StoreError:
     if "database is locked" in reason:
         return StoreBusyError(f"{words}: {reason}: another process holds it; try again in a moment")
     return StoreError(f"{words}: {reason}")
+
+
+@contextmanager
+def transaction(engine: Engine, where: str) -> Iterator[Session]:
+    """One transaction; its rows can still be read after it.
+
+    Args:
+        where: what is read or written, for messages.
+
+    Raises:
+        StoreError: the database cannot be read or written.
+    """
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except SQLAlchemyError as error:
+        raise store_error(f"cannot read or write {where}", error) from error
 
 
 @contextmanager

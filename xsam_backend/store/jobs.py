@@ -13,19 +13,18 @@ some seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from sqlalchemy import Engine, and_, case, false, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from xsam_backend.errors import JobError
-from xsam_backend.store.database import store_error
+from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import AnnotationRow, JobRow, ProjectRow
 
 Reason = Literal["button", "count", "schedule", "command"]
@@ -330,13 +329,8 @@ class Jobs:
                 raise JobLost(f"job {job.id} isn't this worker's any more: another has it, or it ended")
             return row
 
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except SQLAlchemyError as error:
-            raise store_error("cannot read or write the queue of jobs", error) from error
+    def _session(self) -> AbstractContextManager[Session]:
+        return transaction(self._engine, "the queue of jobs")
 
 
 _OVER: dict[str, Any] = {"queued_for": None, "place": None, "eta_s": None}
