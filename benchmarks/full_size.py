@@ -26,18 +26,17 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from benchmarks.learning import KEY, accept, label_config, places_below
+from benchmarks.learning import KEY, Drawn, accept, label_config, places_below
 from xsam_backend.evaluation.datasets.opening import open_dataset
-from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.learning.candidates import Base, trained
 from xsam_backend.learning.plan import VERSION, fixed_plan
 from xsam_backend.learning.recipe import recipe
+from xsam_backend.learning.rehearsed_photographs import answered_photographs
 from xsam_backend.model.checkpoint import SHIPPED
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.conversion import convert
@@ -162,25 +161,11 @@ def stage_answer(folder: Path, watch: Watch, device: str = "auto", dtype: str = 
     print(f"one picture's state: {state.nbytes / 1e6:.0f} MB", file=sys.stderr)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A scene with its picture in a file."""
-
-    path: Path
-    truth: GroundTruth
-
-    def load(self) -> GroundTruth:
-        """The scene."""
-        return self.truth
-
-
 def stage_learn(folder: Path, watch: Watch, device: str = "auto") -> None:
     """One step of a fine-tuning, as the service's worker takes it, on a few drawn scenes."""
     places = replace(places_below(folder / "project"), model=str(folder / CONVERTED), device=device, four_bits=True)
     truths = [record.load() for record in open_dataset("scenes", limit=LEARNED).records]
-    drawn = [Drawn(folder / f"{number}.png", truth) for number, truth in enumerate(truths)]
-    for one in drawn:
-        Image.fromarray(one.truth.image).save(one.path)
+    drawn = [Drawn.written(folder / f"{number}.png", truth) for number, truth in enumerate(truths)]
     accept(places, drawn, label_config(sorted({name for truth in truths for name in truth.names})))
     with watch.step("load, the language model in four bits"):
         base = Base.load(places)
@@ -189,6 +174,8 @@ def stage_learn(folder: Path, watch: Watch, device: str = "auto") -> None:
         folder / "run",
         snapshot,
         str(base.folder),
+        # Tiny's answers teach the same as its own would, and are had at once, also without a GPU.
+        photographs=answered_photographs(load_predictor("tiny", "cpu"), folder),
         steps=1,
         parameters=base.parameters,
         float32=base.is_float32,

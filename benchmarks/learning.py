@@ -15,7 +15,7 @@ import json
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import click
 import numpy as np
+from PIL import Image
 
 from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
 from xsam_backend.evaluation.datasets.opening import open_dataset
@@ -70,6 +71,24 @@ class Pictured(Protocol):
 
     def load(self) -> GroundTruth:
         """What is on it."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A truth of ours and the file that its picture was written to."""
+
+    path: Path
+    truth: GroundTruth
+
+    @classmethod
+    def written(cls, path: Path, truth: GroundTruth) -> Drawn:
+        """As PNG."""
+        Image.fromarray(truth.image).save(path)
+        return cls(path, truth)
+
+    def load(self) -> GroundTruth:
+        """The truth."""
+        return self.truth
 
 
 def accept(places: Places, records: Sequence[Pictured], config: str, first: int = 1) -> None:

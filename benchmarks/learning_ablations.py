@@ -40,8 +40,9 @@ from xsam_backend.evaluation.segments import pairwise_ious
 from xsam_backend.learning.candidates import Base, trained
 from xsam_backend.learning.places import Places
 from xsam_backend.learning.plan import VERSION, fixed_plan
-from xsam_backend.learning.recipe import PROJECT, recipe
+from xsam_backend.learning.recipe import PHOTOGRAPHS, PROJECT, SCENES, SHARES, recipe
 from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.learning.rehearsed_photographs import answered_photographs
 from xsam_backend.model.delta import load_delta, save_delta
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.prompts import Prompt, Task
@@ -55,32 +56,34 @@ FIRST = 8
 TUNED_ON = 16
 """So many pictures that weren't accepted are measured."""
 
-PHOTOS, SCENES = 60, 60
+ASKED_PHOTOS, ASKED_SCENES = 60, 60
 EVERY = 10
 """Every so-manieth photo of train was left out when the shipped weights were trained."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One change. ``recipe`` are other values of its keys; ``replays`` whether drawn scenes are among the pictures;
-    ``share`` of the way (None: the recipe's); ``weighs`` whether corrected objects are asked about more often."""
+    """One change. ``recipe`` are other values of its keys; ``shares`` of the parts that pictures come from; ``way``:
+    the share of it (None: the recipe's); ``weighs`` whether corrected objects are asked about more often."""
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    replays: bool = True
-    share: float | None = None
+    shares: Mapping[str, float] = field(default_factory=lambda: SHARES)
+    way: float | None = None
     weighs: bool = True
 
 
 HEADS = ("connector", "segmentor", "llm_projector")
 VARIANTS = {
     "as it is": Variant(),
-    "no replay": Variant(replays=False),
+    "no replay": Variant(shares={PROJECT: 1.0}),
+    "no photographs": Variant(shares={PROJECT: 0.5, SCENES: 0.5}),
+    "no scenes": Variant(shares={PROJECT: 0.85, PHOTOGRAPHS: 0.15}),
     "all of it in full": Variant({"lora": None}),
     "decoder only, LoRA": Variant({"trains": HEADS, "lora": {"parts": ["segmentor"], "rank": 16, "alpha": 32}}),
     "decoder only, in full": Variant({"trains": HEADS, "lora": None}),
     "no weights of corrections": Variant(weighs=False),
     "no averaging of weights": Variant({"ema": 0.0}),
-    "all the way": Variant(share=1.0),
+    "all the way": Variant(way=1.0),
 }
 
 
@@ -108,7 +111,15 @@ def first_version(base: Base, places: Places) -> Predictor:
         plan = fixed_plan(str(KEY), places, base.version)
         snapshot = plan.learned(VERSION)
         run = places.folder / "run"
-        config = recipe(run, snapshot, str(base.folder), steps=plan.steps, parameters=base.parameters, seed=SEED)
+        config = recipe(
+            run,
+            snapshot,
+            str(base.folder),
+            photographs=answered_photographs(base.predictor_of_base, places.folder),
+            steps=plan.steps,
+            parameters=base.parameters,
+            seed=SEED,
+        )
         save_delta(trained(base, config, snapshot), path)
     return base.predictor(load_delta(path), "first")
 
@@ -130,10 +141,10 @@ def main(folder: Path, only: str, count: int, variants: str, photos: Path | None
     for some, chosen in ((places, order[:count]), (first_places, order[count : count + FIRST])):
         if not (some.folder / f"learned-{VERSION}.json").is_file():
             accept(some, [train.records[index] for index in chosen], config_of_labels)
-    exams = [rehearsal(SCENES)]
+    exams = [rehearsal(ASKED_SCENES)]
     if photos is not None:
         set_aside = open_dataset(photos, split="train")
-        exams.append(replace(set_aside, records=set_aside.records[::EVERY][:PHOTOS]))
+        exams.append(replace(set_aside, records=set_aside.records[::EVERY][:ASKED_PHOTOS]))
     base = Base.load(places)
     first = first_version(base, first_places)
     before = marks(base.predictor_of_base, exams)
@@ -152,15 +163,16 @@ def main(folder: Path, only: str, count: int, variants: str, photos: Path | None
             run / "run",
             snapshot,
             str(base.folder),
+            photographs=answered_photographs(base.predictor_of_base, places.folder),
             steps=plan.steps,
             parameters=base.parameters,
             seed=SEED,
             **variant.recipe,
         )
-        if not variant.replays:
-            config = config.model_copy(update={"data": tuple(part for part in config.data if part.name == PROJECT)})
+        parts = [part.model_copy(update={"share": variant.shares.get(part.name, 0)}) for part in config.data]
+        config = config.model_copy(update={"data": tuple(part for part in parts if part.share)})
         begun = time.monotonic()
-        delta = trained(base, config, snapshot, share=variant.share)
+        delta = trained(base, config, snapshot, share=variant.way)
         seconds = round(time.monotonic() - begun, 1)
         tuned = base.predictor(delta, name)
         table[name] = {

@@ -30,6 +30,7 @@ from xsam_backend.evaluation.tasks.run import Options
 from xsam_backend.learning.candidates import Base, trained
 from xsam_backend.learning.plan import VERSION, fixed_plan
 from xsam_backend.learning.recipe import recipe
+from xsam_backend.learning.rehearsed_photographs import answered_photographs
 from xsam_backend.model.delta import load_delta, save_delta
 
 DOMAINS = ("nuclei", "facade")
@@ -64,7 +65,15 @@ def version(folder: Path, records: Sequence[Any], labels: Sequence[str]) -> tupl
         plan = fixed_plan(str(KEY), places, base.version)
         snapshot = plan.learned(VERSION)
         run = folder / "run"
-        config = recipe(run, snapshot, str(base.folder), steps=plan.steps, parameters=base.parameters, seed=SEED)
+        config = recipe(
+            run,
+            snapshot,
+            str(base.folder),
+            photographs=answered_photographs(base.predictor_of_base, folder),
+            steps=plan.steps,
+            parameters=base.parameters,
+            seed=SEED,
+        )
         begun = time.monotonic()
         save_delta(trained(base, config, snapshot), kept)
         took.write_text(str(round(time.monotonic() - begun, 1)), encoding="utf-8")

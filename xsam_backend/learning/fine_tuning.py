@@ -30,6 +30,7 @@ from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
 from xsam_backend.learning.pruning import prune
 from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.learning.rehearsed_photographs import answered_photographs
 from xsam_backend.learning.score_meaning import ScoreMeaning, score_meanings
 from xsam_backend.learning.side_by_side import at_once
 from xsam_backend.learning.version_files import BEFORE_AFTER
@@ -155,6 +156,7 @@ class _Run:
             self.places.folder / name,
             self.plan.learned(name),
             str(self.base.folder),
+            photographs=answered_photographs(self.base.predictor_of_base, self.places.folder),
             steps=self.plan.steps if name == VERSION else math.ceil(FOLD_STEPS_SHARE * self.plan.steps),
             parameters=self.base.parameters,
             float32=self.base.is_float32,

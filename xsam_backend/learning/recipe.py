@@ -1,8 +1,9 @@
 """How a fine-tuning trains: a training's config made for a project, from 5 labelled pictures to 50,000.
 
-Half of the pictures are the project's, half are drawn scenes, which every task can be asked about: what the model
-could do before is rehearsed while it learns. The projectors, the connector and the conditions' embeddings are trained
-in full, language model and decoder by low-rank pairs; image encoders stay as they are.
+Half of the pictures are the project's. The others rehearse what the model could do before: drawn scenes, which every
+task can be asked about, and a few photographs, where it learns to answer clicks as the base does. The projectors, the
+connector and the conditions' embeddings are trained in full, language model and decoder by low-rank pairs; image
+encoders stay as they are.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+from xsam_backend.learning import rehearsed_photographs
 from xsam_backend.training.config import TrainConfig
 
-PROJECT, REHEARSAL = "project", "rehearsal"
+PROJECT, SCENES, PHOTOGRAPHS = "project", "scenes", "photographs"
+"""The parts of the data."""
+
+SHARES = {PROJECT: 0.5, SCENES: 0.35, PHOTOGRAPHS: 0.15}
+"""How often each part's pictures come."""
 
 SEEN_AGAIN = 4
 """Where encoders are large, each view of a picture is seen about so often, and what they make of it is kept."""
@@ -52,6 +58,7 @@ def recipe(
     snapshot: Path,
     start: str,
     *,
+    photographs: Path,
     steps: int,
     parameters: int,
     seed: int,
@@ -64,6 +71,7 @@ def recipe(
         run: folder of its state and log.
         snapshot: what the project gives.
         start: the base model, a name or folder.
+        photographs: what the base answers on those; see ``rehearsed_photographs``.
         steps: see ``steps_for``.
         parameters: of the base model; the rate and the batch depend on it.
         float32: whether the base model is; others, and large ones, are trained in mixed precision.
@@ -100,15 +108,15 @@ def recipe(
                 "kind": "dataset",
                 "path": snapshot,
                 "format": "snapshot",
-                "share": 0.5,
+                "share": SHARES[PROJECT],
                 "views": views,
                 "pointed_at": "all objects",
                 "questions": {"interactive": 3, "generic": 2, "vgd": 3, "referring": 1, "gcg": 1},
             },
             {
-                "name": REHEARSAL,
+                "name": SCENES,
                 "kind": "scenes",
-                "share": 0.5,
+                "share": SHARES[SCENES],
                 "views": views,
                 "questions": {
                     "interactive": 2,
@@ -119,6 +127,16 @@ def recipe(
                     "gcg": 0.5,
                     "conversation": 0.2,
                 },
+            },
+            {
+                "name": PHOTOGRAPHS,
+                "kind": "dataset",
+                "path": photographs,
+                "format": "coco",
+                "images": rehearsed_photographs.PHOTOGRAPHS,
+                "share": SHARES[PHOTOGRAPHS],
+                "views": views,
+                "questions": {"interactive": 3},
             },
         ],
     }

@@ -24,6 +24,9 @@ from xsam_backend.model.turns import interactive_turn
 from xsam_backend.prompts import Point, Prompt, Region, is_negative
 from xsam_backend.region_masks import regions_mask
 
+CLOSE_UPS = 3
+"""At most so many are looked at, each with more around: what is cut off at one's rim is larger than it looked."""
+
 CRUMB_SHARE = 0.05
 """What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
 
@@ -74,8 +77,8 @@ class Pointing:
         """Mask, bool (H, W), and score of the one object that the hints mean.
 
         A small object is answered a second time in a close-up of its surroundings, where it has more of the model's
-        pixels. Where it is known to be small, the first look is a close-up already: in the whole picture, a click may
-        mean anything.
+        pixels, and again with more around it if it turns out to be larger. Where it is known to be small, the first
+        look is a close-up already: in the whole picture, a click may mean anything.
         """
         hinted = regions_mask(regions, state.size_hw)
         mask, score = None, 0.0
@@ -86,9 +89,16 @@ class Pointing:
                 mask = None
         if mask is None or not mask.any():
             mask, score = self._seen_object(state, regions)
-        extent = hinted if outlines(regions) else mask | hinted
-        nearer = close_up_window(extent, self._close_up_share)
-        return (mask, score) if nearer is None else self._close_up(state, nearer, regions)
+        found = mask, score
+        for _ in range(CLOSE_UPS):
+            extent = hinted if outlines(regions) else mask | hinted
+            nearer = close_up_window(extent, self._close_up_share)
+            if nearer is None:
+                break
+            mask, score = self._close_up(state, nearer, regions)
+            if not reaches_beyond(mask, nearer):
+                return mask, score
+        return found
 
     def _close_up(
         self, state: ImageState, window: Window, regions: Sequence[Region]
