@@ -140,6 +140,7 @@ class Prompt:
         score_threshold: instances below it are left out; None for the task's default. SEMANTIC: pixels.
         form: GENERIC and OPEN_VOCABULARY: how the answer is cut.
         exemplars: VGD: instead of regions, exemplars of other pictures, any number for a label.
+        rest: PANOPTIC and SEMANTIC: the label of the pixels that nothing else is found on, where something is found.
     """
 
     task: Task
@@ -150,6 +151,7 @@ class Prompt:
     score_threshold: float | None = None
     form: Form = Form.OBJECTS
     exemplars: tuple[Exemplar, ...] = ()
+    rest: str | None = None
 
     def __post_init__(self) -> None:
         if self.task in (Task.GENERIC, Task.OPEN_VOCABULARY) and not self.categories:

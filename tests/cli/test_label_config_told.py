@@ -44,6 +44,7 @@ CONFIGS = [
     ("one-name-twice", 1, "two tags have one name"),
     ("several-pictures", 1, "one picture without an output, one without any tag"),
     ("words-of-a-tool", 0, "predicted_values stand where nobody reads them; vectors are not ours"),
+    ("background", 0, "a background is written where a picture is shared out, and only one"),
     ("not-xml", 1, "a tag is not closed"),
     ("hostile", 1, "entities are refused"),
 ]

@@ -136,6 +136,17 @@ def test_every_kind_of_region(drawn: dict[str, Any], expected: np.ndarray) -> No
     assert truth.image[0, 0].tolist() == [90, 90, 90]
 
 
+def test_a_background_is_no_object() -> None:
+    config = LabelConfig.parse(
+        """<View><Image name="image" value="$image"/><PolygonLabels name="poly" toName="image" model_task="semantic">
+        <Label value="cat"/><Label value="other" model_background="true"/></PolygonLabels></View>"""
+    )
+    dataset = opened(task(annotation(polygon(), polygon("q", "other", 40.0))), config=config)
+    assert [category.label for category in dataset.categories] == ["cat"]
+    truth = dataset.records[0].load()
+    assert (truth.names, truth.complete_for) == (("cat",), {"cat"})
+
+
 KEYPOINT = region("k", "keypointlabels", {"x": 10, "y": 10, "width": 1})
 
 

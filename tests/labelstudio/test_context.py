@@ -417,6 +417,28 @@ def test_batch_asks_each_output_for_its_own_labels() -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "rest", "reason"),
+    [
+        ('model_task="panoptic"', "other", "what no segment covers"),
+        ('model_task="semantic"', "other", "what no area covers"),
+        ("", None, "objects leave nothing over: nobody said that all of them are found"),
+    ],
+)
+def test_a_background_is_not_looked_for(option: str, rest: str | None, reason: str) -> None:
+    labels = f'{CAT_DOG}<Label value="other" model_background="true"/>'
+    (question,) = batch_prompts(config(poly=option, labels=labels))
+    assert [one.label for one in question.prompt.categories] == ["cat", "dog"]
+    assert question.prompt.rest == rest, reason
+
+
+def test_a_background_can_be_drawn_with_a_tool() -> None:
+    labels = f'{CAT_DOG}<Label value="other" model_background="true"/>'
+    tool = f'<KeyPointLabels name="kp2" toName="image">{labels}</KeyPointLabels>'
+    (prompt,) = ask(config(labels=labels, more=tool), click(50, 50, "other", from_name="kp2")).prompts
+    assert (prompt.task, prompt.label) == (Task.INTERACTIVE, "other")
+
+
+@pytest.mark.parametrize(
     ("option", "asked"),
     [
         ("", [("poly", ["cat", "dog"]), ("ring", ["Sky"])]),

@@ -39,10 +39,10 @@ def choice(files: PictureFiles) -> Choice:
     return Choice(114, 10, picture, regions, {"rg1": "corrected", "rg2": "accepted"}, (), 0)
 
 
-def written(tmp_path: Path, *choices: Choice) -> Written:
+def written(tmp_path: Path, *choices: Choice, label_config: str = CONFIG) -> Written:
     pictures = tmp_path / "data" / "pictures"
     return write_snapshot(
-        tmp_path / "job" / "snapshot.json", choices, project_key=KEY, label_config=CONFIG, pictures=pictures
+        tmp_path / "job" / "snapshot.json", choices, project_key=KEY, label_config=label_config, pictures=pictures
     )
 
 
@@ -86,6 +86,18 @@ def test_a_label_that_was_renamed_teaches_no_absence(tmp_path: Path, choice: Cho
     )
     assert (old.names, old.complete_for) == (("kitten",), {"kitten"})
     assert (new.complete_for, empty.complete_for) == ({"cat", "dog"}, {"cat", "dog"})
+
+
+def test_a_background_teaches_nothing_and_costs_nothing(tmp_path: Path, choice: Choice) -> None:
+    """It isn't taken for a label of another config either."""
+    config = CONFIG.replace(
+        '<Label value="cat"/>', '<Label value="cat"/><Label value="rest" model_background="true"/>'
+    )
+    mixed = replace(choice, result=(polygon("rg1"), polygon("rg2", "rest")), origins={"rg1": "drawn", "rg2": "drawn"})
+    dataset = open_dataset(written(tmp_path, mixed, label_config=config).path)
+    assert [category.label for category in dataset.categories] == ["cat", "dog"]
+    truth = dataset.records[0].load()
+    assert (truth.names, truth.complete_for) == (("cat",), {"cat", "dog"})
 
 
 def test_an_image_tag_that_was_renamed_costs_no_regions(tmp_path: Path, choice: Choice) -> None:

@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerFast
 
 from xsam_backend.errors import CheckpointError, ImageError, PromptError
 from xsam_backend.geometry.masks import connected_parts
-from xsam_backend.instances import Answer
+from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import dialogue, pointing, searching, wording
+from xsam_backend.model import predictor as predictor_module
 from xsam_backend.model.checkpoint import SHIPPED, save_model
 from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.generation import generate
@@ -207,6 +208,27 @@ def test_a_list_of_names_is_cut_as_the_prompt_says(predictor: Predictor, state: 
     assert (panoptic.masks.sum(0) <= 1).all()
     unsure = predictor.answer(state, replace(every, form=Form.SEMANTIC, score_threshold=1.0))
     assert unsure.reason == "nothing scored 1.00 or more"
+
+
+def test_the_rest_of_the_picture_is_the_background(
+    predictor: Predictor, state: ImageState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = np.zeros((2, *SIZE), np.bool_)
+    masks[0, :10], masks[1, 20:30] = True, True
+    found = Instances(masks, np.array([0.9, 0.6], np.float32), ("Ball", "Sky"))
+    prompt = Prompt(Task.GENERIC, categories=CATEGORIES, form=Form.PANOPTIC, rest="Other")
+    monkeypatch.setattr(predictor_module, "_cut", lambda *_: found)
+    filled = predictor.answer(state, prompt).instances
+    assert filled.labels == ("Ball", "Sky", "Other")
+    assert np.array_equal(filled.masks[:2], masks)
+    assert np.array_equal(filled.masks[2], ~masks.any(0))
+    assert filled.scores.tolist() == pytest.approx([0.9, 0.6, 0.6])
+    monkeypatch.setattr(predictor_module, "_cut", lambda *_: Instances.empty(SIZE))
+    nothing = predictor.answer(state, prompt).instances
+    assert not len(nothing), "where nothing is found, nobody knows that all is background"
+    whole = Instances(np.ones((1, *SIZE), np.bool_), np.ones(1, np.float32), ("Sky",))
+    monkeypatch.setattr(predictor_module, "_cut", lambda *_: whole)
+    assert predictor.answer(state, prompt).instances.labels == ("Sky",), "nothing is left"
 
 
 def cut_by_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

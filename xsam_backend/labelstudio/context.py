@@ -118,7 +118,7 @@ def interactive_request(
 def labels_by_example(config: LabelConfig) -> tuple[str, ...]:
     """The labels that a batch looks for by what was accepted of them: those of outputs with ``model_task="vgd"``."""
     controls = [control for control in config.outputs if control.options.task is Task.VGD]
-    return tuple(dict.fromkeys(name for control in controls for name in control.label_names))
+    return tuple(dict.fromkeys(one.label for control in controls for one in control.categories))
 
 
 def batch_prompts(config: LabelConfig, exemplars: Sequence[Exemplar] = ()) -> tuple[Question, ...]:
@@ -127,8 +127,8 @@ def batch_prompts(config: LabelConfig, exemplars: Sequence[Exemplar] = ()) -> tu
     A label that an output before it on the same picture has is left to that one, so that an object is written once;
     ``model_output="true"`` says that it is wanted here as well. The task is the output's ``model_task``, generic
     segmentation without one. Referring and reasoning ask once for each phrase. VGD looks for what is like the
-    exemplars, and by their names for labels that have none. Outputs without labels have nothing to look for and are
-    left out.
+    exemplars, and by their names for labels that have none. A background label is not looked for; panoptic and
+    semantic answers have it where nothing else is. Outputs without labels have nothing to look for and are left out.
 
     Args:
         exemplars: of the labels of ``labels_by_example``.
@@ -159,7 +159,9 @@ def batch_prompts(config: LabelConfig, exemplars: Sequence[Exemplar] = ()) -> tu
         elif task is Task.VGD:
             questions += _by_example(control, wanted, exemplars)
         elif wanted:
-            prompt = Prompt(task, categories=wanted, score_threshold=threshold, form=control.options.form)
+            form = control.options.form
+            rest = control.rest if form is not Form.OBJECTS else None
+            prompt = Prompt(task, categories=wanted, score_threshold=threshold, form=form, rest=rest)
             questions.append(Question(prompt, control))
     if not questions:
         raise LabelConfigError(

@@ -62,6 +62,7 @@ class Label:
         background: the colour given in the config, or None.
         is_thing: countable object rather than stuff; ``model_stuff="true"`` on the Label says stuff.
         score_threshold: 0..1, ``model_score_threshold`` on the Label; None: the control's.
+        is_rest: nothing to look for, but what is left where all else was found; ``model_background="true"``.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Label:
     background: str | None = None
     is_thing: bool = True
     score_threshold: float | None = None
+    is_rest: bool = False
 
     def answers_to(self, text: str) -> bool:
         """Whether ``text`` means this label: the name or one of its phrases, case and underscores aside."""
@@ -77,7 +79,9 @@ class Label:
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """One category for each phrase; their instances all get this label."""
+        """One category for each phrase; their instances all get this label. None of what is only the rest."""
+        if self.is_rest:
+            return ()
         return tuple(Category(phrase, self.name, self.is_thing, self.score_threshold) for phrase in self.phrases)
 
 
@@ -178,6 +182,11 @@ class ControlTag:
         """What to look for on behalf of this control: one category for each phrase of each label."""
         return tuple(category for label in self.labels for category in label.categories)
 
+    @property
+    def rest(self) -> str | None:
+        """The label of what is left where all else was found; None without."""
+        return next((label.name for label in self.labels if label.is_rest), None)
+
     def find_label(self, text: str) -> str | None:
         """The label that ``text`` means here: the exact name first, then names and phrases whatever their case."""
         if self.has_dynamic_labels or text in self.label_names:
@@ -273,6 +282,7 @@ def parse_label(attributes: Mapping[str, str]) -> Label | None:
         background=attributes.get("background"),
         is_thing=not _flag(attributes, "model_stuff", False, f"Label '{value}'"),
         score_threshold=_fraction(attributes, "model_score_threshold", None, 0.0, f"Label '{value}'"),
+        is_rest=bool(_flag(attributes, "model_background", False, f"Label '{value}'")),
     )
 
 
@@ -282,7 +292,7 @@ CONTROL_OPTIONS = tuple(f"model_{field.name}" for field in fields(ControlOptions
 _SAME_NAME = 0.75
 """How alike (0..1) an unknown option is to the one that it seems to be."""
 
-LABEL_OPTIONS = ("model_stuff", "model_score_threshold")
+LABEL_OPTIONS = ("model_stuff", "model_score_threshold", "model_background")
 """The ``model_*`` attributes of a Label."""
 
 

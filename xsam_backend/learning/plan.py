@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from xsam_backend.errors import JobError
-from xsam_backend.evaluation.datasets.label_studio import project_categories
+from xsam_backend.evaluation.datasets.label_studio import project_categories, rest_labels
 from xsam_backend.evaluation.datasets.label_studio_record import UNLABELLED, is_another_picture, is_object
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.learning.choosing import Choice, Chosen, choose
@@ -159,7 +159,8 @@ def _choices(project_key: str, places: Places) -> tuple[Chosen, str, list[str]]:
 
 
 def _other_labels(choices: Sequence[Choice], label_config: str) -> dict[str, int]:
-    known = {category.label for category in project_categories(LabelConfig.parse(label_config), ())} | {UNLABELLED}
+    config = LabelConfig.parse(label_config)
+    known = {category.label for category in project_categories(config, ())} | rest_labels(config) | {UNLABELLED}
     found: Counter[str] = Counter()
     for choice in choices:
         found.update(category.label for category in project_categories(None, [choice.result]))

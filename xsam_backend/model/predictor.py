@@ -168,7 +168,7 @@ class Predictor:
         if calibration is not None:
             instances = replace(instances, scores=calibration(instances.scores))
         if len(instances):
-            return Answer(instances)
+            return Answer(instances if prompt.rest is None else _with_rest(instances, prompt.rest))
         stated = [score for score in _stated(prompt) if score is not None]
         least = min(stated, default=self._least_score(prompt))
         if not stated and calibration is not None and least > DEFAULT_THRESHOLDS[prompt.task]:
@@ -209,6 +209,18 @@ def _stated(prompt: Prompt) -> list[float | None]:
     """Thresholds that somebody stated, one for each category, or the prompt's; None where nobody did."""
     own = [one.score_threshold for one in prompt.categories] or [None]
     return [prompt.score_threshold if score is None else score for score in own]
+
+
+def _with_rest(instances: Instances, label: str) -> Instances:
+    """Those, and all pixels on which none of them is, as sure as the least sure of them."""
+    rest = ~instances.masks.any(0)
+    if not rest.any():
+        return instances
+    return Instances(
+        np.concatenate([instances.masks, rest[None]]),
+        np.append(instances.scores, instances.scores.min()),
+        (*instances.labels, label),
+    )
 
 
 def _cut(found: Candidates, form: Form, threshold: Thresholds) -> Instances:

@@ -156,10 +156,11 @@ def _kinds(prompt: Prompt) -> str:
         label: _with_words(label, [category.phrase for category in categories])
         for label, categories in groupby(prompt.categories, lambda category: category.label)
     }
+    rest = f"; the rest of the picture is {prompt.rest}" if prompt.rest is not None else ""
     if prompt.form is Form.PANOPTIC:
-        return f"segments that share no pixel: {_list([*names.values()])}"
+        return f"segments that share no pixel: {_list([*names.values()])}{rest}"
     if prompt.form is Form.SEMANTIC:
-        return f"one area for each label: {_list([*names.values()])}"
+        return f"one area for each label: {_list([*names.values()])}{rest}"
     things = dict.fromkeys(category.label for category in prompt.categories if category.is_thing)
     stuff = dict.fromkeys(category.label for category in prompt.categories if not category.is_thing)
     parts = [f"each object of {_list([names[label] for label in things])}"] if things else []

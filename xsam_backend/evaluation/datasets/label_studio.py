@@ -81,6 +81,7 @@ def _dataset(
         categories = project_categories(config, results)
         has_phrases = any(map(_has_phrases, results))
         captions_from = caption_controls(config)
+        rest = rest_labels(config)
         records = [
             LabelStudioRecord(
                 source=_source(row, picture),
@@ -90,6 +91,7 @@ def _dataset(
                 stuff=frozenset(category.label for category in categories if not category.is_thing),
                 _result=result,
                 _captions_from=captions_from,
+                _rest=rest,
                 _fetch=fetch,
             )
             for (row, _), result in zip(chosen, results, strict=True)
@@ -145,8 +147,14 @@ def project_categories(
         seen += [label[0] if label else UNLABELLED for label in labels]
     controls = [control for control in (config.controls if config else ()) if control.geometry != "text"]
     known = tuple(dict.fromkeys(category for control in controls for category in control.categories))
-    labels_known = {category.label for category in known}
+    labels_known = {category.label for category in known} | rest_labels(config)
     return known + categories_of([label for label in seen if label not in labels_known])
+
+
+def rest_labels(config: LabelConfig | None) -> frozenset[str]:
+    """The labels of what is left where all else is labelled: no objects, and nothing to look for."""
+    controls = config.controls if config else ()
+    return frozenset(label.name for control in controls for label in control.labels if label.is_rest)
 
 
 def caption_controls(config: LabelConfig | None) -> frozenset[str]:

@@ -50,6 +50,7 @@ class LabelStudioRecord:
     split: str = ""
     _result: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     _captions_from: frozenset[str] = field(default=frozenset(), repr=False)
+    _rest: frozenset[str] = field(default=frozenset(), repr=False)
     _fetch: Fetch | None = field(default=None, repr=False)
 
     def regions(self) -> tuple[Region, ...]:
@@ -79,6 +80,8 @@ class LabelStudioRecord:
         segment_of: dict[str, int] = {}
         for region in annotation.regions:
             name = region.label or UNLABELLED
+            if name in self._rest:
+                continue
             if name in self.stuff and name in names:
                 segment = names.index(name)
                 masks[segment] = masks[segment] | region.mask

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.errors import DatasetError, ImageError
-from xsam_backend.evaluation.datasets.label_studio import caption_controls, project_categories
+from xsam_backend.evaluation.datasets.label_studio import caption_controls, project_categories, rest_labels
 from xsam_backend.evaluation.datasets.label_studio_pictures import TaskPicture
 from xsam_backend.evaluation.datasets.label_studio_record import UNLABELLED, LabelStudioRecord
 from xsam_backend.evaluation.datasets.reading import in_format
@@ -90,8 +90,7 @@ def open_snapshot(wanted: Wanted) -> Dataset:
         stuff = frozenset(category.label for category in categories if not category.is_thing)
         folder = wanted.path.parent / content["pictures"]
         records = tuple(
-            _record(sample, content["emphasis"], names & in_config, stuff, caption_controls(config), folder)
-            for sample in samples
+            _record(sample, content["emphasis"], names & in_config, stuff, config, folder) for sample in samples
         )
     if not records:
         raise DatasetError(f"{wanted.path}: expected samples, got none")
@@ -112,7 +111,7 @@ def _record(
     weights: Mapping[str, float],
     in_config: frozenset[str],
     stuff: frozenset[str],
-    captions_from: frozenset[str],
+    config: LabelConfig,
     folder: Path,
 ) -> SnapshotRecord:
     emphasis = {number: float(weights[origin]) for number, origin in sample["origins"].items()}
@@ -122,22 +121,23 @@ def _record(
         source=f"task {sample['task']}{place}{tag}",
         task_id=sample["task"],
         picture=TaskPicture(sample["sha256"], sample["to_name"], sample["item_index"]),
-        complete_for=_complete_for(sample, in_config),
+        complete_for=_complete_for(sample, in_config, rest_labels(config)),
         stuff=stuff,
         emphasis=emphasis,
         _result=sample["result"],
-        _captions_from=captions_from,
+        _captions_from=caption_controls(config),
+        _rest=rest_labels(config),
         _fetch=lambda sha256, _task: _read(folder, sha256),
     )
     return SnapshotRecord(inner, max(emphasis.values(), default=1.0))
 
 
-def _complete_for(sample: Mapping[str, Any], in_config: frozenset[str]) -> frozenset[str]:
+def _complete_for(sample: Mapping[str, Any], in_config: frozenset[str], rest: frozenset[str]) -> frozenset[str]:
     if sample["annotation"] is None:  # of a skipped task we only know what wasn't wanted
         return frozenset(sample["refused"]) & in_config
     if not sample.get("complete", True):
         return frozenset()
-    on_it = frozenset(category.label for category in project_categories(None, [sample["result"]]))
+    on_it = frozenset(category.label for category in project_categories(None, [sample["result"]])) - rest
     return in_config if on_it <= in_config else on_it
 
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 from xsam_backend.labelstudio.config_check.fault import Checked, label_name, labels_of
 from xsam_backend.labelstudio.config_check.source import ConfigSource, tag_of
-from xsam_backend.labelstudio.tags import ControlTag
+from xsam_backend.labelstudio.tags import LABEL_OPTIONS, ControlTag
 
 _OF_ANY_LABEL = ("value", "alias", "background")
 """Attributes that a Label has in every tag; a hotkey belongs to one."""
 
-_OF_OUTPUT_LABELS = (*_OF_ANY_LABEL, "predicted_values", "model_stuff", "model_score_threshold")
+_OF_OUTPUT_LABELS = (*_OF_ANY_LABEL, "predicted_values", *LABEL_OPTIONS)
 
 
 def label_copies(

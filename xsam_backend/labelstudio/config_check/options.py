@@ -14,6 +14,7 @@ from xsam_backend.labelstudio.tags import (
     ControlTag,
     unknown_options,
 )
+from xsam_backend.prompts import Form
 
 _Has = Callable[[ControlTag, bool], bool]
 
@@ -27,7 +28,7 @@ _EFFECTS: dict[str, tuple[_Has, str]] = {
 }
 """Option -> where it does something, and how that is said."""
 
-_OF_OUTPUTS = ("predicted_values", "model_stuff")
+_OF_OUTPUTS = ("predicted_values", "model_stuff", "model_background")
 """Attributes of a Label that are read where its answers are written."""
 
 
@@ -54,7 +55,9 @@ def option_faults(checked: Checked) -> Iterator[Fault]:
                 'model_says_why does nothing on a text area that asks itself: add smart="false"',
                 checked.setting(control, "smart", "false"),
             )
-        if not is_output and control.is_prompt_tool:
+        if is_output:
+            yield from _unwritten_rest(control)
+        elif control.is_prompt_tool:
             yield from _words_of_tools(checked, control, element)
 
 
@@ -75,6 +78,24 @@ def _misspelt(checked: Checked, element: Element, known: tuple[str, ...], where:
                     partial(checked.source.with_attribute_renamed, element, name, meant),
                 ),
             )
+
+
+def _unwritten_rest(output: ControlTag) -> Iterator[Fault]:
+    """Background labels that no pre-label will have."""
+    rests = [label.name for label in output.labels if label.is_rest]
+    if rests and output.options.form is Form.OBJECTS:
+        yield Fault(
+            False,
+            f"{named(output)}, Label '{rests[0]}'",
+            "a background is only written where a whole picture is shared out among the labels: add "
+            f'model_task="panoptic" or model_task="semantic" to {named(output)}',
+        )
+    elif len(rests) > 1:
+        yield Fault(
+            False,
+            f"{named(output)}, Label '{rests[1]}'",
+            f"only one label can be the background, and '{rests[0]}' is: take model_background away",
+        )
 
 
 def _words_of_tools(checked: Checked, tool: ControlTag, element: Element) -> Iterator[Fault]:

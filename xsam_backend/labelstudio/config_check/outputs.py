@@ -118,7 +118,7 @@ def _unasked_labels(checked: Checked, to_name: str) -> Iterator[Fault]:
     asked = {question.prompt.label for one in drawn for question in one.questions}
     asked |= {one.chosen for one in drawn if one.problem}  # another fault
     for output in checked.outputs_on(to_name):
-        labels = [name for name in output.label_names if name not in asked]
+        labels = [label.name for label in output.labels if not (label.is_rest or label.name in asked)]
         if labels:
             yield Fault(
                 False,
