@@ -213,7 +213,7 @@ def _stated(prompt: Prompt) -> list[float | None]:
 
 def _with_rest(instances: Instances, label: str) -> Instances:
     """Those, and all pixels on which none of them is, as sure as the least sure of them."""
-    rest = ~instances.masks.any(0)
+    rest: NDArray[np.bool_] = ~np.any(instances.masks, axis=0)
     if not rest.any():
         return instances
     return Instances(
