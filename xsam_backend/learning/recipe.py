@@ -29,7 +29,7 @@ FEATURES_MB = 20_000
 SMALL = 100_000_000
 """Models of fewer parameters learn with the small model's numbers."""
 
-SHARE_OF_THE_WAY = 0.4
+SHARE_OF_THE_WAY = 0.5
 """From the weights that a training begins with to those that it ends with; see ``model.delta.part_way``. The language
 model goes all the way: it keeps what new words mean, and costs little of what others are found by."""
 

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.evaluation.datasets.reading import read_rgb
+from xsam_backend.evaluation.simulated_prompts import centre_click
 from xsam_backend.geometry.masks import mask_iou
 from xsam_backend.geometry.rle import mask_to_coco_rle
+from xsam_backend.instances import Instances
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.prompts import Point, Prompt, Task
 from xsam_backend.whole_files import write_whole
@@ -35,7 +37,8 @@ LEAST_SHARE, LARGEST_SHARE = 0.002, 0.6
 """Of the picture's area: smaller answers are crumbs, larger ones the background."""
 
 ALIKE = 0.7
-"""Answers that overlap by more than this are the same."""
+"""Answers that overlap by more than this are the same. One that a click at its middle doesn't get again is no object
+to the model: to learn it would be to learn something new."""
 
 NAME = "something"
 """Nobody knows what they are: they can be clicked at, not asked for."""
@@ -85,16 +88,22 @@ def photographs() -> tuple[Path, ...]:
 
 def _answers(predictor: Predictor, image: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     """Masks, bool (H, W): no two alike, the surest first."""
-    found: list[tuple[float, NDArray[np.bool_]]] = []
     state = predictor.encode(image)
+
+    def answer(point: Point) -> Instances:
+        return predictor.answer(state, Prompt(Task.INTERACTIVE, (point,), score_threshold=0.0)).instances
+
+    found: list[tuple[float, NDArray[np.bool_]]] = []
     for point in _clicks(image.shape[0], image.shape[1]):
-        instances = predictor.answer(state, Prompt(Task.INTERACTIVE, (point,), score_threshold=0.0)).instances
+        instances = answer(point)
         if len(instances) and LEAST_SHARE <= instances.masks[0].mean() <= LARGEST_SHARE:
             found.append((float(instances.scores[0]), instances.masks[0]))
     kept: list[NDArray[np.bool_]] = []
     for _, mask in sorted(found, key=lambda one: -one[0]):
         if all(mask_iou(mask, other) <= ALIKE for other in kept):
-            kept.append(mask)
+            again = answer(centre_click(mask))
+            if len(again) and mask_iou(again.masks[0], mask) > ALIKE:
+                kept.append(mask)
     return kept
 
 
