@@ -7,7 +7,8 @@ import click
 import pytest
 
 from xsam_backend.cli import cli
-from xsam_backend.learning import fine_tuning, folds, gate, pruning, rehearsal, snapshot
+from xsam_backend.learning import fine_tuning, folds, gate, pruning, recipe, rehearsal, snapshot
+from xsam_backend.learning.rehearsed_photographs import photographs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="utf-8")
 
@@ -25,6 +26,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="
         (r"with ([\d.]+) of the steps", fine_tuning.FOLD_STEPS_SHARE),
         (r"the newest (\d+) each that the gate", pruning.KEEP),
         (r"(\d+) drawn scenes that no training sees", rehearsal.SCENES),
+        (r"(\d+) % are drawn scenes", 100 * recipe.SHARES[recipe.SCENES]),
+        (r"(\d+) % are\sphotographs", 100 * recipe.SHARES[recipe.PHOTOGRAPHS]),
     ],
 )
 def test_numbers(sentence: str, number: float) -> None:
@@ -37,6 +40,11 @@ def test_numbers_in_words() -> None:
     assert "every fifth picture" in PAGE
     assert folds.FOLDS == 2
     assert "in two folds" in PAGE
+    assert recipe.SHARES[recipe.PROJECT] == recipe.SHARE_OF_THE_WAY == 0.5
+    assert "half are the project's" in PAGE
+    assert "go back half of the way" in PAGE
+    assert len(photographs()) == 8
+    assert "The eight\nof them" in PAGE
     weights = [f"{snapshot.EMPHASIS[origin]:.0f}" for origin in ("corrected", "drawn", "accepted")]
     assert "weights {}, {} and {}".format(*weights) in PAGE
 
