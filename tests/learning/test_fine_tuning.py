@@ -19,7 +19,7 @@ from PIL import Image
 from small_models import small_model
 
 from xsam_backend.errors import JobError
-from xsam_backend.learning import candidates, fine_tuning, folds
+from xsam_backend.learning import candidates, fine_tuning, folds, rehearsed_photographs
 from xsam_backend.learning.candidates import Base
 from xsam_backend.learning.exam import Marks
 from xsam_backend.learning.fine_tuning import MARKS, fine_tune_project
@@ -27,6 +27,7 @@ from xsam_backend.learning.gate import Verdict
 from xsam_backend.learning.places import Places
 from xsam_backend.learning.plan import learned_by
 from xsam_backend.learning.recipe import SHARE_OF_THE_WAY, share_of_the_way
+from xsam_backend.learning.rehearsed_photographs import PHOTOGRAPHS
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.checkpoint import SHIPPED, load_model, model_version, save_model
 from xsam_backend.model.delta import load_delta, with_delta
@@ -81,6 +82,13 @@ def places(parts: Parts, tmp_path: Path) -> Places:
         steps=2,
         rehearsed=1,
     )
+
+
+@pytest.fixture(autouse=True)
+def one_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others teach the same and take time."""
+    monkeypatch.setattr(rehearsed_photographs, "photographs", lambda: (PHOTOGRAPHS / "coffee.jpg",))
+    monkeypatch.setattr(rehearsed_photographs, "CLICKS_ACROSS", 2)
 
 
 def quietly(stage: str, step: int = 0, steps: int = 0) -> None:
