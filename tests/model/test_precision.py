@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from small_models import noise_picture, small_model, tokenizer
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.geometry.masks import mask_iou
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.xsam import XSam
@@ -69,9 +70,11 @@ def visible_model() -> XSam:
     return model
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+# What random weights draw is near a mask's edge all over: bfloat16's three decimal digits, which processors round each
+# in their own way, move more of it than float16's.
+@pytest.mark.parametrize(("dtype", "least_iou"), [(torch.bfloat16, 0.7), (torch.float16, 0.9)])
 @pytest.mark.parametrize("prompt", PROMPTS, ids=[f"{prompt.task.value}-{i}" for i, prompt in enumerate(PROMPTS)])
-def test_every_task_answers_in_half_precision(prompt: Prompt, dtype: torch.dtype) -> None:
+def test_every_task_answers_in_half_precision(prompt: Prompt, dtype: torch.dtype, least_iou: float) -> None:
     """What generates text may write something else; the rest is near."""
     exact = Predictor(visible_model(), tokenizer(), "exact")
     half = Predictor(visible_model().to(dtype), tokenizer(), "half")
@@ -81,8 +84,7 @@ def test_every_task_answers_in_half_precision(prompt: Prompt, dtype: torch.dtype
         expected = exact.answer(exact.encode(noise_picture()), prompt)
         assert len(ours.instances) == len(expected.instances) == 1
         assert np.allclose(ours.instances.scores, expected.instances.scores, atol=0.02)
-        masks = ours.instances.masks, expected.instances.masks
-        assert (masks[0] & masks[1]).sum() > 0.9 * (masks[0] | masks[1]).sum()
+        assert mask_iou(ours.instances.masks[0], expected.instances.masks[0]) > least_iou
 
 
 def test_class_logits_are_computed_in_full() -> None:
