@@ -157,10 +157,11 @@ def main(folder: Path, only: str, count: int, variants: str, photos: Path | None
         variant = VARIANTS[name]
         click.echo(f"{time.strftime('%H:%M:%S')} {name}", err=True)
         run = out / name.replace(",", "").replace(" ", "-")
-        run.mkdir(parents=True, exist_ok=True)
-        snapshot = with_origins(plan.learned(VERSION), first, accepted, variant.weighs, run / "learned.json")
+        # Beside the plan's own: where pictures are is told from there.
+        path = places.folder / f"learned-{run.name}.json"
+        snapshot = with_origins(plan.learned(VERSION), first, accepted, variant.weighs, path)
         config = recipe(
-            run / "run",
+            run,
             snapshot,
             str(base.folder),
             photographs=answered_photographs(base.predictor_of_base, places.folder),

@@ -1,9 +1,10 @@
-"""A picture in bfloat16 on a CPU: every number is one, and near those of float32."""
+"""Deformable attention on a CPU: transformers' numbers, and in bfloat16 numbers near those."""
 
 from __future__ import annotations
 
 import torch
 
+from xsam_backend.model import deformable
 from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
@@ -20,3 +21,19 @@ def test_sixteen_bits_are_sampled_rightly() -> None:
         assert torch.isfinite(one).all()
         away = (one.float() - other).norm() / other.norm()
         assert away < 0.1
+
+
+def test_the_numbers_are_those_of_transformers() -> None:
+    """And their gradients; some places lie outside the picture, and levels differ in shape."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(5, 4), (10, 8), (3, 7)]
+    value = torch.randn(2, sum(height * width for height, width in sizes), 6, 16, generator=generator)
+    locations = torch.rand(2, 30, 6, len(sizes), 4, 2, generator=generator) * 1.4 - 0.2
+    weights = torch.rand(2, 30, 6, len(sizes), 4, generator=generator)
+    given = [tensor.requires_grad_() for tensor in (value, locations, weights)]
+    found = []
+    for attention in (deformable._attention, deformable._on_any_device):
+        read = attention(value, sizes, locations, weights)
+        found.append((read, *torch.autograd.grad(read.square().sum(), given)))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)

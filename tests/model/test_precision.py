@@ -70,8 +70,8 @@ def visible_model() -> XSam:
     return model
 
 
-# What random weights draw is near a mask's edge all over: bfloat16's three decimal digits, which processors round each
-# in their own way, move more of it than float16's.
+# What random weights draw is near a mask's edge all over: bfloat16's three decimal digits, which every processor
+# rounds in its own way, move more of it than float16's.
 @pytest.mark.parametrize(("dtype", "least_iou"), [(torch.bfloat16, 0.7), (torch.float16, 0.9)])
 @pytest.mark.parametrize("prompt", PROMPTS, ids=[f"{prompt.task.value}-{i}" for i, prompt in enumerate(PROMPTS)])
 def test_every_task_answers_in_half_precision(prompt: Prompt, dtype: torch.dtype, least_iou: float) -> None:

@@ -224,5 +224,6 @@ def test_a_spawned_worker_is_on_its_own_and_ends_when_nothing_is_left(tmp_path: 
     settings = load_settings(data_dir=tmp_path / "data", device="cpu")
     with spawn_worker(settings) as process:
         assert os.getsid(process.pid) == process.pid
+        assert b"MALLOC_MMAP_MAX_=0" in Path(f"/proc/{process.pid}/environ").read_bytes()
         assert process.wait(120) == 0, worker_log(settings.jobs_dir).read_text()
     assert list(places(settings.jobs_dir).values()) == [True]

@@ -8,6 +8,7 @@ exact: bilinear resizing and the dot product with a mask embedding are both line
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -140,7 +141,7 @@ class Segmentor(nn.Module):
         """The prompt's half.
 
         Args:
-            picture: int64 (P,), the picture of each prompt.
+            picture: int64 (P,), the picture of each prompt, ascending.
             seg: (P, D), the ``<SEG>`` embedding of each prompt, added to every query.
             conditions: (P, N + 1, D), background last.
             valid: bool (P, N + 1), False for padding; None when there is none.
@@ -148,14 +149,7 @@ class Segmentor(nn.Module):
         table = self.decoder.decoder
         query_position = self.decoder.queries_embedder.weight[None].expand(len(seg), -1, -1)
         hidden = self.decoder.queries_features.weight[None] + seg[:, None]
-        if features.mask_features.shape[0] == 1:  # one picture: views instead of copies
-            keys = [key.expand(len(seg), -1, -1, -1) for key in features.keys]
-            values = [value.expand(len(seg), -1, -1, -1) for value in features.values]
-            level_masks = [x.expand(len(seg), -1, -1) for x in features.level_mask_features]
-        else:
-            keys = [key[picture] for key in features.keys]
-            values = [value[picture] for value in features.values]
-            level_masks = [x[picture] for x in features.level_mask_features]
+        groups = _groups(picture, len(features.mask_features))
         states, embeddings, class_logits = [], [], []
 
         def predict(hidden: Tensor) -> None:
@@ -167,10 +161,11 @@ class Segmentor(nn.Module):
         predict(hidden)
         for index, layer in enumerate(self.layers):
             level = index % LEVELS
-            with torch.no_grad():
-                inside = embeddings[-1] @ level_masks[level] >= 0
-                inside |= ~inside.any(-1, keepdim=True)  # a mask that is nowhere attends everywhere
-            hidden = self._layer(layer, hidden, query_position, keys[index], values[index], inside)
+            looks = [
+                (rows, features.keys[index][of], features.values[index][of], features.level_mask_features[level][of])
+                for of, rows in groups
+            ]
+            hidden = self._layer(layer, hidden, query_position, embeddings[-1], looks)
             predict(hidden)
         return Predictions(tuple(states), tuple(embeddings), tuple(class_logits), features.mask_features, picture)
 
@@ -189,16 +184,23 @@ class Segmentor(nn.Module):
         layer: Mask2FormerMaskedAttentionDecoderLayer,
         hidden: Tensor,
         query_position: Tensor,
-        key: Tensor,
-        value: Tensor,
-        inside: Tensor,
+        embeddings: Tensor,
+        looks: Sequence[tuple[slice, Tensor, Tensor, Tensor]],
     ) -> Tensor:
-        """Cross attention inside the last mask, self attention, feed forward; each added, then normed."""
+        """Cross attention inside the last mask, self attention, feed forward; each added, then normed.
+
+        Args:
+            embeddings: (P, Q, C) of the last masks.
+            looks: which prompts, and keys, values and mask features of their pictures at the layer's level.
+        """
         cross = layer.cross_attn
         width = hidden.shape[-1]
         query = F.linear(hidden + query_position, cross.in_proj_weight[:width], cross.in_proj_bias[:width])
-        found = F.scaled_dot_product_attention(self._split_heads(query), key, value, attn_mask=inside[:, None])
-        hidden = layer.cross_attn_layer_norm(hidden + cross.out_proj(self._join_heads(found)))
+        found = [
+            self._look(query[rows], key, value, embeddings[rows], mask_features)
+            for rows, key, value, mask_features in looks
+        ]
+        hidden = layer.cross_attn_layer_norm(hidden + cross.out_proj(torch.cat(found)))
 
         own = layer.self_attn
         placed = hidden + query_position
@@ -211,6 +213,17 @@ class Segmentor(nn.Module):
         forward = layer.fc2(layer.activation_fn(layer.fc1(hidden)))
         return cast(Tensor, layer.final_layer_norm(hidden + forward))
 
+    def _look(self, query: Tensor, key: Tensor, value: Tensor, embeddings: Tensor, mask_features: Tensor) -> Tensor:
+        """Cross attention of P prompts (P, Q, D) with B pictures, P / B of each one after the other."""
+        count, queries, _ = query.shape
+        together = (len(key), count // len(key) * queries)
+        with torch.no_grad():
+            inside = embeddings.reshape(*together, -1) @ mask_features >= 0
+            inside |= ~inside.any(-1, keepdim=True)  # a mask that is nowhere attends everywhere
+        query = self._split_heads(query.reshape(*together, -1))
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=inside[:, None])
+        return self._join_heads(found).reshape(count, queries, -1)
+
     def _split_heads(self, x: Tensor) -> Tensor:
         """(B, L, D) to (B, heads, L, D / heads)."""
         return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)
@@ -218,3 +231,24 @@ class Segmentor(nn.Module):
     @staticmethod
     def _join_heads(x: Tensor) -> Tensor:
         return x.transpose(1, 2).flatten(2)
+
+
+def _groups(picture: Tensor, pictures: int) -> list[tuple[slice, slice]]:
+    """Which prompts attend together, without a copy of what they attend to: pictures, and their prompts.
+
+    All at once if there are as many for each picture; else picture by picture.
+    """
+    together = [(slice(None), slice(None))]
+    if pictures == 1:
+        return together
+    numbers = picture.tolist()
+    assert numbers == sorted(numbers), "prompts come picture by picture"
+    counts = [numbers.count(number) for number in range(pictures)]
+    if len(set(counts)) == 1:
+        return together
+    starts = [sum(counts[:number]) for number in range(pictures)]
+    return [
+        (slice(number, number + 1), slice(start, start + count))
+        for number, (start, count) in enumerate(zip(starts, counts, strict=True))
+        if count
+    ]
