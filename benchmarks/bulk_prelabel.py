@@ -24,7 +24,7 @@ import numpy as np
 import requests
 
 from benchmarks.learning_latency import seconds
-from benchmarks.learning_live import Running, running
+from benchmarks.servers import Running, running
 from xsam_backend.config import load_settings
 from xsam_backend.demo import backend
 from xsam_backend.demo.processes import Child, wait_for
@@ -104,7 +104,7 @@ def kill_and_restart(servers: Running) -> float:
     killed, begun = servers.children[1], time.perf_counter()
     killed.kill()
     port = int(servers.backend.rpartition(":")[2])
-    ours = backend.environment(load_settings(), servers.data_dir, port, servers.client.url, servers.token)
+    ours = backend.environment(load_settings(), servers.data_dir, port, servers.client.url, servers.login.token)
     servers.children[1] = Child("serve", backend.command(), ours, killed.log, servers.data_dir)
     wait_for(lambda: backend.model_version(servers.backend), servers.children, limit_s=600, what="serve")
     return time.perf_counter() - begun

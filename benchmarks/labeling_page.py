@@ -48,28 +48,32 @@ class LabelingPage:
         if not switch.is_checked():
             page.get_by_text("Auto-Annotation", exact=True).click()
 
-    def click(self, label: str, x_pct: float, y_pct: float, *, negative: bool = False) -> None:
-        """A click on the object of a label, in per cent of the picture; with Alt where it is negative."""
+    def click(
+        self, label: str, x_pct: float, y_pct: float, *, negative: bool = False, control: str = "click"
+    ) -> None:
+        """A click on the object of a control's label, in per cent of the picture; with Alt where it is negative."""
         self._choose("key-point-tool")
-        self._label("click", label)
+        self._label(control, label)
         if negative:
             self.page.keyboard.down("Alt")
         self.page.mouse.click(*self._at(x_pct, y_pct))
         if negative:
             self.page.keyboard.up("Alt")
 
-    def box(self, label: str, x0_pct: float, y0_pct: float, x1_pct: float, y1_pct: float) -> None:
+    def box(
+        self, label: str, x0_pct: float, y0_pct: float, x1_pct: float, y1_pct: float, *, control: str = "box"
+    ) -> None:
         """A box drawn from corner to corner."""
         self._choose("rectangle-tool")
-        self._label("box", label)
+        self._label(control, label)
         self.page.mouse.move(*self._at(x0_pct, y0_pct))
         self.page.mouse.down()
         self.page.mouse.move(*self._at(x1_pct, y1_pct), steps=8)
         self.page.mouse.up()
 
     def phrase(self, words: str) -> None:
-        """A phrase written into the text area, with Enter."""
-        box = self.page.get_by_test_id("textarea-input")
+        """A phrase written into the text area, the first one of the page, with Enter."""
+        box = self.page.get_by_test_id("textarea-input").first
         box.fill(words)
         box.press("Enter")
 

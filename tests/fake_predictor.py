@@ -4,6 +4,7 @@
 - boxes and strokes: the region itself
 - categories, and labels of exemplars: the n-th gets the n-th quarter of the picture
 - phrases: the left half, scored by the mean of the picture, so that a swapped picture shows
+- questions about the picture: "A disc and a block."
 - captions: "I see the disc on the left.", the left half being "the disc"
 
 ``answer`` refuses a state of another picture size, so that swapped states show too.
@@ -56,6 +57,8 @@ class FakePredictor:
     def answer(self, state: FakeState, prompt: Prompt) -> Answer:
         self._before("answer")
         score = 0.5 + state.mean / 512
+        if prompt.task is Task.CONVERSATION:
+            return Answer(Instances.empty(state.size_hw), text="A disc and a block.")
         if prompt.task is Task.INTERACTIVE:
             mask = np.zeros(state.size_hw, bool)
             for region in prompt.regions:

@@ -51,7 +51,7 @@ MARKS = "marks-2"
 CALIBRATED = "calibrated"
 """The file that is kept: the trained version, with what its scores mean."""
 
-FOLD_STEPS_SHARE = 0.3
+FOLD_STEPS_SHARE = 0.2
 """Candidates that are only tested get so much of the version's steps: their gain is a lower bound of its gain."""
 
 

@@ -36,7 +36,7 @@ model goes all the way: it keeps what new words mean, and costs little of what o
 PATIENCE = 400
 """Steps without a falling loss that end a training early. Small projects' trainings are shorter than that."""
 
-LEAST_STEPS, MOST_STEPS = 60, 2000
+MOST_STEPS = 2000
 
 
 def share_of_the_way(name: str) -> float:
@@ -48,9 +48,9 @@ def steps_for(pictures: int) -> int:
     """Steps for so many of the project's pictures: more for more, but ever less for each.
 
     >>> [steps_for(count) for count in (5, 20, 80, 50_000)]
-    [64, 142, 317, 2000]
+    [89, 179, 358, 2000]
     """
-    return min(max(round(25 * math.pow(pictures, 0.58)), LEAST_STEPS), MOST_STEPS)
+    return min(round(40 * math.sqrt(pictures)), MOST_STEPS)
 
 
 def recipe(
