@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 import cv2
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as PageTimeout
@@ -99,7 +100,7 @@ PICTURES = (
         {"Cat": "Cup", "Dog": "Tree", "car, truck, bus": VEHICLES},
     ),
     Shown("brush", {"tree": 2, "sky": 1}, "click", "sky", "click", {"Person": "Tree"}),
-    Shown("bitmask", {"balloon": 3}, "box", "balloon", "example", {"Cell": "Balloon", "Debris": "Kite"}),
+    Shown("bitmask", {"leaf": 3, "star": 1}, "box", "leaf", "example", {"Cell": "Leaf", "Debris": "Kite"}),
     Shown("rectangle", {"car": 1, "boat": 1}),
     Shown("rotated-rectangle", {"rocket": 1, "boat": 1}, labels={"Plane": "Rocket", "Ship": "Boat"}),
     Shown("ellipse", {"egg": 2}, "click", "egg", "click", {"Cell": "Egg", "Bubble": "Ball"}),
@@ -118,7 +119,7 @@ PICTURES = (
     ),
     Shown("caption", {"cup": 1, "house": 1}, labels={"Person": "Cup", "Animal": "House", "Thing": "Other"}),
     Shown("conversation", {"car": 1}, "words", "what is on the picture?", labels={"Defect": "Car", "Part": "Tree"}),
-    Shown("panoptic", {"car": 1, "road": 1, "sky": 1}, labels={"Person": "Tree"}),
+    Shown("panoptic", {"car": 1, "road": 1, "sky": 1}, labels={"Person": "House"}),
     Shown(
         "semantic",
         {"water": 1, "grass": 1},
@@ -160,17 +161,20 @@ def perform(page: LabelingPage, shown: Shown, scene: GroundTruth) -> None:
             page.phrase(shown.at)
         return
     height, width = scene.masks.shape[1:]
+    rim = np.ones((height, width), np.bool_)
+    rim[1:-1, 1:-1] = False
+    # Not what the rim cuts off, unless it's a surface: a box can't be begun at the canvas's edge.
     mine = [index for index, name in enumerate(scene.names) if name == shown.at]
+    mine = [index for index in mine if not (scene.masks[index] & rim).any()] or mine
     mask = scene.masks[max(mine, key=lambda index: int(scene.masks[index].sum()))]
     box = mask_to_box_xyxy(mask)
     assert box is not None
+    x0, y0, x1, y1 = np.clip(
+        100 * np.array(box) / np.array([width, height] * 2), 1, 99
+    )  # not from beside the picture
     with page.answered():
         if shown.gesture == "box":
-            page.box(
-                shown.at.capitalize(),
-                *(100 * at / side for at, side in zip(box, (width, height) * 2, strict=True)),
-                control=shown.control,
-            )
+            page.box(shown.at.capitalize(), x0, y0, x1, y1, control=shown.control)
         else:
             point = centre_click(mask)
             page.click(
