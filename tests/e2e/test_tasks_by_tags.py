@@ -158,19 +158,18 @@ def test_a_task_and_a_tag(project: Project, case: Case) -> None:
         ]
 
 
-STICKS_OUT = {"turned rectangles": 0.25, "ellipses": 0.1}
-"""Shares of the longer side: a turned box around a disc may stand on its corner, ellipses keep the area."""
-
-
 def assert_lies(mask: NDArray[np.bool_], where: tuple[int, int, int, int], tag: str) -> None:
-    """Whether a region is where it must be: a point inside, all others about as large."""
+    """Whether a region is where it must be: a point inside, all others about as large.
+
+    An ellipse around a rectangle has its area, and sticks out.
+    """
     found = mask_to_box_xyxy(mask)
     assert found is not None
     if tag == "points":
         assert where[0] <= found[0] <= found[2] <= where[2]
         assert where[1] <= found[1] <= found[3] <= where[3]
         return
-    slack = max(2, STICKS_OUT.get(tag, 0) * max(where[2] - where[0], where[3] - where[1]))
+    slack = 0.1 * max(where[2] - where[0], where[3] - where[1]) if tag == "ellipses" else 2
     assert np.allclose(found, where, atol=slack)
 
 

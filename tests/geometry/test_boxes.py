@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shapes import TRICKY, masks
 
 from xsam_backend.geometry.boxes import (
+    STRAIGHT,
     mask_to_rotated_rectangle,
     pct_to_px,
     px_to_pct,
@@ -66,8 +67,16 @@ def test_turned_rectangle_is_found_again(rotation: float, width: float, height: 
     found = box_to_mask(x, y, found_width, found_height, drawn.shape, found_rotation)
     # Stairs of one pixel along each side widen it a little; nothing of the mask is lost.
     assert np.count_nonzero(drawn & ~found) == 0
-    assert drawn.sum() / found.sum() > 0.85
+    assert drawn.sum() / found.sum() > 0.85 / STRAIGHT
     assert -45 < found_rotation <= 45
+
+
+@pytest.mark.parametrize("radius", [20, 24, 90])
+def test_round_masks_have_straight_rectangles(radius: int) -> None:
+    ys, xs = np.mgrid[:200, :200]
+    disc = (xs - 95) ** 2 + (ys - 100) ** 2 <= radius**2
+    side = 2 * radius + 1
+    assert mask_to_rotated_rectangle(disc) == (95 - radius, 100 - radius, side, side, 0)
 
 
 @given(masks())

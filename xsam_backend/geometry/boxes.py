@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
+STRAIGHT = 1.1
+"""A straight rectangle may be so many times as large as the smallest one and still be taken."""
+
 
 def xyxy_to_xywh(boxes_xyxy: ArrayLike) -> Array:
     """(..., 4) x0, y0, x1, y1 -> x, y, width, height. ``[1, 2, 4, 6]`` -> ``[1, 2, 3, 4]``."""
@@ -53,8 +56,9 @@ def rotated_corners(xywh: ArrayLike, rotation_deg: float = 0.0) -> Array:
 def mask_to_rotated_rectangle(mask: NDArray[np.bool_]) -> tuple[float, float, float, float, float]:
     """The smallest rectangle around a bool (H, W) mask's pixels: x, y, width, height in px, rotation in degrees.
 
-    The rotation is in -45 < r <= 45: what lies straight stays straight, and (x, y) is the corner that a person would
-    call top left. All of every pixel is inside, up to 1e-3 px.
+    A straight one where that is hardly larger: around a disc, the smallest lies any way. The rotation is in
+    -45 < r <= 45: what lies straight stays straight, and (x, y) is the corner that a person would call top left. All
+    of every pixel is inside, up to 1e-3 px.
 
     Raises:
         ValueError: the mask is empty.
@@ -67,6 +71,9 @@ def mask_to_rotated_rectangle(mask: NDArray[np.bool_]) -> tuple[float, float, fl
     sides = [np.stack([x, y], axis=1) for x in (left, right) for y in (rows, rows + 1)]
     corners = np.concatenate(sides).astype(np.float32)
     (center_x, center_y), (width, height), angle = cv2.minAreaRect(cv2.convexHull(corners))
+    x0, y0, x1, y1 = float(left.min()), float(rows[0]), float(right.max()), float(rows[-1] + 1)
+    if (x1 - x0) * (y1 - y0) <= STRAIGHT * width * height:
+        return x0, y0, x1 - x0, y1 - y0, 0.0
     quarter_turns = int(np.ceil((angle - 45.0) / 90.0))
     angle -= 90.0 * quarter_turns
     if quarter_turns % 2:
