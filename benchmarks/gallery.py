@@ -24,7 +24,7 @@ from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as PageTimeout
 
 from benchmarks.labeling_page import LabelingPage, find_chromium, signed_in
-from benchmarks.servers import Running, running
+from benchmarks.servers import Running, label_studio_option, running
 from xsam_backend.evaluation.simulated_prompts import centre_click
 from xsam_backend.geometry.masks import mask_to_box_xyxy
 from xsam_backend.ground_truth import GroundTruth
@@ -169,9 +169,7 @@ def perform(page: LabelingPage, shown: Shown, scene: GroundTruth) -> None:
     mask = scene.masks[max(mine, key=lambda index: int(scene.masks[index].sum()))]
     box = mask_to_box_xyxy(mask)
     assert box is not None
-    x0, y0, x1, y1 = np.clip(
-        100 * np.array(box) / np.array([width, height] * 2), 1, 99
-    )  # not from beside the picture
+    x0, y0, x1, y1 = 100 * np.array(box) / np.array([width, height] * 2)
     with page.answered():
         if shown.gesture == "box":
             page.box(shown.at.capitalize(), x0, y0, x1, y1, control=shown.control)
@@ -195,13 +193,7 @@ def shoot(page: Page, servers: Running, shown: Shown, path: Path) -> None:
 
 
 @click.command(help=__doc__)
-@click.option(
-    "--label-studio",
-    "script",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="An installed label-studio program.",
-)
+@label_studio_option
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="The servers' folders go here.")
 @click.option("--only", default="", help="Which, with + between; all unless given.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("docs"), show_default=True)

@@ -21,7 +21,7 @@ import numpy as np
 import requests
 
 from benchmarks.learning import SEED, domain_wish, held_out, in_a_line, kept, label_config, marks, measured, numbers
-from benchmarks.servers import Running, running
+from benchmarks.servers import Running, label_studio_option, running
 from xsam_backend.demo.processes import wait_for
 from xsam_backend.evaluation.datasets.coco_folder import CocoRecord
 from xsam_backend.evaluation.datasets.opening import open_dataset
@@ -71,13 +71,7 @@ def trained(servers: Running, connection: int, accepted: int) -> dict[str, Any]:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("only", type=click.Choice(["nuclei", "facade"]))
 @click.option("--accept", "count", default=20, show_default=True, help="So many pictures.")
-@click.option(
-    "--label-studio",
-    "script",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="An installed label-studio program.",
-)
+@label_studio_option
 @click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Ask about these, too.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Work and numbers go here.")
 def main(folder: Path, only: str, count: int, script: Path, photos: Path | None, out: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import requests
 
 from xsam_backend.config import load_settings
@@ -20,6 +21,14 @@ from xsam_backend.labelstudio.project_setup import ProjectSetup
 
 START_LIMIT_S = 900.0
 GRACE_S = 30.0
+
+label_studio_option = click.option(
+    "--label-studio",
+    "script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="An installed label-studio program.",
+)
 
 
 @dataclass(frozen=True)

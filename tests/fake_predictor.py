@@ -2,7 +2,8 @@
 
 - clicks: a disc around each positive one, minus discs around the negative ones
 - boxes and strokes: the region itself
-- categories, and labels of exemplars: the n-th gets the n-th quarter of the picture
+- categories, and labels of exemplars: the n-th gets the n-th quarter of the picture; of panoptic segments one
+  further, of semantic areas two
 - phrases: the left half, scored by the mean of the picture, so that a swapped picture shows
 - questions about the picture: "A disc and a block."
 - captions: "I see the disc on the left.", the left half being "the disc"
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.instances import Answer, Instances
-from xsam_backend.prompts import Box, Exemplar, MaskRegion, Point, Prompt, Region, Task
+from xsam_backend.prompts import Box, Exemplar, Form, MaskRegion, Point, Prompt, Region, Task
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class FakePredictor:
                 mask = mask & ~drawn if isinstance(region, Point) and not region.positive else mask | drawn
             found, labels = [mask], [prompt.label]
         elif prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
-            found = [quarter(number, state.size_hw) for number in range(len(prompt.categories))]
+            first = list(Form).index(prompt.form)
+            found = [quarter(first + number, state.size_hw) for number in range(len(prompt.categories))]
             labels = [category.label for category in prompt.categories]
         elif prompt.task is Task.VGD and prompt.exemplars:
             labels = list(dict.fromkeys(exemplar.label for exemplar in prompt.exemplars))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,7 @@ TOOLS = f"""<Image name="image" value="$image"/>
 <TextArea name="answer" toName="image" smart="false"/>"""
 
 HALF, QUARTER = (0, 0, WIDTH // 2, HEIGHT), (0, 0, WIDTH // 2, HEIGHT // 2)
+SECOND, THIRD = (WIDTH // 2, 0, WIDTH, HEIGHT // 2), (0, HEIGHT // 2, WIDTH // 2, HEIGHT)
 BOX, DISC = (192, 60, 298, 180), (56, 96, 105, 145)
 """Where answers lie: boxes (x0, y0, x1, y1), px."""
 
@@ -80,8 +81,8 @@ CASES = (
     Case("what is meant", "question", "asked", (phrase("disc"),)),
     Case("objects", "none", "instance", at=QUARTER),
     Case("open vocabulary", "none", "ovseg", at=QUARTER),
-    Case("panoptic segments", "none", "panoptic", at=QUARTER),
-    Case("an area for each label", "none", "semantic", at=QUARTER),
+    Case("panoptic segments", "none", "panoptic", at=SECOND),
+    Case("an area for each label", "none", "semantic", at=THIRD),
     Case("a caption with regions", "none", "gcgseg"),
 )
 
@@ -109,7 +110,7 @@ class Project:
     id: int
     task_id: int
     backend_id: int
-    config: str = field(default="")
+    config: str
 
     def have(self, config: str) -> None:
         if config != self.config:
