@@ -10,7 +10,7 @@ import pytest
 
 from xsam_backend.learning import folds
 from xsam_backend.learning.choosing import Choice
-from xsam_backend.learning.folds import MOST_TESTED, PINNED_FROM, Split, split
+from xsam_backend.learning.folds import FIRST_TESTED, MOST_TESTED, PINNED_FROM, Split, split
 from xsam_backend.learning.gate import MIN_PICTURES
 from xsam_backend.store.tasks import TaskPicture
 
@@ -76,6 +76,22 @@ def test_folds_test_each_new_picture_once_and_learn_from_all_others() -> None:
     assert sorted(one.task_id for _, tested in found.tests for one in tested) == list(range(6, 20))
     assert all(len(learned) + len(tested) == 20 for learned, tested in found.tests)
     assert len(found.learned) == 20
+
+
+@pytest.mark.parametrize(
+    ("count", "known", "sizes", "why"),
+    [
+        (2 * FIRST_TESTED - 2, 0, [9, 9], "half are too few alone"),
+        (2 * FIRST_TESTED - 1, 0, [10], "enough for a first version, whose gain is large"),
+        (40, 0, [20], "enough"),
+        (40, 20, [10, 10], "a later version gains little: all that is new is needed to see it"),
+    ],
+)
+def test_a_first_version_needs_no_second_fold(count: int, known: int, sizes: list[int], why: str) -> None:
+    found = split(one_each(range(count)), {sha(number) for number in range(known)})
+    assert [len(tested) for _, tested in found.tests] == sizes, why
+    assert_held_out(found, {sha(number) for number in range(known)})
+    assert len(found.learned) == count
 
 
 def test_what_is_pinned_stays_so_while_the_project_grows() -> None:

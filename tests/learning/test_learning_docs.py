@@ -23,6 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="
         (r"against the deployed version or the base \| ([\d.]+) \|", gate.LARGEST_LOSS),
         (r"With fewer than (\d+) such pictures", gate.MIN_PICTURES),
         (r"From (\d+) pictures on, every fifth", folds.PINNED_FROM),
+        (r"first fold has at least (\d+) pictures", folds.FIRST_TESTED),
         (r"with ([\d.]+) of the steps", fine_tuning.FOLD_STEPS_SHARE),
         (r"the newest (\d+) each that the gate", pruning.KEEP),
         (r"(\d+) drawn scenes that no training sees", rehearsal.SCENES),

@@ -45,8 +45,9 @@ NAME = "something"
 
 
 def answered_photographs(predictor: Predictor, folder: Path) -> Path:
-    """What a model answers to clicks all over the photographs, as a file of COCO instances in this folder; written
-    unless it is there. The pictures themselves are in ``PHOTOGRAPHS``.
+    """What a model answers to clicks all over the photographs, as a file of COCO instances. The pictures themselves
+    are in ``PHOTOGRAPHS``, and so are the shipped model's answers; another's are in this folder, written unless they
+    are there.
 
     Raises:
         DatasetError: a photograph can't be read.
@@ -55,6 +56,20 @@ def answered_photographs(predictor: Predictor, folder: Path) -> Path:
     path = folder / ANSWERS
     if path.is_file():
         return path
+    shipped = shipped_answers(predictor.model_version)
+    if shipped.is_file():
+        return shipped
+    write_answers(predictor, path)
+    return path
+
+
+def shipped_answers(model_version: str) -> Path:
+    """Where a model's answers are, if they come with the package."""
+    return PHOTOGRAPHS / f"{model_version}.json"
+
+
+def write_answers(predictor: Predictor, path: Path) -> None:
+    """Ask the model, and write its answers. Raises as ``answered_photographs`` does."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, picture in enumerate(photographs(), 1):
@@ -77,7 +92,6 @@ def answered_photographs(predictor: Predictor, folder: Path) -> Path:
         ]
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": NAME}]}
     write_whole(path, json.dumps(content).encode())
-    return path
 
 
 @cache
