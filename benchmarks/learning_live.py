@@ -33,6 +33,8 @@ from xsam_backend.model.predictor import load_predictor
 from xsam_backend.model.versions import predictor_with_delta
 
 JOB_LIMIT_S = 3 * 3600.0
+LOOKED_EVERY_S = 3.0
+"""Asking more often would take the trainer's time."""
 
 
 def accept(servers: Running, records: Sequence[CocoRecord], config: str) -> int:
@@ -59,6 +61,7 @@ def trained(servers: Running, connection: int, accepted: int) -> dict[str, Any]:
         return True if f"{accepted} accepted" in page else None
 
     def ended() -> dict[str, Any] | None:
+        time.sleep(LOOKED_EVERY_S)
         jobs = [job for job in servers.ours("/jobs")["jobs"] if job["state"] in ("done", "failed", "cancelled")]
         return jobs[0] if jobs else None
 
@@ -100,12 +103,12 @@ def main(folder: Path, only: str, count: int, script: Path, photos: Path | None,
     tuned = predictor_with_delta(base, VersionFiles(servers.data_dir / "versions").delta(version), version)
     wish = domain_wish(open_dataset(folder, split="val", only=only))
     before, after = (numbers(measured(predictor, [wish])) for predictor in (base, tuned))
+    for key, (value, *_) in before.items():
+        click.echo(f"{key:<70} {value:.3f} -> {after[key][0]:.3f}")
     others = held_out(photos) if photos else ()
     elsewhere = [asdict(change) for change in kept(marks(base, others), marks(tuned, others))]
     found = {"job": job, "seconds": seconds, "shown": seen, "base": before, "version": after, "elsewhere": elsewhere}
     (out / f"{only}-{count}-live.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    for key, (value, *_) in before.items():
-        click.echo(f"{key:<70} {value:.3f} -> {after[key][0]:.3f}")
     for change in elsewhere:
         click.echo(in_a_line(change))
 

@@ -27,6 +27,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="
         (r"with ([\d.]+) of the steps", fine_tuning.FOLD_STEPS_SHARE),
         (r"the newest (\d+) each that the gate", pruning.KEEP),
         (r"(\d+) drawn scenes that no training sees", rehearsal.SCENES),
+        (r"(\d+) % are the project's", 100 * recipe.SHARES[recipe.PROJECT]),
         (r"(\d+) % are drawn scenes", 100 * recipe.SHARES[recipe.SCENES]),
         (r"(\d+) % are\sphotographs", 100 * recipe.SHARES[recipe.PHOTOGRAPHS]),
     ],
@@ -41,8 +42,7 @@ def test_numbers_in_words() -> None:
     assert "every fifth picture" in PAGE
     assert folds.FOLDS == 2
     assert "in two folds" in PAGE
-    assert recipe.SHARES[recipe.PROJECT] == recipe.SHARE_OF_THE_WAY == 0.5
-    assert "half are the project's" in PAGE
+    assert recipe.SHARE_OF_THE_WAY == 0.5
     assert "go back half of the way" in PAGE
     assert len(photographs()) == 8
     assert "The eight\nof them" in PAGE
