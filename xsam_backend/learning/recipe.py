@@ -1,9 +1,9 @@
 """How a fine-tuning trains: a training's config made for a project, from 5 labelled pictures to 50,000.
 
 Three in five pictures are the project's. The others rehearse what the model could do before: drawn scenes, which
-every task can be asked about, and a few photographs, where it learns to answer clicks as the base does. The projectors,
-the connector and the conditions' embeddings are trained in full, language model and decoder by low-rank pairs; image
-encoders stay as they are.
+every task can be asked about, and a few photographs, where it learns to answer clicks as the base does. The
+projectors, the connector and the conditions' embeddings are trained in full, language model and decoder by low-rank
+pairs; image encoders stay as they are.
 """
 
 from __future__ import annotations
