@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from xsam_backend.model.click_corrections import corrected
+from xsam_backend.model.click_corrections import CLEAR, HELD, LIMIT, Correction, corrected
+from xsam_backend.model.click_refiner import CHANNELS, SIDE, ClickRefiner
+from xsam_backend.model.picture_cells import PictureCells, comparable
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.prompts import Point
 
@@ -18,6 +21,9 @@ FRAME = PictureFrame(padded_hw=(64, 64), scaled_hw=(48, 64), size_hw=SIZE)
 """Cells are 4 pixels of the picture; the lowest quarter of the frame is padding."""
 
 CELLS = (32, 32)
+UNTAUGHT = ClickRefiner().eval()
+"""Adds nothing: what is told here is told of the kernels."""
+
 LEFT = slice(0, 64)
 """Columns of the picture's left half, which looks unlike the right one."""
 
@@ -39,7 +45,7 @@ def block(rows: slice = slice(0, 0), columns: slice = slice(0, 0)) -> torch.Tens
 
 
 def after(odds: torch.Tensor, *clicks: Point) -> NDArray[np.bool_]:
-    return corrected(odds, *two_halves(), FRAME, clicks)
+    return corrected(odds, *two_halves(), FRAME, (), clicks, UNTAUGHT)
 
 
 def test_without_anything_to_correct_the_mask_stays() -> None:
@@ -84,6 +90,13 @@ def test_a_later_click_leaves_the_earlier_ones_their_spots() -> None:
             assert mask[int(click.y_px), int(click.x_px)] == click.positive, (count, click)
 
 
+def _noisy(seed: int) -> ClickRefiner:
+    """One that says anything, anywhere."""
+    refiner = ClickRefiner().eval()
+    torch.nn.init.normal_(refiner.head.weight, std=3.0, generator=torch.Generator().manual_seed(seed))
+    return refiner
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -100,7 +113,7 @@ def test_every_click_holds_at_its_pixel(clicks: list[tuple[int, int, bool]], see
     features = torch.randn(8, *CELLS, generator=generator)
     pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8)
     points = [Point(x + 0.5, y + 0.5, positive) for x, y, positive in clicks]
-    mask = corrected(odds, features, pixels, FRAME, points)
+    mask = corrected(odds, features, pixels, FRAME, points[:1], points[1:], _noisy(seed))
     assert mask.shape == SIZE
     assert [bool(mask[y, x]) for x, y, _ in clicks] == [positive for *_, positive in clicks]
 
@@ -140,12 +153,79 @@ def test_half_precision_goes_in() -> None:
     features, pixels = two_halves()
     odds = block(slice(10, 14), slice(2, 6))
     clicks = (Point(52, 48), Point(20, 48, positive=False))
-    half = corrected(odds.bfloat16(), features.bfloat16(), pixels, FRAME, clicks)
-    assert np.array_equal(half, corrected(odds, features, pixels, FRAME, clicks))
+    half = corrected(odds.bfloat16(), features.bfloat16(), pixels, FRAME, (), clicks, UNTAUGHT)
+    assert np.array_equal(half, corrected(odds, features, pixels, FRAME, (), clicks, UNTAUGHT))
 
 
 def test_features_without_any_difference_leave_it_to_place_and_colour() -> None:
     _, pixels = two_halves()
-    mask = corrected(block(), torch.ones(8, *CELLS), pixels, FRAME, [Point(32, 48)])
+    mask = corrected(block(), torch.ones(8, *CELLS), pixels, FRAME, (), [Point(32, 48)], UNTAUGHT)
     assert mask[48, 32]
     assert not mask[:, 80:].any()
+
+
+def correction(odds: torch.Tensor) -> Correction:
+    """Of the picture's own cells, (48, 64)."""
+    features, pixels = two_halves()
+    own = odds[:24].numpy()  # the rest is padding
+    return Correction(own, PictureCells(comparable(features[:, :24]), pixels, (48, 64)))
+
+
+def test_what_a_refiner_sees_of_a_click() -> None:
+    odds = block(slice(10, 14), slice(2, 6))
+    one = correction(odds)
+    one.click(24, 20, positive=True)
+    one.click(24, 50, positive=False)
+    seen = one.view()
+    assert (seen.shape, seen.dtype) == ((CHANNELS, SIDE, SIDE), np.float32)
+    assert np.abs(seen[:3]).max() < 3, "colours"
+    before, after_kernel, kernel, like_positive, like_negative, positive, negative, last = seen[3:]
+    rows, columns = one.window
+    assert ((after_kernel > 0) != _resized(one.mask, one.window)).mean() < 0.02, "of the same window"
+    assert after_kernel.max() <= 1
+    assert (after_kernel <= before + 1e-6).all(), "the last click was negative"
+    assert kernel.min() < -0.9
+    assert kernel.max() <= 0
+    assert like_positive.max() == pytest.approx(1, abs=0.02)
+    assert like_negative.max() == pytest.approx(1, abs=0.02)
+    spots = [np.unravel_index(channel.argmax(), channel.shape) for channel in (positive, negative)]
+    for (row, column), spot in zip([(24, 20), (24, 50)], spots, strict=True):
+        assert spot[0] == pytest.approx((row + 0.5 - rows.start) / (rows.stop - rows.start) * SIDE - 0.5, abs=1)
+        assert spot[1] == pytest.approx(
+            (column + 0.5 - columns.start) / (columns.stop - columns.start) * SIDE - 0.5, abs=1
+        )
+    assert np.array_equal(last, -negative)
+
+
+def _resized(mask: NDArray[np.bool_], window: tuple[slice, slice]) -> NDArray[np.bool_]:
+    return np.asarray(cv2.resize(mask[window].astype(np.float32), (SIDE, SIDE))) > 0.5
+
+
+def test_what_a_refiner_adds_stays_in_its_window_within_limits_and_leaves_clicks_their_cells() -> None:
+    one = correction(block(slice(10, 14), slice(2, 6)))
+    one.click(24, 20, positive=True)
+    one.view()
+    outside = np.ones((48, 64), np.bool_)
+    outside[one.window] = False
+    untouched = one.log_odds[outside].copy()
+    one.add(np.full((SIDE, SIDE), -100, np.float32))
+    assert np.array_equal(one.log_odds[outside], untouched)
+    assert one.log_odds.min() == -LIMIT
+    assert one.log_odds[24, 20] == HELD
+    assert one.mask.sum() == 1
+
+
+def test_the_first_hints_own_clicks_are_no_corrections() -> None:
+    """They hold; but what the model made of them isn't the refiner's to change."""
+    odds = block(slice(4, 12), slice(4, 12))
+    first = Point(32, 32)
+    asked = corrected(odds, *two_halves(), FRAME, [first], [], _noisy(1))
+    assert np.array_equal(asked, after(odds, first))
+    refined = corrected(odds, *two_halves(), FRAME, [first], [Point(60, 60)], _noisy(1))
+    assert not np.array_equal(refined, after(odds, first, Point(60, 60)))
+
+
+def test_a_kernel_makes_a_click_clear() -> None:
+    one = correction(block())
+    one.click(24, 20, positive=True)
+    assert one.log_odds[24, 20] == pytest.approx(CLEAR, abs=1e-3)

@@ -17,6 +17,7 @@ VERBS = {
     "predict": "Ask about one picture, without Label Studio.",
     "evaluate": "Measure how good a model is, on labelled pictures.",
     "train": "Teach a model from labelled pictures, stage by stage, as a config file says.",
+    "train-clicks": "Teach further clicks to correct a mask, on a model's answers to first ones.",
     "jobs": "Queue fine-tunings on what annotators accepted; watch, cancel and run them.",
     "bulk": "Watch and cancel pre-labelling in the background.",
     "models": "List, fetch, convert and look into weights.",
@@ -33,7 +34,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"xsam_backend.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"xsam_backend.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -2,25 +2,29 @@
 
 X-SAM has no prompt for "this, too" or "not this": asked about all clicks together it begins anew, and what was right
 already is lost. So the model is asked about the first hint alone, and each click after it corrects what the ones
-before made of that. How far it reaches is told by where it is: people click into the middle of what is wrong, so the
-error goes about as far as the mask's rim is away. Within that reach, what looks as the clicked spot does goes with
-it: in the features that the decoder's masks are made of, and in colour. Clicks that were made before keep their
-spots.
+before made of that, in two steps.
 
-Refinement from the model's own features without another training is the idea of f-BRS (arXiv 2001.10331), which
-searches for it by descent; here each click is one kernel, and its place in the order of clicks is all that counts.
+The first step is a kernel. How far a click reaches is told by where it is: people click into the middle of what is
+wrong, so the error goes about as far as the mask's rim is away. Within that reach, what looks as the clicked spot
+does goes with it: in the features that the decoder's masks are made of, and in colour. Clicks that were made before
+keep their spots. (Refinement from the model's own features is the idea of f-BRS, arXiv 2001.10331.)
+
+The second step is learned: ``click_refiner`` sees what the kernel did, and where the picture says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch.nn.functional as F
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xsam_backend.model.click_refiner import CHANNELS, SIDE, ClickRefiner
+from xsam_backend.model.picture_cells import PictureCells, comparable
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.query_worth import picture_part
 from xsam_backend.prompts import Point
@@ -35,17 +39,23 @@ LEAST_REACH_CELLS = 3.0
 MOST_REACH_SHARE = 0.5
 """Distances from the rim count as at least so many cells, and at most so much of the picture's height."""
 
-ALIKE = 0.8
-"""Standard deviation of features, over how far they are from their mean in this picture."""
-
-SAME_COLOUR = 40.0
-"""Standard deviation of colours, in units of CIE Lab (lightness 0 to 100)."""
-
 CLEAR = 2.0
 """Log odds at a click that its kernel reaches: 0.88 for what was clicked."""
 
-_LIMIT = 6.2
-"""Log odds of the mask before: 0.002 and 0.998, so that everything can be corrected."""
+HELD = 0.5
+"""Log odds that a click's own cell has at least, on its side, whatever the refiner says."""
+
+LIMIT = 6.2
+"""Log odds of the mask: 0.002 and 0.998, so that everything can be corrected."""
+
+MARGIN = 0.3
+"""A view shows so much around mask and clicks on each side, as share of their longer side."""
+
+LEAST_VIEW_CELLS = 24
+SPOT = 3.0
+"""Standard deviation of the spots that mark clicks in a view, in its cells."""
+
+_LEAST = 1e-3
 
 
 def corrected(
@@ -53,7 +63,9 @@ def corrected(
     features: Tensor,
     pixels: NDArray[np.uint8],
     frame: PictureFrame,
-    clicks: Sequence[Point],
+    asked: Sequence[Point],
+    further: Sequence[Point],
+    refiner: ClickRefiner,
 ) -> NDArray[np.bool_]:
     """The mask after further clicks: bool (H, W) in the picture's size.
 
@@ -62,72 +74,162 @@ def corrected(
         features: (C, h, w), what the decoder's masks are made of, of the same cells.
         pixels: uint8 (H, W, 3) RGB, the picture.
         frame: where it lies in the padded frame.
-        clicks: in the order in which they were made, the first ones too where they are to hold. What is outside of
-            the picture is passed over.
+        asked: clicks that the first hint had: they hold, and are no corrections.
+        further: the corrections, in the order in which they were made. What is outside of the picture is passed over.
+        refiner: what has learned to correct.
     """
     height, width = frame.size_hw
-    own = picture_part(log_odds[None].float().clamp(-_LIMIT, _LIMIT), frame)[0].cpu().numpy()
-    cells = _Cells(picture_part(features.float(), frame), pixels, (own.shape[0] * FINER, own.shape[1] * FINER))
-    odds = np.asarray(cv2.resize(own, cells.size_wh, interpolation=cv2.INTER_CUBIC))
-    before: list[tuple[bool, NDArray[np.float32]]] = []
-    held = [click for click in clicks if 0 <= click.x_px <= width and 0 <= click.y_px <= height]
-    for click in held:
-        row = min(int(click.y_px / height * odds.shape[0]), odds.shape[0] - 1)
-        column = min(int(click.x_px / width * odds.shape[1]), odds.shape[1] - 1)
-        sign = 1.0 if click.positive else -1.0
-        kernel = cells.like(row, column, _reach(odds > 0, row, column))
-        lacks = CLEAR - sign * float(odds[row, column])
-        if lacks > 0:
-            weight = kernel
-            for positive, other in before:
-                if positive is not click.positive:
-                    weight = weight * (1 - other)
-            weight = weight / max(float(weight[row, column]), _LEAST)
-            odds = odds + np.float32(sign * lacks) * np.minimum(weight, kernel)
-        before.append((click.positive, kernel))
-    mask = np.asarray(cv2.resize(odds, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
+    own = picture_part(log_odds[None].float(), frame)[0].cpu().numpy()
+    size_hw = own.shape[0] * FINER, own.shape[1] * FINER
+    correction = Correction(own, PictureCells(comparable(picture_part(features.float(), frame)), pixels, size_hw))
+    held = []
+    for click in [*asked, *further]:
+        if 0 <= click.x_px <= width and 0 <= click.y_px <= height:
+            held.append(click)
+            correction.click(*correction.cell(click.y_px / height, click.x_px / width), click.positive)
+            if len(held) > len(asked):
+                with torch.inference_mode():
+                    correction.add(refiner(torch.from_numpy(correction.view()[None]))[0].numpy())
+    mask = np.asarray(cv2.resize(correction.log_odds, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
     for click in held:  # two that contradict each other may share a cell: the pixels are said
         mask[min(int(click.y_px), height - 1), min(int(click.x_px), width - 1)] = click.positive
     return mask
 
 
-_LEAST = 1e-3
+@dataclass(frozen=True)
+class _Made:
+    """A click that was made: its cell, its kernel (h, w)."""
+
+    row: int
+    column: int
+    positive: bool
+    kernel: NDArray[np.float32]
 
 
-def _reach(inside: NDArray[np.bool_], row: int, column: int) -> float:
-    """In cells: the distance of a cell from the mask's rim, whichever side it is on; bounded."""
-    side = inside if inside[row, column] else ~inside
-    distance = float(cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[row, column])
-    return min(max(distance, LEAST_REACH_CELLS), MOST_REACH_SHARE * inside.shape[0])
-
-
-class _Cells:
-    """What is known of each cell: where it is, its features, its colour.
+class Correction:
+    """One object's mask while it is corrected.
 
     Args:
-        features: (C, h, w) float32 of the picture's part.
-        size_hw: how many cells there are; ``features`` may have fewer.
+        log_odds: float (h, w) of the picture's own frame, above 0 inside the mask.
+        cells: of the same frame, as fine as it is corrected.
+
+    Attributes:
+        log_odds: float32 (cells), -LIMIT..LIMIT.
+        window: rows and columns of the last view.
     """
 
-    def __init__(self, features: Tensor, pixels: NDArray[np.uint8], size_hw: tuple[int, int]) -> None:
-        self.size_wh = size_hw[1], size_hw[0]
-        directions = F.normalize(features, dim=0)
-        centred = directions - directions.mean((1, 2), keepdim=True)
-        self._features = centred / centred.square().sum(0).mean().sqrt().clamp(min=_LEAST)
-        small = cv2.resize(pixels, self.size_wh, interpolation=cv2.INTER_AREA)
-        self._colours = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-        self._rows, self._columns = (np.arange(side, dtype=np.float32) for side in size_hw)
+    def __init__(self, log_odds: NDArray[np.floating], cells: PictureCells) -> None:
+        limited = np.clip(log_odds.astype(np.float32), -LIMIT, LIMIT)
+        resized = cv2.resize(limited, cells.size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+        self.log_odds = np.clip(resized, -LIMIT, LIMIT)
+        self._cells = cells
+        self._made: list[_Made] = []
+        self._before = self.log_odds
+        self._like = {side: np.zeros(cells.size_hw, np.float32) for side in (True, False)}
+        self._rows, self._columns = (np.arange(side, dtype=np.float32) for side in cells.size_hw)
+        self.window = slice(0, cells.size_hw[0]), slice(0, cells.size_hw[1])
 
-    def like(self, row: int, column: int, reach: float) -> NDArray[np.float32]:
-        """How much each cell, (h, w), is like this one and near it: 1 is the cell itself."""
-        rows, columns = (
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """bool (cells)."""
+        return self.log_odds > 0
+
+    def cell(self, down: float, across: float) -> tuple[int, int]:
+        """Row and column of a place in the picture, 0..1 each way; the rim belongs to the last ones."""
+        height, width = self._cells.size_hw
+        return min(int(down * height), height - 1), min(int(across * width), width - 1)
+
+    def click(self, row: int, column: int, positive: bool) -> None:
+        """The first step: as far as the kernel reaches."""
+        sign = 1.0 if positive else -1.0
+        unlike = self._cells.unlikeness(row, column)
+        kernel = np.exp(-unlike / 2) * self._near(row, column)
+        self._before = self.log_odds
+        lacks = CLEAR - sign * float(self.log_odds[row, column])
+        if lacks > 0:
+            weight = kernel
+            for other in self._made:
+                if other.positive is not positive:
+                    weight = weight * (1 - other.kernel)
+            weight = weight / max(float(weight[row, column]), _LEAST)
+            moved = self.log_odds + np.float32(sign * lacks) * np.minimum(weight, kernel)
+            self.log_odds = np.clip(moved, -LIMIT, LIMIT)
+        self._like[positive] = np.maximum(self._like[positive], np.exp(-unlike / 2))
+        self._made.append(_Made(row, column, positive, kernel))
+
+    def _near(self, row: int, column: int) -> NDArray[np.float32]:
+        """1 at a cell, less the further away: by its distance from the mask's rim, whichever side it is on."""
+        inside = self.mask
+        side = inside if inside[row, column] else ~inside
+        distances = cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        reach = min(max(float(distances[row, column]), LEAST_REACH_CELLS), MOST_REACH_SHARE * side.shape[0])
+        down, across = (
             np.square((places - place) / (REACH * reach))
             for places, place in ((self._rows, row), (self._columns, column))
         )
-        _, height, width = self._features.shape
-        spot = self._features[:, row * height // len(self._rows), column * width // len(self._columns)]
-        apart = (self._features - spot[:, None, None]).square().sum(0).cpu().numpy() / ALIKE**2
-        unlike = np.asarray(cv2.resize(apart, self.size_wh, interpolation=cv2.INTER_LINEAR))
-        colour = np.square(self._colours - self._colours[row, column]).sum(-1) / SAME_COLOUR**2
-        kernel: NDArray[np.float32] = np.exp(-(rows[:, None] + columns[None] + unlike + colour) / 2)
-        return kernel.astype(np.float32)
+        near: NDArray[np.float32] = np.exp(-(down[:, None] + across[None]) / 2)
+        return near
+
+    def view(self) -> NDArray[np.float32]:
+        """What the refiner sees of the last click: float32 (CHANNELS, SIDE, SIDE) of a window around mask and clicks.
+
+        Colour (3), log odds before and after the kernel, the kernel with its click's sign, what is like positive and
+        like negative clicks, spots at positive, at negative, and at the last click.
+        """
+        self.window = rows, columns = self._surroundings()
+        last = self._made[-1]
+        sign = 1.0 if last.positive else -1.0
+        maps = [
+            *(self._cells.colours.transpose(2, 0, 1) / 50),
+            self._before / LIMIT,
+            self.log_odds / LIMIT,
+            sign * last.kernel,
+            self._like[True],
+            self._like[False],
+        ]
+        cut = np.stack([one[self.window] for one in maps], -1).astype(np.float32)
+        seen = np.zeros((CHANNELS, SIDE, SIDE), np.float32)
+        seen[: len(maps)] = cv2.resize(cut, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+        seen[0] -= 1  # lightness is 0 to 100
+        for click in self._made:
+            spot = _spot(_place(click.row, rows), _place(click.column, columns))
+            channel = seen[-3 if click.positive else -2]
+            np.maximum(channel, spot, out=channel)
+        seen[-1] = sign * _spot(_place(last.row, rows), _place(last.column, columns))
+        return seen
+
+    def add(self, more: NDArray[np.float32]) -> None:
+        """The second step: what the refiner adds, (SIDE, SIDE) of the last view. Clicks keep their cells."""
+        rows, columns = self.window
+        size_wh = columns.stop - columns.start, rows.stop - rows.start
+        added = self.log_odds.copy()
+        added[self.window] += cv2.resize(more, size_wh, interpolation=cv2.INTER_LINEAR)
+        self.log_odds = np.clip(added, -LIMIT, LIMIT)
+        for click in self._made:
+            sign = 1.0 if click.positive else -1.0
+            if sign * self.log_odds[click.row, click.column] < 0:
+                self.log_odds[click.row, click.column] = sign * HELD
+
+    def _surroundings(self) -> tuple[slice, slice]:
+        height, width = self._cells.size_hw
+        mask = self.mask
+        rows = [*(click.row for click in self._made), *np.flatnonzero(mask.any(1)).tolist()]
+        columns = [*(click.column for click in self._made), *np.flatnonzero(mask.any(0)).tolist()]
+        top, bottom, left, right = min(rows), max(rows) + 1, min(columns), max(columns) + 1
+        half = max(bottom - top, right - left, LEAST_VIEW_CELLS) * (1 + 2 * MARGIN) / 2
+        return _around((top + bottom) / 2, half, height), _around((left + right) / 2, half, width)
+
+
+def _around(middle: float, half: float, limit: int) -> slice:
+    return slice(max(int(middle - half), 0), min(int(middle + half) + 1, limit))
+
+
+def _place(cell: int, window: slice) -> float:
+    """Of a cell's middle in the view."""
+    return (cell + 0.5 - window.start) / (window.stop - window.start) * SIDE - 0.5
+
+
+def _spot(row: float, column: float) -> NDArray[np.float32]:
+    down, across = (np.square((np.arange(SIDE, dtype=np.float32) - place) / SPOT) for place in (row, column))
+    spot: NDArray[np.float32] = np.exp(-(down[:, None] + across[None]) / 2)
+    return spot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import postprocess
 from xsam_backend.model.candidates import Candidates, Pass
 from xsam_backend.model.click_corrections import corrected
+from xsam_backend.model.click_refiner import shipped_refiner
 from xsam_backend.model.close_up import close_up_window, reaches_beyond, shift_region, typical_window
 from xsam_backend.model.dialogue import Dialogue, Logits
 from xsam_backend.model.hints import asked_and_corrected, clicks, covers, named_pixels, outlines
@@ -31,6 +33,32 @@ CRUMB_SHARE = 0.05
 """What a negative click leaves of an object in separate parts smaller than this share of the largest is left out."""
 
 
+@dataclass(frozen=True, eq=False)
+class FirstLook:
+    """What an answer to the first hint comes from, before further clicks correct it.
+
+    Attributes:
+        window: of the picture, what was looked at.
+        state: of the window.
+        regions: the hints that were asked about, in the window's pixels.
+        log_odds: (h, w) over the window's padded frame, above 0 inside the mask.
+    """
+
+    window: Window
+    state: ImageState
+    regions: Sequence[Region]
+    log_odds: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """An object: its mask, bool (H, W) of the picture, its score, and where both come from."""
+
+    mask: NDArray[np.bool_]
+    score: float
+    look: FirstLook
+
+
 class Pointing:
     """Finds what hints point at.
 
@@ -42,18 +70,24 @@ class Pointing:
         self._dialogue = dialogue
         self._typical_sizes = typical_sizes
         self._close_up_share = dialogue.model.config.close_up_share
+        self._refiner = shipped_refiner()
 
     def answer(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """One object from clicks, boxes and strokes together."""
-        mask, score = self._object(state, prompt.regions, self._typical_size(prompt.label))
-        if not mask.any():
+        seen = self._object(state, prompt.regions, self._typical_size(prompt.label))
+        if not seen.mask.any():
             reason = "the model sees no object where the prompt points"
             if any(is_negative(region) for region in prompt.regions):
                 reason = "nothing is left after the negative clicks"
             return Answer(Instances.empty(state.size_hw), reason=reason)
-        if score < threshold:
-            return Answer(Instances.empty(state.size_hw), reason=f"best score {score:.2f} is below {threshold:.2f}")
-        return Answer(Instances(mask[None], np.array([score], np.float32), (prompt.label,)))
+        if seen.score < threshold:
+            reason = f"best score {seen.score:.2f} is below {threshold:.2f}"
+            return Answer(Instances.empty(state.size_hw), reason=reason)
+        return Answer(Instances(seen.mask[None], np.array([seen.score], np.float32), (prompt.label,)))
+
+    def first_look(self, state: ImageState, prompt: Prompt) -> FirstLook:
+        """Where further clicks would begin."""
+        return self._object(state, prompt.regions, self._typical_size(prompt.label)).look
 
     def candidates(self, state: ImageState, prompt: Prompt) -> Candidates:
         """All that the decoder proposes."""
@@ -68,52 +102,46 @@ class Pointing:
         sizes = list(of_label.values())
         return float(np.median(sizes)) if sizes and max(sizes) < SMALL_SHARE else None
 
-    def _object(
-        self,
-        state: ImageState,
-        regions: Sequence[Region],
-        typical_size: float | None = None,
-    ) -> tuple[NDArray[np.bool_], float]:
-        """Mask, bool (H, W), and score of the one object that the hints mean.
+    def _object(self, state: ImageState, regions: Sequence[Region], typical_size: float | None = None) -> _Seen:
+        """The one object that the hints mean.
 
         A small object is answered a second time in a close-up of its surroundings, where it has more of the model's
         pixels, and again with more around it if it turns out to be larger. Where it is known to be small, the first
         look is a close-up already: in the whole picture, a click may mean anything.
         """
         hinted = regions_mask(regions, state.size_hw)
-        mask, score = None, 0.0
+        found = None
         if typical_size is not None and not outlines(regions) and self._close_up_share:
             window = typical_window(hinted, typical_size)
-            mask, score = self._close_up(state, window, regions)
-            if reaches_beyond(mask, window):
-                mask = None
-        if mask is None or not mask.any():
-            mask, score = self._seen_object(state, regions)
-        found = mask, score
+            found = self._close_up(state, window, regions)
+            if reaches_beyond(found.mask, window):
+                found = None
+        if found is None or not found.mask.any():
+            whole = slice(0, state.size_hw[0]), slice(0, state.size_hw[1])
+            found = self._seen_object(state, whole, regions)
+        mask = found.mask
         for _ in range(CLOSE_UPS):
             extent = hinted if outlines(regions) else mask | hinted
             nearer = close_up_window(extent, self._close_up_share)
             if nearer is None:
                 break
-            mask, score = self._close_up(state, nearer, regions)
-            if not reaches_beyond(mask, nearer):
-                return mask, score
+            closer = self._close_up(state, nearer, regions)
+            if not reaches_beyond(closer.mask, nearer):
+                return closer
+            mask = closer.mask
         return found
 
-    def _close_up(
-        self, state: ImageState, window: Window, regions: Sequence[Region]
-    ) -> tuple[NDArray[np.bool_], float]:
-        """``_seen_object`` in a window of the picture, enlarged."""
+    def _close_up(self, state: ImageState, window: Window, regions: Sequence[Region]) -> _Seen:
+        """``_seen_object`` in a window of the picture, enlarged; its mask is the whole picture's."""
         rows, columns = window
         nearer = self._dialogue.look_at(np.ascontiguousarray(state.pixels[rows, columns]))
-        shifted = [shift_region(region, rows, columns) for region in regions]
-        cut, score = self._seen_object(nearer, shifted)
-        closer = np.zeros(state.size_hw, np.bool_)
-        closer[rows, columns] = cut
-        return closer, score
+        seen = self._seen_object(nearer, window, [shift_region(region, rows, columns) for region in regions])
+        mask = np.zeros(state.size_hw, np.bool_)
+        mask[rows, columns] = seen.mask
+        return replace(seen, mask=mask)
 
-    def _seen_object(self, state: ImageState, regions: Sequence[Region]) -> tuple[NDArray[np.bool_], float]:
-        """``_object`` in one look."""
+    def _seen_object(self, state: ImageState, window: Window, regions: Sequence[Region]) -> _Seen:
+        """``_object`` in one look, at a window whose state this is; mask and regions are in its pixels."""
         asked, further = asked_and_corrected(regions)
         framed = frame_regions(regions_mask(asked, state.size_hw)[None], self._dialogue.processor.seg_size)
         class_logits, mask_logits = self._logits(state, framed)
@@ -125,19 +153,28 @@ class Pointing:
             is_outline=outlines(asked),
             clicks_xy=clicks(asked),
         )
+        look = FirstLook(window, state, asked, voted.log_odds)
+        return _Seen(self._corrected(look, voted.mask(state.frame), further, regions), voted.score, look)
+
+    def _corrected(
+        self, look: FirstLook, mask: NDArray[np.bool_], further: Sequence[Point], regions: Sequence[Region]
+    ) -> NDArray[np.bool_]:
+        """The mask after further clicks, and only what all hints together mean of it."""
+        corrected_mask = mask
         if further:
-            first = [region for region in asked if isinstance(region, Point)]
+            state = look.state
+            first = [region for region in look.regions if isinstance(region, Point)]
             features = state.encoded.features.pixels.mask_features[0]
-            mask = corrected(voted.log_odds, features, state.pixels, state.frame, [*first, *further])
-        else:
-            mask = voted.mask(state.frame)
-        region = regions_mask(regions, state.size_hw)
+            corrected_mask = corrected(
+                look.log_odds, features, state.pixels, state.frame, first, further, self._refiner
+            )
+        hinted = regions_mask(regions, look.state.size_hw)
         if not outlines(regions):  # what lies apart from all clicks is another object
-            return parts_touching(mask, region), voted.score
-        inside = mask & region
-        if any(is_negative(click) and covers(voted.mask(state.frame), click) for click in further):
-            inside = without_crumbs(inside, named_pixels(regions, state.size_hw), CRUMB_SHARE)
-        return inside, voted.score
+            return parts_touching(corrected_mask, hinted)
+        inside = corrected_mask & hinted
+        if any(is_negative(click) and covers(mask, click) for click in further):
+            inside = without_crumbs(inside, named_pixels(regions, look.state.size_hw), CRUMB_SHARE)
+        return inside
 
     def _logits(self, state: ImageState, framed: Tensor) -> Logits:
         dialogue = self._dialogue

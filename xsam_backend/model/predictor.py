@@ -25,7 +25,7 @@ from xsam_backend.model import checkpoint
 from xsam_backend.model.candidates import Candidates, Thresholds
 from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.image_state import ImageState
-from xsam_backend.model.pointing import Pointing
+from xsam_backend.model.pointing import FirstLook, Pointing
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
@@ -142,6 +142,10 @@ class Predictor:
             PromptError: a region outside the picture.
         """
         return self._searching.exemplar(state, region, label)
+
+    def first_look(self, state: ImageState, prompt: Prompt) -> FirstLook:
+        """Where the correction of an interactive answer by further clicks begins."""
+        return self._pointing.first_look(state, prompt)
 
     def answer(self, state: ImageState, prompt: Prompt) -> Answer:
         """The prompt's half.
