@@ -8,6 +8,7 @@ pairs; image encoders stay as they are.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def steps_for(pictures: int) -> int:
     >>> [steps_for(count) for count in (5, 20, 80, 50_000)]
     [87, 199, 457, 2000]
     """
-    return min(round(33 * pictures**0.6), MOST_STEPS)
+    return min(round(33 * math.pow(pictures, 0.6)), MOST_STEPS)
 
 
 def recipe(
