@@ -203,7 +203,7 @@ class Correction:
         rows, columns = self.window
         size_wh = columns.stop - columns.start, rows.stop - rows.start
         added = self.log_odds.copy()
-        added[self.window] += cv2.resize(more, size_wh, interpolation=cv2.INTER_LINEAR)
+        added[self.window] = added[self.window] + cv2.resize(more, size_wh, interpolation=cv2.INTER_LINEAR)
         self.log_odds = np.clip(added, -LIMIT, LIMIT)
         for click in self._made:
             sign = 1.0 if click.positive else -1.0
@@ -226,7 +226,8 @@ def _around(middle: float, half: float, limit: int) -> slice:
 
 def _place(cell: int, window: slice) -> float:
     """Of a cell's middle in the view."""
-    return (cell + 0.5 - window.start) / (window.stop - window.start) * SIDE - 0.5
+    start, stop = int(window.start), int(window.stop)
+    return (cell + 0.5 - start) / (stop - start) * SIDE - 0.5
 
 
 def _spot(row: float, column: float) -> NDArray[np.float32]:

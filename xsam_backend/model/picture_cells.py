@@ -55,4 +55,5 @@ class PictureCells:
         apart = (self._features - spot[:, None, None]).square().sum(0).cpu().numpy() / ALIKE**2
         unlike = np.asarray(cv2.resize(apart, (columns, rows), interpolation=cv2.INTER_LINEAR))
         colour = np.square(self.colours - self.colours[row, column]).sum(-1) / SAME_COLOUR**2
-        return (unlike + colour).astype(np.float32)
+        unlikeness: NDArray[np.float32] = (unlike + colour).astype(np.float32)
+        return unlikeness

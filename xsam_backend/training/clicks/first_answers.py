@@ -116,7 +116,8 @@ def _reduced(features: Tensor) -> Tensor:
     """(C, h, w) to (COMPONENTS, h, w)."""
     cells = features.flatten(1).T
     _, _, directions = torch.linalg.svd(cells.T @ cells)
-    return (cells @ directions[:COMPONENTS].T).T.unflatten(1, features.shape[1:])
+    reduced: Tensor = (cells @ directions[:COMPONENTS].T).T.reshape(COMPONENTS, *features.shape[1:])
+    return reduced
 
 
 def save_answers(path: Path, answers: Sequence[FirstAnswer]) -> None:

@@ -70,8 +70,7 @@ class SimulatedCorrection:
     def seen_truth(self, side: int) -> NDArray[np.float32]:
         """Of the last view: (side, side), 0..1."""
         cut = self.truth[self.correction.window].astype(np.float32)
-        seen: NDArray[np.float32] = cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA)
-        return seen
+        return np.asarray(cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def begun(answer: FirstAnswer) -> SimulatedCorrection:
@@ -104,7 +103,8 @@ def _simulated(
     truth: NDArray[np.bool_],
     clicks: NDArray[np.floating],
 ) -> SimulatedCorrection:
-    cells = PictureCells(torch.from_numpy(features.astype(np.float32)), np.ascontiguousarray(pixels), truth.shape)
+    size_hw = truth.shape[0], truth.shape[1]
+    cells = PictureCells(torch.from_numpy(features.astype(np.float32)), np.ascontiguousarray(pixels), size_hw)
     return SimulatedCorrection(log_odds, cells, np.ascontiguousarray(truth), clicks)
 
 

@@ -154,9 +154,10 @@ def _clicked(
     one: SimulatedCorrection | None, pictures: Sequence[Sequence[FirstAnswer]], rng: np.random.Generator
 ) -> SimulatedCorrection:
     """The same object with one more click, or another one with its first."""
-    goes_on = one is not None and len(one.clicks) < MOST_CLICKS and one.iou < CONTENT and rng.random() > CALLED_AWAY
-    if goes_on and one.click(rng):
-        return one
+    if one is not None:
+        is_content = len(one.clicks) >= MOST_CLICKS or one.iou >= CONTENT
+        if not is_content and rng.random() > CALLED_AWAY and one.click(rng):
+            return one
     while True:
         answers = pictures[int(rng.integers(len(pictures)))]
         another = varied(answers[int(rng.integers(len(answers)))], rng)
