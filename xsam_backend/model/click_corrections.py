@@ -9,7 +9,8 @@ wrong, so the error goes about as far as the mask's rim is away. Within that rea
 does goes with it: in the features that the decoder's masks are made of, and in colour. Clicks that were made before
 keep their spots. (Refinement from the model's own features is the idea of f-BRS, arXiv 2001.10331.)
 
-The second step is learned: ``click_refiner`` sees what the kernel did, and where the picture says otherwise.
+The second step is learned: ``click_refiner`` sees what the kernel did, and where the picture says otherwise. It has
+learned from clicks on what was wrong; one that agrees with the mask isn't its business.
 """
 
 from __future__ import annotations
@@ -86,8 +87,10 @@ def corrected(
     for click in [*asked, *further]:
         if 0 <= click.x_px <= width and 0 <= click.y_px <= height:
             held.append(click)
-            correction.click(*correction.cell(click.y_px / height, click.x_px / width), click.positive)
-            if len(held) > len(asked):
+            cell = correction.cell(click.y_px / height, click.x_px / width)
+            corrects = bool(correction.mask[cell]) is not click.positive
+            correction.click(*cell, click.positive)
+            if corrects and len(held) > len(asked):
                 with torch.inference_mode():
                     correction.add(refiner(torch.from_numpy(correction.view()[None]))[0].numpy())
     mask = np.asarray(cv2.resize(correction.log_odds, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
