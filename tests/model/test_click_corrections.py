@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from xsam_backend.errors import CheckpointError
+from xsam_backend.model import click_refiner
 from xsam_backend.model.click_corrections import CLEAR, HELD, LIMIT, Correction, corrected
-from xsam_backend.model.click_refiner import CHANNELS, SIDE, ClickRefiner
+from xsam_backend.model.click_refiner import CHANNELS, SHIPPED, SIDE, ClickRefiner, shipped_refiner
 from xsam_backend.model.picture_cells import PictureCells, comparable
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.prompts import Point
@@ -229,3 +233,28 @@ def test_a_kernel_makes_a_click_clear() -> None:
     one = correction(block())
     one.click(24, 20, positive=True)
     assert one.log_odds[24, 20] == pytest.approx(CLEAR, abs=1e-3)
+
+
+def test_a_first_click_beside_the_picture_makes_no_correction_a_hint() -> None:
+    """It is passed over; the click after it still corrects."""
+    odds, correcting, refiner = block(slice(4, 12), slice(4, 12)), Point(60, 60), _noisy(1)
+    with_it, without = (
+        corrected(odds, *two_halves(), FRAME, asked, [correcting], refiner) for asked in ([Point(-5, 5)], [])
+    )
+    assert not np.array_equal(without, after(odds, correcting))
+    assert np.array_equal(with_it, without)
+
+
+def test_clicks_that_agree_are_not_the_refiners_business() -> None:
+    odds = block(slice(4, 12), slice(4, 12))
+    for agreeing in (Point(32, 32), Point(90, 80, positive=False)):
+        refined = corrected(odds, *two_halves(), FRAME, (), [agreeing], _noisy(1))
+        assert np.array_equal(refined, after(odds, agreeing))
+
+
+def test_damaged_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "click_refiner.safetensors"
+    path.write_bytes(SHIPPED.read_bytes()[:1000])
+    monkeypatch.setattr(click_refiner, "SHIPPED", path)
+    with pytest.raises(CheckpointError, match=r"click_refiner\.safetensors.*install again"):
+        shipped_refiner.__wrapped__()

@@ -83,16 +83,16 @@ def corrected(
     own = picture_part(log_odds[None].float(), frame)[0].cpu().numpy()
     size_hw = own.shape[0] * FINER, own.shape[1] * FINER
     correction = Correction(own, PictureCells(comparable(picture_part(features.float(), frame)), pixels, size_hw))
-    held = []
-    for click in [*asked, *further]:
-        if 0 <= click.x_px <= width and 0 <= click.y_px <= height:
-            held.append(click)
-            cell = correction.cell(click.y_px / height, click.x_px / width)
-            corrects = bool(correction.mask[cell]) is not click.positive
-            correction.click(*cell, click.positive)
-            if corrects and len(held) > len(asked):
-                with torch.inference_mode():
-                    correction.add(refiner(torch.from_numpy(correction.view()[None]))[0].numpy())
+    held: list[Point] = []
+    for click, may_correct in [*((click, False) for click in asked), *((click, True) for click in further)]:
+        if not (0 <= click.x_px <= width and 0 <= click.y_px <= height):
+            continue
+        held.append(click)
+        cell = correction.cell(click.y_px / height, click.x_px / width)
+        agrees = bool(correction.mask[cell]) is click.positive
+        correction.click(*cell, click.positive)
+        if may_correct and not agrees:
+            correction.refine(refiner)
     mask = np.asarray(cv2.resize(correction.log_odds, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
     for click in held:  # two that contradict each other may share a cell: the pixels are said
         mask[min(int(click.y_px), height - 1), min(int(click.x_px), width - 1)] = click.positive
@@ -201,8 +201,13 @@ class Correction:
         seen[-1] = sign * _spot(_place(last.row, rows), _place(last.column, columns))
         return seen
 
+    def refine(self, refiner: ClickRefiner) -> None:
+        """The second step."""
+        with torch.inference_mode():
+            self.add(refiner(torch.from_numpy(self.view()[None]))[0].numpy())
+
     def add(self, more: NDArray[np.float32]) -> None:
-        """The second step: what the refiner adds, (SIDE, SIDE) of the last view. Clicks keep their cells."""
+        """The second step's end: what the refiner adds, (SIDE, SIDE) of the last view. Clicks keep their cells."""
         rows, columns = self.window
         size_wh = columns.stop - columns.start, rows.stop - rows.start
         added = self.log_odds.copy()

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from xsam_backend.errors import CheckpointError
 
 SIDE = 128
 """Cells of its square view, each way."""
@@ -65,9 +68,18 @@ class ClickRefiner(nn.Module):
 
 @cache
 def shipped_refiner() -> ClickRefiner:
-    """The trained one, float32 on the CPU, where views are made; its weights come with the package."""
+    """The trained one, float32 on the CPU, where views are made; its weights come with the package.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
     refiner = ClickRefiner()
-    refiner.load_state_dict({name: tensor.float() for name, tensor in load_file(SHIPPED).items()})
+    try:
+        refiner.load_state_dict({name: tensor.float() for name, tensor in load_file(SHIPPED).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{SHIPPED}: expected the click refiner's weights, got {error}: install again"
+        ) from error
     return refiner.eval().requires_grad_(False)
 
 

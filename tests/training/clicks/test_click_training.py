@@ -10,6 +10,7 @@ import torch
 from click_parts import answer
 from safetensors.torch import load_file
 
+from xsam_backend.errors import DatasetError
 from xsam_backend.model.click_refiner import ClickRefiner
 from xsam_backend.training.clicks import training
 from xsam_backend.training.clicks.training import ClickTraining, export_refiner, mask_loss, traces, train_refiner
@@ -44,6 +45,11 @@ def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert rates == list(range(10, 30))
     trained_on = train_refiner(PICTURES, tmp_path, LITTLE, lambda *_: pytest.fail("it is done"))
     assert all(torch.isfinite(tensor).all() for tensor in trained_on.state_dict().values())
+
+
+def test_pictures_without_objects_teach_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no object of at least"):
+        train_refiner([[], []], tmp_path, LITTLE, lambda *_: None)
 
 
 def test_weights_ship_in_half_precision(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a model makes of the first hint at objects of a training set: where the correction by clicks begins.
 
-Each picture is encoded once; what is kept of it is small, so that a training of hours reads a few gigabytes again and
-again instead of asking the model.
+Each picture is encoded once; what is kept of it is about two megabytes, so that a training of hours has it in memory
+instead of asking the model again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from xsam_backend.errors import DatasetError
@@ -29,11 +29,11 @@ from xsam_backend.model.pointing import FirstLook
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.query_worth import picture_part
 from xsam_backend.prompts import Point, Prompt, Region, Task
-from xsam_backend.whole_files import PARTIAL, move_into_place
+from xsam_backend.whole_files import write_whole
 
 OBJECTS_PER_PICTURE = 5
 LEAST_PX = 700
-"""Smaller objects are seen in close-ups: to learn from them, too, would take more pictures, not more pixels."""
+"""Outlines of smaller objects are too coarse to tell a good correction from a bad one."""
 
 COMPONENTS = 16
 """Of the decoder's features so many principal components are kept: distances hardly change."""
@@ -113,23 +113,25 @@ def _answer(seen: FirstLook, truth: Mask) -> FirstAnswer:
 
 
 def _reduced(features: Tensor) -> Tensor:
-    """(C, h, w) to (COMPONENTS, h, w)."""
+    """(C, h, w) to (COMPONENTS, h, w); fewer where C is less."""
     cells = features.flatten(1).T
     _, _, directions = torch.linalg.svd(cells.T @ cells)
-    reduced: Tensor = (cells @ directions[:COMPONENTS].T).T.reshape(COMPONENTS, *features.shape[1:])
+    reduced: Tensor = (cells @ directions[:COMPONENTS].T).T.reshape(-1, *features.shape[1:])
     return reduced
 
 
 def save_answers(path: Path, answers: Sequence[FirstAnswer]) -> None:
-    """In one file, whole or not there."""
-    partial = path.with_suffix(PARTIAL)
+    """In one file, whole or not there.
+
+    Raises:
+        OSError: it can't be written.
+    """
     tensors = {
         f"{number}.{name}": np.ascontiguousarray(array)
         for number, answer in enumerate(answers)
         for name, array in vars(answer).items()
     }
-    save_file(tensors, partial)
-    move_into_place(partial, path)
+    write_whole(path, save(tensors))
 
 
 def load_answers(path: Path) -> list[FirstAnswer]:
@@ -154,7 +156,6 @@ def asked_pictures(predictor: Predictor, records: Sequence[Record], folder: Path
     Raises:
         DatasetError: a picture can't be read.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(records):
         path = folder / f"{number:06d}.safetensors"
         if not path.is_file():

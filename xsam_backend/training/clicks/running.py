@@ -29,14 +29,16 @@ def train_on_folders(
     """The trained refiner; every tenth picture of each folder is only measured on.
 
     Raises:
-        DatasetError: a folder or a picture can't be read.
+        DatasetError: a folder or a picture can't be read, or has no objects.
         CheckpointError: the run's state is damaged, or can't be written.
     """
     learned: list[list[FirstAnswer]] = []
     tuned_on: list[FirstAnswer] = []
-    for folder in folders:
+    # Another model's answers are of no use, and folders may have the same name.
+    asked = run / f"answers-{predictor.model_version}"
+    for place, folder in enumerate(folders):
         records = open_dataset(folder, split="train").records
-        paths = asked_pictures(predictor, records, run / f"answers-{folder.name}", settings.seed)
+        paths = asked_pictures(predictor, records, asked / f"{place}-{folder.name}", settings.seed)
         for number, path in enumerate(tqdm(paths, desc=f"first answers, {folder.name}", total=len(records))):
             if number % TUNING_EVERY:
                 learned.append(load_answers(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import torch
@@ -74,8 +76,11 @@ class SimulatedCorrection:
 
 
 def begun(answer: FirstAnswer) -> SimulatedCorrection:
-    """As the model's own answer has it."""
-    return _simulated(answer.log_odds, answer.features, answer.pixels, answer.truth, answer.clicks)
+    """As the answer has it."""
+    size_hw = answer.truth.shape[0], answer.truth.shape[1]
+    features = torch.from_numpy(answer.features.astype(np.float32))
+    cells = PictureCells(features, np.ascontiguousarray(answer.pixels), size_hw)
+    return SimulatedCorrection(answer.log_odds, cells, np.ascontiguousarray(answer.truth), answer.clicks)
 
 
 def varied(answer: FirstAnswer, rng: np.random.Generator) -> SimulatedCorrection:
@@ -90,22 +95,18 @@ def varied(answer: FirstAnswer, rng: np.random.Generator) -> SimulatedCorrection
         log_odds = np.full_like(log_odds, NOTHING_LOG_ODDS)
     light = rng.uniform(0.7, 1.3, 3) * rng.uniform(0.8, 1.2) if rng.random() < 0.7 else np.ones(3)
     pixels = np.clip(answer.pixels * light, 0, 255).astype(np.uint8)
-    if rng.random() < 0.5:
-        return _simulated(log_odds, answer.features, pixels, answer.truth, answer.clicks)
-    clicks = answer.clicks * (-1, 1) + (1, 0)
-    return _simulated(log_odds[:, ::-1], answer.features[..., ::-1], pixels[:, ::-1], answer.truth[:, ::-1], clicks)
+    one = replace(answer, log_odds=log_odds.astype(np.float16), pixels=pixels)
+    return begun(one if rng.random() < 0.5 else _mirrored(one))
 
 
-def _simulated(
-    log_odds: NDArray[np.floating],
-    features: NDArray[np.float16],
-    pixels: NDArray[np.uint8],
-    truth: NDArray[np.bool_],
-    clicks: NDArray[np.floating],
-) -> SimulatedCorrection:
-    size_hw = truth.shape[0], truth.shape[1]
-    cells = PictureCells(torch.from_numpy(features.astype(np.float32)), np.ascontiguousarray(pixels), size_hw)
-    return SimulatedCorrection(log_odds, cells, np.ascontiguousarray(truth), clicks)
+def _mirrored(answer: FirstAnswer) -> FirstAnswer:
+    return FirstAnswer(
+        answer.log_odds[:, ::-1],
+        answer.features[..., ::-1],
+        answer.pixels[:, ::-1],
+        answer.truth[:, ::-1],
+        answer.clicks * np.array([-1, 1], np.float32) + np.array([1, 0], np.float32),
+    )
 
 
 def _nearly_right(truth: Mask, size_hw: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ else a picture of hundreds would be most of what is learned.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from xsam_backend.errors import DatasetError
 from xsam_backend.model.click_corrections import LIMIT
 from xsam_backend.model.click_refiner import SIDE, ClickRefiner
-from xsam_backend.training.clicks.first_answers import FirstAnswer
+from xsam_backend.training.clicks.first_answers import LEAST_PX, FirstAnswer
 from xsam_backend.training.clicks.simulated import SimulatedCorrection, begun, varied
 from xsam_backend.training.state import State, read_state, write_state
-from xsam_backend.whole_files import PARTIAL, move_into_place
-
-logger = logging.getLogger(__name__)
+from xsam_backend.whole_files import write_whole
 
 AFTER_KERNEL = 4
 """Channel of a view: log odds after the kernel, over LIMIT."""
@@ -78,6 +76,7 @@ def train_refiner(
 
     Raises:
         CheckpointError: the state is damaged or can't be written.
+        DatasetError: no picture has objects.
     """
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
@@ -87,6 +86,8 @@ def train_refiner(
     state = read_state(run)
     first = 0 if state is None else _restore(state, refiner, average, optimizer)
     usable = [answers for answers in pictures if answers]
+    if not usable:
+        raise DatasetError(f"no object of at least {LEAST_PX} pixels to learn from: give more pictures")
     at_work: list[SimulatedCorrection | None] = [None] * settings.at_once
     losses: list[float] = []
     for step in range(first, settings.steps):
@@ -127,10 +128,12 @@ def mask_loss(log_odds: Tensor, truth: Tensor) -> Tensor:
 
 
 def export_refiner(refiner: ClickRefiner, path: Path) -> None:
-    """Weights as they ship, float16; whole or not there."""
-    partial = path.with_suffix(PARTIAL)
-    save_file({name: tensor.half().contiguous() for name, tensor in refiner.state_dict().items()}, partial)
-    move_into_place(partial, path)
+    """Weights as they ship, float16; whole or not there.
+
+    Raises:
+        OSError: they can't be written.
+    """
+    write_whole(path, save({name: tensor.half().contiguous() for name, tensor in refiner.state_dict().items()}))
 
 
 def traces(
@@ -142,9 +145,7 @@ def traces(
         simulated = begun(answer)
         trace = [simulated.iou]
         while trace[-1] < content_iou and len(trace) < most_clicks and simulated.click():
-            with torch.inference_mode():
-                more = refiner(torch.from_numpy(simulated.correction.view()[None]))[0].numpy()
-            simulated.correction.add(more)
+            simulated.correction.refine(refiner)
             trace.append(simulated.iou)
         found.append(trace)
     return found
