@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model import click_refiner
+from xsam_backend.model.checkpoint import SHIPPED as SHIPPED_MODELS
+from xsam_backend.model.checkpoint import load_config
 from xsam_backend.model.click_corrections import CLEAR, HELD, LIMIT, Correction, corrected
 from xsam_backend.model.click_refiner import CHANNELS, SHIPPED, SIDE, ClickRefiner, shipped_refiner
+from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.picture_cells import PictureCells, comparable
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.prompts import Point
@@ -258,3 +261,15 @@ def test_damaged_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(click_refiner, "SHIPPED", path)
     with pytest.raises(CheckpointError, match=r"click_refiner\.safetensors.*install again"):
         shipped_refiner.__wrapped__()
+
+
+@pytest.mark.parametrize("name", ["phi3", "qwen3-1.7b", "qwen3-4b"])
+def test_only_tiny_is_refined(name: str) -> None:
+    """The weights know no other model's answers, and good masks are made worse by a first click now and then."""
+    assert not XSamConfig.variant(name).refines_clicks
+    assert load_config(SHIPPED_MODELS / "tiny").refines_clicks
+
+
+def test_without_a_refiner_kernels_are_all() -> None:
+    odds, click = block(slice(4, 12), slice(4, 12)), Point(60, 60)
+    assert np.array_equal(corrected(odds, *two_halves(), FRAME, (), [click], None), after(odds, click))

@@ -66,7 +66,7 @@ def corrected(
     frame: PictureFrame,
     asked: Sequence[Point],
     further: Sequence[Point],
-    refiner: ClickRefiner,
+    refiner: ClickRefiner | None,
 ) -> NDArray[np.bool_]:
     """The mask after further clicks: bool (H, W) in the picture's size.
 
@@ -77,7 +77,7 @@ def corrected(
         frame: where it lies in the padded frame.
         asked: clicks that the first hint had: they hold, and are no corrections.
         further: the corrections, in the order in which they were made. What is outside of the picture is passed over.
-        refiner: what has learned to correct.
+        refiner: what has learned to correct; None: kernels alone.
     """
     height, width = frame.size_hw
     own = picture_part(log_odds[None].float(), frame)[0].cpu().numpy()
@@ -91,7 +91,7 @@ def corrected(
         cell = correction.cell(click.y_px / height, click.x_px / width)
         agrees = bool(correction.mask[cell]) is click.positive
         correction.click(*cell, click.positive)
-        if may_correct and not agrees:
+        if refiner is not None and may_correct and not agrees:
             correction.refine(refiner)
     mask = np.asarray(cv2.resize(correction.log_odds, (width, height), interpolation=cv2.INTER_LINEAR)) > 0
     for click in held:  # two that contradict each other may share a cell: the pixels are said

@@ -1,10 +1,10 @@
 """A small network that has learned what further clicks mean, for ``click_corrections``.
 
 It sees the surroundings of one object: the picture's colours, the mask before and after the last click's kernel,
-where clicks are and what is like them; it says what to add to the mask's log odds. None of that depends on the model
-that answered first, so one refiner serves them all. A network of its own for local corrections is the idea of
-FocalClick (arXiv 2204.02574); to show it the mask before, that of RITM (arXiv 2102.06583). Its last layer begins with
-zeros: before it has learned anything, it changes nothing.
+where clicks are and what is like them; it says what to add to the mask's log odds. It has seen tiny's first answers
+only, so it serves models whose config says ``refines_clicks``. A network of its own for local corrections is the idea
+of FocalClick (arXiv 2204.02574); to show it the mask before, that of RITM (arXiv 2102.06583). Its last layer begins
+with zeros: before it has learned anything, it changes nothing.
 """
 
 from __future__ import annotations

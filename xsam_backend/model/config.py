@@ -109,6 +109,8 @@ class XSamConfig:
         use_bos: whether a conversation starts with the tokenizer's BOS token.
         close_up_share: interactive objects smaller than this share of the picture's longer side are looked at
             again, cut out and enlarged. 0: never (the released model's pictures are large enough).
+        refines_clicks: whether further clicks also correct as ``click_refiner`` has learned on this model's answers.
+            Elsewhere: no, it hasn't learned to leave good masks alone.
         closest_tiles: for labels of small objects, and where many small ones are found, the picture is looked at
             again in at most so many by so many windows, see ``tiles``. 0: never, as the reference does.
         phrase_sharpness: how sharply the vote on a phrase's mask heeds the best query, see ``phrase_choice``. 0: the
@@ -129,6 +131,7 @@ class XSamConfig:
     region_points: int = 256
     use_bos: bool = True
     close_up_share: float = 0.0
+    refines_clicks: bool = False
     closest_tiles: int = 0
     phrase_sharpness: float = 0.0
     phrase_threshold: float = 0.3

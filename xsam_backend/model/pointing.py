@@ -70,7 +70,7 @@ class Pointing:
         self._dialogue = dialogue
         self._typical_sizes = typical_sizes
         self._close_up_share = dialogue.model.config.close_up_share
-        self._refiner = shipped_refiner()
+        self._refiner = shipped_refiner() if dialogue.model.config.refines_clicks else None
 
     def answer(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
         """One object from clicks, boxes and strokes together."""

@@ -79,6 +79,7 @@ def tiny_config(vocabulary: int) -> XSamConfig:
         chat_template="phi3_chat",
         max_text_tokens=512,
         close_up_share=0.5,
+        refines_clicks=True,
         closest_tiles=6,
         phrase_sharpness=6.0,
     )
