@@ -1,10 +1,14 @@
 """A click's closer looks: what is cut off at a close-up's rim is looked at again, with more around it."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from small_models import small_predictor
 
+from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.pointing import CLOSE_UPS, Pointing
 from xsam_backend.prompts import Point, Prompt, Task
 
@@ -33,14 +37,15 @@ def test_close_ups_grow_until_nothing_is_cut_off(
 ) -> None:
     seen: list[tuple[int, int]] = []
 
-    def seen_object(self: Pointing, state: object, regions: object) -> tuple[NDArray[np.bool_], float]:
-        pixels = state.pixels  # type: ignore[attr-defined]
-        seen.append(pixels.shape[:2])
-        if pixels.shape[:2] == (SIDE, SIDE):  # from afar, only the object's middle is found
-            middle = np.zeros((SIDE, SIDE), np.bool_)
-            middle[97:103, 97:103] = True
-            return middle, 0.5
-        return pixels[..., 0] > 0, 0.9
+    really_seen = Pointing._seen_object
+
+    def seen_object(self: Pointing, state: ImageState, *given: Any) -> Any:
+        seen.append(state.size_hw)
+        mask = state.pixels[..., 0] > 0
+        if state.size_hw == (SIDE, SIDE):  # from afar, only the object's middle is found
+            mask = np.zeros((SIDE, SIDE), np.bool_)
+            mask[97:103, 97:103] = True
+        return replace(really_seen(self, state, *given), mask=mask, score=0.9)
 
     predictor = small_predictor(close_up_share=0.5)
     monkeypatch.setattr(Pointing, "_seen_object", seen_object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -209,8 +210,11 @@ def test_an_object_that_is_larger_than_its_label_says_is_seen_whole(monkeypatch:
     large = np.zeros((96, 128), np.bool_)
     large[10:90, 10:120] = True
 
-    def everything(seen: Any, *_given: Any) -> Any:
-        return (large if seen.size_hw == (96, 128) else np.ones(seen.size_hw, np.bool_)), 0.9
+    really_seen = predictor._pointing._seen_object
+
+    def everything(seen: Any, *given: Any) -> Any:
+        mask = large if seen.size_hw == (96, 128) else np.ones(seen.size_hw, np.bool_)
+        return replace(really_seen(seen, *given), mask=mask, score=0.9)
 
     monkeypatch.setattr(predictor._pointing, "_seen_object", everything)
     answer = predictor.answer(state, Prompt(Task.INTERACTIVE, (Point(64, 48),), label="cell"))
