@@ -40,7 +40,7 @@ from xsam_backend.evaluation.segments import pairwise_ious
 from xsam_backend.learning.candidates import Base, trained
 from xsam_backend.learning.places import Places
 from xsam_backend.learning.plan import VERSION, fixed_plan
-from xsam_backend.learning.recipe import PHOTOGRAPHS, PROJECT, SCENES, SHARES, recipe
+from xsam_backend.learning.recipe import PHOTOGRAPHS, SCENES, SHARES, recipe
 from xsam_backend.learning.rehearsal import rehearsal
 from xsam_backend.learning.rehearsed_photographs import answered_photographs
 from xsam_backend.model.delta import load_delta, save_delta
@@ -72,12 +72,17 @@ class Variant:
     weighs: bool = True
 
 
+def without(*parts: str) -> dict[str, float]:
+    """The recipe's shares, which need not add up to 1, of all other parts."""
+    return {part: share for part, share in SHARES.items() if part not in parts}
+
+
 HEADS = ("connector", "segmentor", "llm_projector")
 VARIANTS = {
     "as it is": Variant(),
-    "no replay": Variant(shares={PROJECT: 1.0}),
-    "no photographs": Variant(shares={PROJECT: 0.5, SCENES: 0.5}),
-    "no scenes": Variant(shares={PROJECT: 0.85, PHOTOGRAPHS: 0.15}),
+    "no replay": Variant(shares=without(SCENES, PHOTOGRAPHS)),
+    "no photographs": Variant(shares=without(PHOTOGRAPHS)),
+    "no scenes": Variant(shares=without(SCENES)),
     "all of it in full": Variant({"lora": None}),
     "decoder only, LoRA": Variant({"trains": HEADS, "lora": {"parts": ["segmentor"], "rank": 16, "alpha": 32}}),
     "decoder only, in full": Variant({"trains": HEADS, "lora": None}),

@@ -30,6 +30,7 @@ from xsam_backend.learning.plan import FOLD, VERSION, Plan, fixed_plan
 from xsam_backend.learning.pruning import prune
 from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsal import rehearsal
+from xsam_backend.learning.rehearsal_marks import shipped_marks
 from xsam_backend.learning.rehearsed_photographs import answered_photographs
 from xsam_backend.learning.score_meaning import ScoreMeaning, score_meanings
 from xsam_backend.learning.side_by_side import at_once
@@ -78,12 +79,12 @@ def fine_tune_project(job: Job, progress: Progress, places: Places) -> Mapping[s
     candidate = base.predictor(delta, "candidate")
     progress("exam", 0, 1)
     scenes = rehearsal(places.rehearsed)
-    deployed, after = (
-        run.marks(f"rehearsal-{name}", predictor, scenes)
-        for name, predictor in (("deployed", run.deployed), ("candidate", candidate))
+    before_all = run.marks_of_base(scenes)
+    deployed = run.marks("rehearsal-deployed", run.deployed, scenes) if plan.parent else before_all
+    after = run.marks("rehearsal-candidate", candidate, scenes)
+    verdict = judge(
+        (Marks.joined(exams[0]), Marks.joined(exams[1])), (deployed, after), before_all if plan.parent else None
     )
-    before_all = run.marks("rehearsal-base", base.predictor_of_base, scenes) if plan.parent else None
-    verdict = judge((Marks.joined(exams[0]), Marks.joined(exams[1])), (deployed, after), before_all)
     progress("keeping the version")
     meanings = score_meanings(exams[1], run.parent_delta.calibrations if run.parent_delta else {})
     _draw_most_changed(run, exams, meanings)
@@ -172,6 +173,11 @@ class _Run:
         )
         save_delta(delta, path)
         return load_delta(path)  # as it will be served: rounded
+
+    def marks_of_base(self, scenes: Dataset) -> Marks:
+        """The base's marks on the rehearsal: those that ship, where this is how they were taken."""
+        shipped = shipped_marks(self.base.version, len(scenes.records)) if self.base.is_float32 else None
+        return shipped or self.marks("rehearsal-base", self.base.predictor_of_base, scenes)
 
     def marks(self, name: str, predictor: Predictor, exam: Dataset) -> Marks:
         """One model's marks, taken once."""
