@@ -41,7 +41,7 @@ def draw_overlay(
     for index in np.argsort(instances.scores, kind="stable"):
         label = instances.labels[index]
         key = label if label is not None else f"#{index}"
-        color = _color(names.setdefault(key, len(names)))
+        color = label_color(names.setdefault(key, len(names)))
         mask = instances.masks[index]
         drawn[mask] = ((1 - _OPACITY) * drawn[mask] + _OPACITY * np.array(color)).astype(np.uint8)
         rings, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -62,7 +62,8 @@ def _text(label: str | None, score: float, writing: Writing) -> str:
     return f"{label} {score:.2f}" if label else f"{score:.2f}"
 
 
-def _color(number: int) -> tuple[int, int, int]:
+def label_color(number: int) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of the label with this number, from 0."""
     red, green, blue = colorsys.hsv_to_rgb((0.02 + number * _GOLDEN) % 1.0, 0.85, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,7 +19,7 @@ from xsam_backend.server.version_curve import CurvePoint, draw_curve
 from xsam_backend.store.annotations import KeptAnnotation
 from xsam_backend.store.projects import ProjectKey
 from xsam_backend.store.tasks import TaskPicture
-from xsam_backend.store.versions import Version
+from xsam_backend.store.versions import FOLDS, PINNED, Version
 
 KEY = ProjectKey("local", 21, 5)
 START = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
@@ -99,6 +100,21 @@ def test_a_project_with_its_versions(client: FlaskClient, parts: Services, tmp_p
     assert "queued" in said
     assert "1 annotated tasks lack a picture" in said
     assert f'src="versions/{second.replace("+", "%2B")}/before-after-0-0.jpg"' in said
+
+
+@pytest.mark.parametrize(
+    ("tested_on", "who"), [(PINNED, "it finds itself"), (FOLDS, "a shorter training finds that left them out")]
+)
+def test_the_pictures_say_whose_answers_they_are_and_what_colors_mean(
+    tested_on: str, who: str, client: FlaskClient, parts: Services, tmp_path: Path
+) -> None:
+    parts.projects.remember(KEY, "cells", "<View/>")
+    add_version(parts, tmp_path, 1, "promoted", tested_on=tested_on, labels=["cell", "<b>"])
+    said = page(client)
+    assert who in " ".join(said.split())
+    colors = re.findall(r'fill="(#[0-9a-f]{6})"/></svg> ([^<]+)</span>', said)
+    assert [label for _, label in colors] == ["cell", "&lt;b&gt;"]
+    assert len({color for color, _ in colors}) == 2
 
 
 def test_pictures_of_a_version_and_nothing_else_are_handed_out(

@@ -39,7 +39,7 @@ from xsam_backend.model.delta import Delta, load_delta, save_delta
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.prompts import Task
 from xsam_backend.store.jobs import Job
-from xsam_backend.store.versions import Version
+from xsam_backend.store.versions import FOLDS, PINNED, Version
 from xsam_backend.training.features import FEATURES
 from xsam_backend.training.state import STATE
 from xsam_backend.whole_files import write_whole
@@ -226,11 +226,12 @@ def _keep(
         "left_out": dict(plan.left_out),
         "damaged": list(plan.damaged),
         "other_labels": dict(plan.other_labels),
+        "labels": [category.label for category in open_dataset(plan.learned(VERSION)).categories],
         "numbers_changed": delta.numbers,
         "steps": plan.steps,
         "peak_mb": peak_memory_mb(),
         "seconds": round(time.monotonic() - begun, 1),
-        "tested_on": "the pinned part" if plan.is_pinned else "folds of what is new",
+        "tested_on": PINNED if plan.is_pinned else FOLDS,
         "promoted": verdict.promoted,
         "reasons": list(verdict.reasons),
         "scores": {str(task): asdict(meaning) for task, meaning in meanings.items()},

@@ -8,9 +8,10 @@ from typing import Any
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request, send_file
 
 import xsam_backend
+from xsam_backend.overlay import label_color
 from xsam_backend.server.services import Services
 from xsam_backend.server.version_curve import CurvePoint, draw_curve
-from xsam_backend.store.versions import Version
+from xsam_backend.store.versions import PINNED, Version
 
 home_pages = Blueprint("home", __name__, template_folder="templates")
 
@@ -80,6 +81,11 @@ def _version(parts: Services, version: Version) -> Mapping[str, Any]:
         "candidate": whole.get("candidate"),
         "change": whole.get("change") or {},
         "shown": parts.version_files.pictures(version.name),
+        "colors": [
+            (label, "#{:02x}{:02x}{:02x}".format(*label_color(number)))
+            for number, label in enumerate(version.report.get("labels", ()))
+        ],
+        "tested_itself": version.report.get("tested_on") == PINNED,
     }
 
 

@@ -23,6 +23,9 @@ from xsam_backend.store.tables import DeploymentRow, VersionRow
 VersionState = Literal["promoted", "refused", "pruned"]
 """Passed the gate; didn't; its files are gone (the report stays)."""
 
+PINNED, FOLDS = "the pinned part", "folds of what is new"
+"""What a version was tested on, in its report: itself; or shorter trainings, each on what it left out."""
+
 
 @dataclass(frozen=True)
 class Version:
