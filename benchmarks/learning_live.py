@@ -4,14 +4,15 @@ version that comes about is measured beside the base model.
 python -m benchmarks.learning_live DATA/domain nuclei --accept 20 --label-studio BIN --photos DATA/photos --out FOLDER
 
 Label Studio and `serve` are started for it, as the demo starts them, in folders below --out; the worker, the gate and
-the measures are those of `benchmarks.learning`.
+the measures are those of `benchmarks.learning`. What is in --out already isn't done again: an interrupted run goes
+on, and the base model is measured once for several.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import write_regions
+from xsam_backend.learning.exam import Marks
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.model.predictor import load_predictor
 from xsam_backend.model.versions import predictor_with_delta
@@ -70,20 +72,12 @@ def trained(servers: Running, connection: int, accepted: int) -> dict[str, Any]:
     return wait_for(ended, servers.children, limit_s=JOB_LIMIT_S, what="the job")
 
 
-@click.command(help=__doc__)
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("only", type=click.Choice(["nuclei", "facade"]))
-@click.option("--accept", "count", default=20, show_default=True, help="So many pictures.")
-@label_studio_option
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Ask about these, too.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Work and numbers go here.")
-def main(folder: Path, only: str, count: int, script: Path, photos: Path | None, out: Path) -> None:
-    """See the module's words."""
+def learned_live(folder: Path, only: str, count: int, script: Path, place: Path) -> dict[str, Any]:
+    """The loop itself: the job, the seconds from the button on, what Label Studio shows then, where versions are."""
     train = open_dataset(folder, split="train", only=only)
     order = np.random.default_rng(SEED).permutation(len(train.records))[:count]
     config = label_config([category.label for category in train.categories])
-    out.mkdir(parents=True, exist_ok=True)
-    with running(out.absolute() / "servers", script.absolute()) as servers:
+    with running(place, script) as servers:
         connection = accept(servers, [train.records[index] for index in order], config)
         click.echo(f"{count} pictures accepted", err=True)
         begun = time.monotonic()
@@ -99,16 +93,55 @@ def main(folder: Path, only: str, count: int, script: Path, photos: Path | None,
 
         seen = wait_for(shown, servers.children, limit_s=60, what="the version in Label Studio")
     click.echo(f"{version} after {seconds:.0f} s; Label Studio shows {seen}; {job['result']}", err=True)
+    return {"job": job, "seconds": seconds, "shown": seen, "versions": str(servers.data_dir / "versions")}
+
+
+def once(path: Path, make: Callable[[], Any]) -> Any:
+    """What the file has; made and written if it isn't there."""
+    if not path.is_file():
+        path.write_text(json.dumps(make(), indent=1), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def as_json(of_exams: Mapping[str, Marks]) -> dict[str, Any]:
+    """Marks by the exam's name."""
+    return {name: one.as_json() for name, one in of_exams.items()}
+
+
+def from_json(read: Mapping[str, Any]) -> dict[str, Marks]:
+    """What ``as_json`` gave."""
+    return {name: Marks.from_json(one) for name, one in read.items()}
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("only", type=click.Choice(["nuclei", "facade"]))
+@click.option("--accept", "count", default=20, show_default=True, help="So many pictures.")
+@label_studio_option
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Ask about these, too.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Work and numbers go here.")
+def main(folder: Path, only: str, count: int, script: Path, photos: Path | None, out: Path) -> None:
+    """See the module's words."""
+    out.mkdir(parents=True, exist_ok=True)
+    name = f"{only}-{count}"
+    place = out.absolute() / f"{name}-servers"
+    learned = once(out / f"{name}-job.json", lambda: learned_live(folder, only, count, script.absolute(), place))
+    version = str(learned["job"]["result"]["version"])
     base = load_predictor("tiny", "cpu")
-    tuned = predictor_with_delta(base, VersionFiles(servers.data_dir / "versions").delta(version), version)
+    tuned = predictor_with_delta(base, VersionFiles(Path(learned["versions"])).delta(version), version)
     wish = domain_wish(open_dataset(folder, split="val", only=only))
-    before, after = (numbers(measured(predictor, [wish])) for predictor in (base, tuned))
+    before = once(out / f"{base.model_version}-{only}.json", lambda: numbers(measured(base, [wish])))
+    after = once(out / f"{name}-version.json", lambda: numbers(measured(tuned, [wish])))
     for key, (value, *_) in before.items():
         click.echo(f"{key:<70} {value:.3f} -> {after[key][0]:.3f}")
-    others = held_out(photos) if photos else ()
-    elsewhere = [asdict(change) for change in kept(marks(base, others), marks(tuned, others))]
-    found = {"job": job, "seconds": seconds, "shown": seen, "base": before, "version": after, "elsewhere": elsewhere}
-    (out / f"{only}-{count}-live.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    elsewhere = []
+    if photos is not None:
+        others = held_out(photos)
+        known = once(out / f"{base.model_version}-elsewhere.json", lambda: as_json(marks(base, others)))
+        now = once(out / f"{name}-elsewhere.json", lambda: as_json(marks(tuned, others)))
+        elsewhere = [asdict(change) for change in kept(from_json(known), from_json(now))]
+    found = {**learned, "base": before, "version": after, "elsewhere": elsewhere}
+    (out / f"{name}-live.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     for change in elsewhere:
         click.echo(in_a_line(change))
 

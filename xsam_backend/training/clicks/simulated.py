@@ -88,7 +88,7 @@ def varied(answer: FirstAnswer, rng: np.random.Generator) -> SimulatedCorrection
     log_odds = answer.log_odds.astype(np.float32)
     kind = rng.random()
     if kind < NEARLY_RIGHT:
-        log_odds = _nearly_right(answer.truth, log_odds.shape, rng)
+        log_odds = nearly_right(answer.truth, log_odds.shape, rng)
     elif kind < NEARLY_RIGHT + BLURRED:
         log_odds = log_odds + _noise(log_odds.shape, rng) * rng.uniform(0.5, 3)
     elif kind < NEARLY_RIGHT + BLURRED + NOTHING:
@@ -109,7 +109,7 @@ def _mirrored(answer: FirstAnswer) -> FirstAnswer:
     )
 
 
-def _nearly_right(truth: Mask, size_hw: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+def nearly_right(truth: Mask, size_hw: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
     """The truth with its rim moved here outwards and there inwards."""
     outwards = [
         cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for side in (truth, ~truth)
