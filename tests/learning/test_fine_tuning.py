@@ -106,6 +106,7 @@ def test_a_version_comes_about_with_its_report(places: Places) -> None:
     assert list(places.versions.deployed()) == ([KEY] if result["promoted"] else [])
     report = version.report
     assert len(report["pictures"]) == 12
+    assert report["labels"] == ["cat", "dog"], "the legend of the pictures"
     assert 100 < report["peak_mb"] < 100_000
     on_project = {
         change["question"]: change["pictures"] for change in report["changes"] if change["where"] == "project"

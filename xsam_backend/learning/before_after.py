@@ -38,15 +38,23 @@ def most_changed(deployed: Marks, candidate: Marks, count: int = PICTURES) -> li
 
 
 def draw_before_after(
-    path: Path, record: Record, categories: Sequence[Category], deployed: Asked, candidate: Asked
+    path: Path,
+    record: Record,
+    categories: Sequence[Category],
+    labels: Sequence[str],
+    deployed: Asked,
+    candidate: Asked,
 ) -> None:
     """Write a JPEG of three panels: accepted, deployed, candidate, each with all of the project's labels.
+
+    Args:
+        categories: what is asked for.
+        labels: these have the first colours, in this order: the page's legend has them so, too.
 
     Raises:
         DatasetError: the picture can't be read. OSError: the file can't be written.
     """
     truth = record.load()
-    labels = [category.label for category in categories]
     accepted = Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
     prompt = Prompt(Task.GENERIC, categories=tuple(categories))
     found = [predictor.answer(predictor.encode(truth.image), prompt).instances for predictor in (deployed, candidate)]

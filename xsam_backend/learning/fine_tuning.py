@@ -131,7 +131,7 @@ def _draw_most_changed(
         for place, picture in enumerate(most_changed(before, after)):
             path = run.places.folder / f"{BEFORE_AFTER}{number}-{place}.jpg"
             if not path.is_file():
-                draw_before_after(path, exam.records[picture], exam.categories, served, candidate)
+                draw_before_after(path, exam.records[picture], exam.categories, run.labels, served, candidate)
 
 
 class _Run:
@@ -143,6 +143,11 @@ class _Run:
         # A candidate's calibrations are only known after its exam: both are asked for all that the decoder finds.
         uncalibrated = replace(self.parent_delta, calibrations={}) if self.parent_delta else None
         self.deployed = base.predictor(uncalibrated, plan.parent or base.version)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the version learns; pictures for people have their colours in this order."""
+        return tuple(category.label for category in open_dataset(self.plan.learned(VERSION)).categories)
 
     def learner(self, number: int) -> str:
         """Which of the trainings sits that exam."""
@@ -226,7 +231,7 @@ def _keep(
         "left_out": dict(plan.left_out),
         "damaged": list(plan.damaged),
         "other_labels": dict(plan.other_labels),
-        "labels": [category.label for category in open_dataset(plan.learned(VERSION)).categories],
+        "labels": list(run.labels),
         "numbers_changed": delta.numbers,
         "steps": plan.steps,
         "peak_mb": peak_memory_mb(),
