@@ -25,10 +25,26 @@ from xsam_backend.prompts import Box, Exemplar, Form, MaskRegion, Point, Prompt,
 
 
 @dataclass(frozen=True)
+class FakeOutputs:
+    mean: float
+    nbytes: int = 100
+
+
+@dataclass(frozen=True)
+class FakePrefix:
+    mean: float
+    nbytes: int = 10_000
+
+
+@dataclass(frozen=True)
 class FakeState:
     size_hw: tuple[int, int]
     mean: float
     nbytes: int = 1000
+
+    def with_prefix(self, prefix: FakePrefix) -> FakeState:
+        assert prefix.mean == self.mean, "the prefix of another picture"
+        return self
 
     @property
     def vector(self) -> NDArray[np.float32]:
@@ -40,16 +56,31 @@ class FakeState:
 class FakePredictor:
     """Implements the predictor's interface. ``before`` runs at the start of each stage and may wait or raise."""
 
-    def __init__(self, version: str = "fake-1", before: Callable[[str], None] = lambda _stage: None) -> None:
+    def __init__(
+        self,
+        version: str = "fake-1",
+        before: Callable[[str], None] = lambda _stage: None,
+        encoder_version: str = "fake-1 float32",
+    ) -> None:
         self.model_version = version
+        self.encoder_version = encoder_version
         self._before = before
 
-    def encode(self, image: NDArray[np.uint8]) -> FakeState:
+    def look(self, image: NDArray[np.uint8]) -> FakeOutputs:
         assert image.ndim == 3
         assert image.shape[2] == 3
         assert image.dtype == np.uint8
-        self._before("encode")
-        return FakeState((image.shape[0], image.shape[1]), float(image.mean()))
+        self._before("look")
+        return FakeOutputs(float(image.mean()))
+
+    def state(self, image: NDArray[np.uint8], outputs: FakeOutputs) -> FakeState:
+        self._before("state")
+        assert outputs.mean == image.mean(), "the outputs of another picture"
+        return FakeState((image.shape[0], image.shape[1]), outputs.mean)
+
+    def prefix(self, state: FakeState) -> FakePrefix:
+        self._before("prefix")
+        return FakePrefix(state.mean)
 
     def exemplar(self, state: FakeState, region: Region, label: str) -> Exemplar:
         share = np.array([draw(region, state.size_hw).mean()], np.float32)

@@ -82,7 +82,33 @@ class Settings(BaseSettings):
     image_max_megapixels: int = Field(80, ge=1, le=178, description="Largest picture, in millions of pixels.")
     image_timeout_s: float = Field(20.0, gt=0, description="Longest download of one picture, in seconds.")
 
-    image_cache_mb: int = Field(2048, ge=0, description="Memory for encoded pictures, in megabytes.")
+    picture_cache_mb: int = Field(
+        256, ge=0, description="Main memory for decoded pictures that were fetched in the last minutes, in megabytes."
+    )
+    image_cache_mb: int = Field(
+        2048, ge=0, description="Memory of the device for encoded pictures, in megabytes; without prefixes."
+    )
+    prefix_cache_mb: int = Field(
+        1024,
+        ge=0,
+        description="Memory of the device for what the language model keeps of pictures (prefixes), in megabytes; at "
+        "full size a picture takes about 700.",
+    )
+    encoder_cache_mb: int = Field(
+        512,
+        ge=0,
+        description="Main memory for what the encoders make of pictures, in megabytes: it outlasts promotions.",
+    )
+    disk_cache_mb: int = Field(
+        0, ge=0, description="The same on disk, in the data folder, across restarts; 0: not kept there."
+    )
+    ahead_tasks: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="So many tasks after the one that somebody is at are encoded while the model is idle, if Label "
+        "Studio's address and token are set; 0: none.",
+    )
     threads: int = Field(16, ge=RESERVED_THREADS + 1, le=256, description="Server threads.")
     wait_limit_s: float = Field(
         30.0,
@@ -196,6 +222,11 @@ class Settings(BaseSettings):
     def versions_dir(self) -> Path:
         """Folder of what fine-tunings changed, each version under its name."""
         return self.data_dir / "versions"
+
+    @property
+    def encoded_dir(self) -> Path:
+        """Folder of what encoders made of pictures; may be removed at any time."""
+        return self.data_dir / "encoded"
 
     @property
     def jobs_dir(self) -> Path:

@@ -62,6 +62,10 @@ class BusyError(XSamBackendError):
     """Too much asked at once; the same request may succeed later."""
 
 
+class SupersededError(BusyError):
+    """A request that a newer one of the same person has made pointless before its turn came."""
+
+
 class DatasetError(XSamBackendError):
     """A folder of labelled pictures that is missing, incomplete or contradicts itself."""
 

@@ -90,7 +90,7 @@ def test_a_stop_lets_a_click_finish(tmp_path: Path) -> None:
 
 def has_encoded(backend: BackendProcess) -> bool:
     """Whether a picture has been encoded, so that its answer is under way."""
-    return 'stage_seconds_count{stage="encode"} 1.0' in requests.get(f"{backend.url}/metrics", timeout=5).text
+    return 'stage_seconds_count{stage="look"} 1.0' in requests.get(f"{backend.url}/metrics", timeout=5).text
 
 
 def test_every_acknowledged_event_survives_kill_9(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsam_backend.errors import BusyError
-from xsam_backend.inference.cache import StateCache, StateKey
+from xsam_backend.inference.cache import ByteCache, CacheKey
 
 
 @dataclass(frozen=True)
@@ -16,55 +18,55 @@ class State:
     nbytes: int = 1
 
 
-def key(name: str) -> StateKey:
-    return StateKey(name, "v1")
+def key(name: str) -> CacheKey:
+    return CacheKey(name, "v1")
 
 
 def test_the_second_request_is_served_from_memory() -> None:
-    cache = StateCache[State](10)
-    first = cache.get_or_encode(key("a"), lambda: State("a"))
-    second = cache.get_or_encode(key("a"), lambda: pytest.fail("encoded twice"))
+    cache = ByteCache[State](10)
+    first = cache.get_or_make(key("a"), lambda: State("a"))
+    second = cache.get_or_make(key("a"), lambda: pytest.fail("encoded twice"))
     assert first is second
     assert (cache.stats.hits, cache.stats.misses) == (1, 1)
 
 
 def test_another_model_version_is_another_state() -> None:
-    cache = StateCache[State](10)
-    cache.get_or_encode(StateKey("a", "v1"), lambda: State("old"))
-    assert cache.get_or_encode(StateKey("a", "v2"), lambda: State("new")).name == "new"
+    cache = ByteCache[State](10)
+    cache.get_or_make(CacheKey("a", "v1"), lambda: State("old"))
+    assert cache.get_or_make(CacheKey("a", "v2"), lambda: State("new")).name == "new"
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    cache = StateCache[State](2)
+    cache = ByteCache[State](2)
     for name in ("a", "b", "a", "c"):  # a is used again before c needs room
-        cache.get_or_encode(key(name), lambda name=name: State(name))
+        cache.get_or_make(key(name), lambda name=name: State(name))
     assert key("a") in cache
     assert key("b") not in cache
     assert cache.stats.evictions == 1
 
 
 def test_a_state_larger_than_the_cache_pushes_nothing_out() -> None:
-    cache = StateCache[State](5)
-    cache.get_or_encode(key("small"), lambda: State("small", 5))
-    assert cache.get_or_encode(key("huge"), lambda: State("huge", 6)).name == "huge"
+    cache = ByteCache[State](5)
+    cache.get_or_make(key("small"), lambda: State("small", 5))
+    assert cache.get_or_make(key("huge"), lambda: State("huge", 6)).name == "huge"
     assert key("small") in cache
     assert key("huge") not in cache
 
 
 def test_a_cache_of_no_bytes_keeps_nothing_and_still_answers() -> None:
-    cache = StateCache[State](0)
-    assert cache.get_or_encode(key("a"), lambda: State("a")).name == "a"
+    cache = ByteCache[State](0)
+    assert cache.get_or_make(key("a"), lambda: State("a")).name == "a"
     assert cache.stats.entries == 0
 
 
 def test_many_threads_encode_one_picture_once() -> None:
-    cache = StateCache[State](10)
+    cache = ByteCache[State](10)
     encodings: list[int] = []
     all_there = threading.Barrier(8)
 
     def ask(_: int) -> State:
         all_there.wait(10)
-        return cache.get_or_encode(key("a"), encode)
+        return cache.get_or_make(key("a"), encode)
 
     def encode() -> State:
         encodings.append(1)
@@ -78,19 +80,19 @@ def test_many_threads_encode_one_picture_once() -> None:
 
 
 def test_a_failure_is_told_and_not_kept() -> None:
-    cache = StateCache[State](10)
+    cache = ByteCache[State](10)
 
     def fail() -> State:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        cache.get_or_encode(key("a"), fail)
-    assert cache.get_or_encode(key("a"), lambda: State("a")).name == "a"
+        cache.get_or_make(key("a"), fail)
+    assert cache.get_or_make(key("a"), lambda: State("a")).name == "a"
 
 
 def test_who_waited_for_one_that_gave_up_tries_itself() -> None:
     """A click must not fail because the batch that was about to encode its picture ran out of time."""
-    cache = StateCache[State](10)
+    cache = ByteCache[State](10)
     began, give_up = threading.Event(), threading.Event()
 
     def busy() -> State:
@@ -99,27 +101,92 @@ def test_who_waited_for_one_that_gave_up_tries_itself() -> None:
         raise BusyError("out of time")
 
     with ThreadPoolExecutor(2) as pool:
-        batch = pool.submit(cache.get_or_encode, key("a"), busy)
+        batch = pool.submit(cache.get_or_make, key("a"), busy)
         began.wait(10)
-        click = pool.submit(cache.get_or_encode, key("a"), lambda: State("a"))
+        click = pool.submit(cache.get_or_make, key("a"), lambda: State("a"))
         give_up.set()
         assert click.result(10).name == "a"
         with pytest.raises(BusyError):
             batch.result(10)
 
 
+def test_a_guest_pushes_nothing_out_and_is_the_first_to_go() -> None:
+    """Who pre-labels a whole project must not make the pictures that people work on cold."""
+    cache = ByteCache[State](3)
+    cache.get_or_make(key("worked on"), lambda: State("worked on"))
+    cache.get_or_make(key("also"), lambda: State("also"))
+    cache.get_or_make(key("guest"), lambda: State("guest"), is_guest=True)
+    cache.get_or_make(key("no room"), lambda: State("no room"), is_guest=True)
+    assert key("guest") in cache
+    assert key("no room") not in cache
+    cache.get_or_make(key("new"), lambda: State("new"))
+    assert key("guest") not in cache
+    assert key("worked on") in cache
+
+
+def test_a_guest_that_people_ask_for_stays() -> None:
+    cache = ByteCache[State](2)
+    cache.get_or_make(key("older"), lambda: State("older"))
+    cache.get_or_make(key("guest"), lambda: State("guest"), is_guest=True)
+    cache.get_or_make(key("guest"), lambda: State("guest"), is_guest=True)
+    cache.get_or_make(key("guest"), lambda: pytest.fail("made twice"))
+    cache.get_or_make(key("new"), lambda: State("new"))
+    assert key("guest") in cache
+    assert key("older") not in cache
+
+
+def test_a_value_that_has_grown_is_counted_anew() -> None:
+    class Growing:
+        nbytes = 1
+
+    cache = ByteCache[Growing](10)
+    cache.get_or_make(key("a"), Growing)
+    growing = cache.get_or_make(key("b"), Growing)
+    growing.nbytes = 10
+    assert cache.stats.nbytes == 2
+    cache.measure(key("b"))
+    assert cache.stats.nbytes == 10
+    assert key("a") not in cache
+    cache.measure(key("never there"))
+
+
+def test_who_waits_says_so() -> None:
+    cache = ByteCache[State](10)
+    began, go_on, waiting = threading.Event(), threading.Event(), threading.Event()
+
+    def slow() -> State:
+        began.set()
+        go_on.wait(10)
+        return State("a")
+
+    @contextmanager
+    def noted() -> Iterator[None]:
+        waiting.set()
+        yield
+        waiting.clear()
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(cache.get_or_make, key("a"), slow)
+        began.wait(10)
+        second = pool.submit(cache.get_or_make, key("a"), slow, waiting=noted)
+        assert waiting.wait(10)
+        go_on.set()
+        assert second.result(10).name == "a"
+    assert not waiting.is_set()
+
+
 def test_a_negative_capacity_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected 0 or more, got -1"):
-        StateCache[State](-1)
+        ByteCache[State](-1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12)), max_size=40), st.integers(0, 20))
 def test_never_more_bytes_than_allowed_and_the_count_is_right(uses: list[tuple[int, int]], capacity: int) -> None:
-    cache = StateCache[State](capacity)
+    cache = ByteCache[State](capacity)
     sizes: dict[int, int] = {}
     for name, nbytes in uses:
         nbytes = sizes.setdefault(name, nbytes)
-        cache.get_or_encode(key(str(name)), lambda nbytes=nbytes: State("s", nbytes))
+        cache.get_or_make(key(str(name)), lambda nbytes=nbytes: State("s", nbytes))
         stats = cache.stats
         held = [size for name, size in sizes.items() if key(str(name)) in cache]
         assert stats.nbytes == sum(held) <= capacity

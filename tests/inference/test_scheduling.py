@@ -3,7 +3,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from xsam_backend.errors import BusyError
+from xsam_backend.errors import BusyError, SupersededError
 from xsam_backend.inference.scheduling import Priority, Turns
 
 
@@ -74,3 +74,53 @@ def test_an_error_inside_gives_the_turn_back() -> None:
         raise RuntimeError
     with turns.take(Priority.BATCH, 1):
         pass
+
+
+def test_nobody_waits_for_what_is_superseded() -> None:
+    turns, gone = Turns(), threading.Event()
+
+    def ask() -> None:
+        with turns.take(Priority.INTERACTIVE, 30, is_superseded=gone.is_set):
+            pytest.fail("nobody wanted it")
+
+    with ThreadPoolExecutor(1) as pool, turns.take(Priority.BATCH, 30):
+        older = pool.submit(ask)
+        while not turns.waiting:
+            threading.Event().wait(0.001)
+        gone.set()
+        turns.notice()
+        with pytest.raises(SupersededError, match="a newer request"):
+            older.result(10)
+    assert turns.waiting == 0
+
+
+def test_hurried_work_goes_as_early_as_who_waits_for_it() -> None:
+    turns, order = Turns(), []
+    asked = [(Priority.BATCH, "a"), (Priority.BULK, "b"), (Priority.BATCH, "c"), (Priority.BULK, "d")]
+
+    def ask(priority: Priority, name: str) -> None:
+        with turns.take(priority, 30, work=name):
+            order.append(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        with turns.take(Priority.BATCH, 30):
+            futures = []
+            for number, (priority, name) in enumerate(asked, start=1):
+                futures.append(pool.submit(ask, priority, name))
+                while turns.waiting < number:
+                    threading.Event().wait(0.001)
+            hurry = turns.hurried("d", Priority.INTERACTIVE)
+            hurry.__enter__()
+        for future in futures:
+            future.result(30)
+        hurry.__exit__(None, None, None)
+    assert order == ["d", "a", "c", "b"]
+
+
+def test_idle_is_when_nobody_has_or_wants_a_turn() -> None:
+    turns = Turns()
+    threading.Event().wait(0.01)
+    assert turns.idle_s >= 0.01
+    with turns.take(Priority.AHEAD, 1):
+        assert turns.idle_s == 0
+    assert turns.idle_s < 10

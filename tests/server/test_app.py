@@ -225,10 +225,10 @@ def test_metrics_and_status_tell_what_happened(make_app: Any) -> None:
     metrics = client.get("/metrics").text
     assert 'xsam_backend_requests_total{endpoint="predict",status="200"} 1.0' in metrics
     assert 'xsam_backend_problems_total{kind="ImageError"} 1.0' in metrics
-    assert 'xsam_backend_stage_seconds_count{stage="encode"} 1.0' in metrics
+    assert 'xsam_backend_stage_seconds_count{stage="look"} 1.0' in metrics
     status = client.get("/status").get_json()
     assert status["model_version"] == "fake-1"
-    assert status["cache"]["misses"] == 1
+    assert status["cache"]["outputs"]["misses"] == 1
     assert status["events"] == {"TASKS_CREATED": 1}
     assert status["regions"] == {"fake-1": 2}
     assert [problem["message"] for problem in status["problems"] if problem["kind"] == "ImageError"] == [

@@ -119,6 +119,7 @@ def test_the_token_goes_to_the_configured_address_only(make_app: Any, picture_se
             label_studio_url=picture_server.url,
             label_studio_token=LABEL_STUDIO_TOKEN,
             allow_private_hosts=("127.0.0.1",),
+            ahead_tasks=0,
         )
         client = app.test_client()
         services_of(app).housekeeping.close()  # what the guard asks the API is another matter

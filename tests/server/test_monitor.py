@@ -7,7 +7,8 @@ import pytest
 from fake_predictor import FakePredictor
 
 from xsam_backend.errors import ImageError, StoreError
-from xsam_backend.inference.engine import Engine
+from xsam_backend.inference.engine import Asker, Engine
+from xsam_backend.inference.picture_memory import Budget, PictureMemory
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.prompts import Point, Prompt, Task
 from xsam_backend.server.app import STATUS_OF
@@ -65,12 +66,14 @@ def test_a_note_is_said_once_and_newer_words_replace_it() -> None:
 
 def test_the_engines_numbers_are_in_the_metrics() -> None:
     monitor = Monitor()
-    engine = Engine(FakePredictor(), cache_bytes=10_000, wait_limit_s=5)
+    engine = Engine(FakePredictor(), PictureMemory(Budget(200, 2000, 20_000)), wait_limit_s=5)
     monitor.watch(engine)
     prompt = Prompt(Task.INTERACTIVE, (Point(1, 1),))
     for _ in range(3):
-        engine.answer(np.zeros((9, 9, 3), np.uint8), "a", [prompt], Priority.BATCH)
+        engine.answer(np.zeros((9, 9, 3), np.uint8), "a", [prompt], Asker(Priority.BATCH))
     text = monitor.metrics().decode()
-    assert "xsam_backend_cache_hits_total 2.0" in text
-    assert "xsam_backend_cache_misses_total 1.0" in text
-    assert "xsam_backend_cache_entries 1.0" in text
+    assert 'xsam_backend_cache_hits_total{layer="states"} 2.0' in text
+    assert 'xsam_backend_cache_misses_total{layer="outputs"} 1.0' in text
+    assert 'xsam_backend_cache_bytes{layer="prefixes"} 10000.0' in text
+    assert 'xsam_backend_cache_capacity_bytes{layer="prefixes"} 20000.0' in text
+    assert 'xsam_backend_cache_entries{layer="states"} 1.0' in text

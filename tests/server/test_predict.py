@@ -249,7 +249,7 @@ def test_two_annotators_pictures_are_never_swapped(make_app: Any) -> None:
     """Twelve threads, pictures of different size and brightness, a cache too small for all."""
     names = [f"picture {number}" for number in range(12)]
     sizes = {name: (100 + 10 * number, 300 - 10 * number) for number, name in enumerate(names)}
-    app = make_app(images=MemoryImages(sizes), image_cache_mb=0, threads=64)
+    app = make_app(images=MemoryImages(sizes), image_cache_mb=0, prefix_cache_mb=0, encoder_cache_mb=0, threads=64)
     expected: dict[str, float] = {}
     for name in names:
         image = MemoryImages(sizes).fetch(name)

@@ -1,7 +1,7 @@
-"""Encoded pictures, kept while they fit. Encoding is most of a prediction's time and depends on the picture only.
+"""Values that were dear to make, kept in memory while they fit.
 
-Least recently used first out, counted in bytes. Two requests for one picture encode it once: the second waits for the
-first. A failed encoding is forgotten, so that the next request tries again.
+Least recently used first out, counted in bytes. Two requests for one value make it once: the second waits for the
+first. A failure is forgotten, so that the next request tries again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -24,14 +25,14 @@ class Sized(Protocol):
         """Bytes of memory, on whatever device."""
 
 
-StateT = TypeVar("StateT", bound=Sized)
+ValueT = TypeVar("ValueT", bound=Sized)
 
 
-class StateKey(NamedTuple):
-    """What a state depends on: the picture's content and the model."""
+class CacheKey(NamedTuple):
+    """What a value depends on: the picture's content, and the model or a part of it."""
 
     image_sha256: str
-    model_version: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -46,46 +47,62 @@ class CacheStats:
     capacity_bytes: int
 
 
-class StateCache(Generic[StateT]):
-    """A byte-bounded LRU of states. Safe to use from several threads; states are never changed."""
+class ByteCache(Generic[ValueT]):
+    """A byte-bounded LRU. Safe to use from several threads; values are never changed, but what they hold may grow."""
 
     def __init__(self, capacity_bytes: int) -> None:
         if capacity_bytes < 0:
             raise ValueError(f"capacity_bytes: expected 0 or more, got {capacity_bytes}")
         self._capacity = capacity_bytes
         self._lock = threading.Lock()
-        self._states: OrderedDict[StateKey, StateT] = OrderedDict()
-        self._under_way: dict[StateKey, Future[StateT]] = {}
+        self._values: OrderedDict[CacheKey, tuple[ValueT, int]] = OrderedDict()
+        self._under_way: dict[CacheKey, Future[ValueT]] = {}
         self._nbytes = self._hits = self._misses = self._evictions = 0
 
-    def get_or_encode(self, key: StateKey, encode: Callable[[], StateT]) -> StateT:
-        """The state of ``key``, from memory or from ``encode``, which runs in one thread at a time per key.
+    def get_or_make(
+        self,
+        key: CacheKey,
+        make: Callable[[], ValueT],
+        *,
+        is_guest: bool = False,
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> ValueT:
+        """The value of ``key``, from memory or from ``make``, which runs in one thread at a time per key.
 
-        A state larger than the whole cache is handed out but not kept. What ``encode`` raises is raised here, and in
+        A value larger than the whole cache is handed out but not kept. What ``make`` raises is raised here, and in
         every thread that waited for it; but where the other gave up waiting for its turn, this one tries itself.
+
+        Args:
+            is_guest: keep it only while there is room, and let it be the first to go: whoever looks through a whole
+                project once must not push out what people work on.
+            waiting: entered while another thread makes the value.
         """
         while True:
             with self._lock:
-                state = self._states.get(key)
-                if state is not None:
-                    self._states.move_to_end(key)
+                known = self._values.get(key)
+                if known is not None:
+                    if not is_guest:
+                        self._values.move_to_end(key)
                     self._hits += 1
-                    return state
-                waiting = self._under_way.get(key)
-                if waiting is None:
+                    return known[0]
+                under_way = self._under_way.get(key)
+                if under_way is None:
                     self._misses += 1
-                    mine: Future[StateT] = Future()
+                    mine: Future[ValueT] = Future()
                     self._under_way[key] = mine
                     break
             try:
-                state = waiting.result()
+                with waiting():
+                    value = under_way.result()
             except BusyError:
                 continue
             with self._lock:
                 self._hits += 1
-            return state
+                if key in self._values and not is_guest:
+                    self._values.move_to_end(key)
+            return value
         try:
-            state = encode()
+            value = make()
         except BaseException as error:
             with self._lock:
                 del self._under_way[key]
@@ -93,29 +110,43 @@ class StateCache(Generic[StateT]):
             raise
         with self._lock:
             del self._under_way[key]
-            self._keep(key, state)
-        mine.set_result(state)
-        return state
+            self._keep(key, value, is_guest)
+        mine.set_result(value)
+        return value
 
-    def _keep(self, key: StateKey, state: StateT) -> None:
-        nbytes = state.nbytes
-        if nbytes > self._capacity:
+    def measure(self, key: CacheKey) -> None:
+        """Count a value's bytes anew: it may have grown since."""
+        with self._lock:
+            known = self._values.get(key)
+            if known is not None:
+                nbytes = known[0].nbytes
+                self._values[key] = known[0], nbytes
+                self._nbytes += nbytes - known[1]
+                self._make_room()
+
+    def _keep(self, key: CacheKey, value: ValueT, is_guest: bool) -> None:
+        nbytes = value.nbytes
+        if nbytes > (self._capacity - self._nbytes if is_guest else self._capacity):
             return
-        self._states[key] = state
+        self._values[key] = value, nbytes
+        self._values.move_to_end(key, last=not is_guest)
         self._nbytes += nbytes
+        self._make_room()
+
+    def _make_room(self) -> None:
         while self._nbytes > self._capacity:
-            _, oldest = self._states.popitem(last=False)
-            self._nbytes -= oldest.nbytes
+            _, (_, nbytes) = self._values.popitem(last=False)
+            self._nbytes -= nbytes
             self._evictions += 1
 
-    def __contains__(self, key: StateKey) -> bool:
+    def __contains__(self, key: CacheKey) -> bool:
         with self._lock:
-            return key in self._states
+            return key in self._values
 
     def clear(self) -> None:
-        """Forget every state."""
+        """Forget every value."""
         with self._lock:
-            self._states.clear()
+            self._values.clear()
             self._nbytes = 0
 
     @property
@@ -123,5 +154,5 @@ class StateCache(Generic[StateT]):
         """The counters at this moment."""
         with self._lock:
             return CacheStats(
-                self._hits, self._misses, self._evictions, len(self._states), self._nbytes, self._capacity
+                self._hits, self._misses, self._evictions, len(self._values), self._nbytes, self._capacity
             )

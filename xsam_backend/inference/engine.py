@@ -1,12 +1,13 @@
 """The one way in which the service uses the model: pictures and prompts in, answers out.
 
-It ties the predictor, the cache of encoded pictures and the turns together, and times the two halves.
+It ties the predictor, what is kept of pictures and the turns together, and times the stages.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -14,23 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.errors import BusyError
-from xsam_backend.inference.cache import CacheStats, Sized, StateCache, StateKey
+from xsam_backend.inference.cache import CacheStats
+from xsam_backend.inference.picture_memory import Encoder, PictureMemory, State
 from xsam_backend.inference.scheduling import Priority, Turns
+from xsam_backend.inference.superseding import Newest, Topic
 from xsam_backend.instances import Answer
 from xsam_backend.prompts import Exemplar, Prompt, Region
 
-StateT = TypeVar("StateT", bound=Sized)
+StateT = TypeVar("StateT", bound=State)
 
 
-class Predictor(Protocol[StateT]):
+class Predictor(Encoder[StateT], Protocol[StateT]):
     """The door of the model, as :mod:`xsam_backend.model.predictor` offers it."""
-
-    @property
-    def model_version(self) -> str:
-        """Names base weights and adapter; equal versions give equal answers."""
-
-    def encode(self, image: NDArray[np.uint8], /) -> StateT:
-        """The expensive half: uint8 (H, W, 3) RGB to an immutable state."""
 
     def answer(self, state: StateT, prompt: Prompt, /) -> Answer:
         """The cheap half: one question about an encoded picture."""
@@ -47,8 +43,25 @@ class Answered:
     state: Any = None
 
 
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, how urgently and until when.
+
+    Attributes:
+        priority: whose turn is first.
+        deadline: ``time.monotonic()`` after which no stage starts any more.
+        topic: by which a newer request may make this one pointless.
+        predictor: see ``Engine.predictor_of``; without one, the base's.
+    """
+
+    priority: Priority
+    deadline: float | None = None
+    topic: Topic | None = None
+    predictor: Predictor[Any] | None = None
+
+
 StageObserver = Callable[[str, float], None]
-"""Called with a stage's name ("encode", "answer", "exemplar") and its seconds, waiting not counted."""
+"""Called with a stage ("look", "state", "prefix", "answer", "exemplar") and its seconds, waiting not counted."""
 
 
 class Engine:
@@ -57,16 +70,17 @@ class Engine:
     def __init__(
         self,
         predictor: Predictor[Any],
+        memory: PictureMemory,
         *,
-        cache_bytes: int,
         wait_limit_s: float,
         observe: StageObserver = lambda _stage, _seconds: None,
         predictor_of: Callable[[str | None], Predictor[Any]] | None = None,
     ) -> None:
         self._predictor = predictor
         self._predictor_of = predictor_of
-        self._cache: StateCache[Any] = StateCache(cache_bytes)
+        self._memory = memory
         self._turns = Turns()
+        self._newest = Newest(self._turns.notice)
         self._wait_limit_s = wait_limit_s
         self._observe = observe
 
@@ -80,23 +94,22 @@ class Engine:
         return self._predictor if self._predictor_of is None else self._predictor_of(project_key)
 
     @property
-    def cache_stats(self) -> CacheStats:
-        """Counters of the cache of encoded pictures."""
-        return self._cache.stats
+    def cache_stats(self) -> dict[str, CacheStats]:
+        """Counters of what is kept of pictures, by layer."""
+        return self._memory.stats
 
     @property
     def waiting(self) -> int:
         """How many wait for the model."""
         return self._turns.waiting
 
+    @property
+    def idle_s(self) -> float:
+        """For how long nobody has had or wanted the model."""
+        return self._turns.idle_s
+
     def answer(
-        self,
-        image: NDArray[np.uint8],
-        image_sha256: str,
-        prompts: Sequence[Prompt],
-        priority: Priority,
-        deadline: float | None = None,
-        predictor: Predictor[Any] | None = None,
+        self, image: NDArray[np.uint8], image_sha256: str, prompts: Sequence[Prompt], asker: Asker
     ) -> Answered:
         """One answer per prompt about one picture.
 
@@ -104,63 +117,79 @@ class Engine:
             image: uint8 (H, W, 3) RGB, EXIF orientation applied.
             image_sha256: names the picture's content.
             prompts: asked one after the other; the picture is encoded once.
-            priority: whose turn is first.
-            deadline: ``time.monotonic()`` after which no stage starts any more.
-            predictor: see ``predictor_of``; without one, the base's.
 
         Raises:
             BusyError: no turn came in time, or the deadline has passed.
+            SupersededError: a newer request of the topic has come.
         """
         if not prompts:
             return Answered([])
-        asked = self._predictor if predictor is None else predictor
-        state = self._state(image, image_sha256, priority, deadline, asked)
-        answers = [self._stage("answer", priority, deadline, asked.answer, state, prompt) for prompt in prompts]
+        with self._newest.asked(asker.topic) as is_superseded:
+            stages = _Stages(self._turns, self._observe, self._wait_limit_s, asker, image_sha256, is_superseded)
+            predictor, state = self._asked(image, image_sha256, asker, stages)
+            answers = [stages.run("answer", predictor.answer, state, prompt) for prompt in prompts]
+        self._memory.was_asked(predictor, image_sha256)
         return Answered(answers, state)
 
     def exemplars(
-        self,
-        image: NDArray[np.uint8],
-        image_sha256: str,
-        regions: Sequence[tuple[Region, str]],
-        priority: Priority,
-        deadline: float | None,
-        predictor: Predictor[Any],
+        self, image: NDArray[np.uint8], image_sha256: str, regions: Sequence[tuple[Region, str]], asker: Asker
     ) -> list[Exemplar]:
         """What is in some regions of one picture, each with its label; arguments as in ``answer``.
 
         Raises:
             BusyError: no turn came in time, or the deadline has passed.
         """
-        state = self._state(image, image_sha256, priority, deadline, predictor)
-        return [
-            self._stage("exemplar", priority, deadline, predictor.exemplar, state, region, label)
-            for region, label in regions
-        ]
+        stages = _Stages(self._turns, self._observe, self._wait_limit_s, asker, image_sha256)
+        predictor, state = self._asked(image, image_sha256, asker, stages)
+        return [stages.run("exemplar", predictor.exemplar, state, region, label) for region, label in regions]
 
-    def _state(
-        self,
-        image: NDArray[np.uint8],
-        image_sha256: str,
-        priority: Priority,
-        deadline: float | None,
-        predictor: Predictor[Any],
-    ) -> Any:
-        key = StateKey(image_sha256, predictor.model_version)
-        return self._cache.get_or_encode(
-            key, lambda: self._stage("encode", priority, deadline, predictor.encode, image)
-        )
+    def prepare(self, image: NDArray[np.uint8], image_sha256: str, asker: Asker) -> None:
+        """Encode a picture that may be asked about soon; arguments as in ``answer``.
 
-    def _stage(
-        self, name: str, priority: Priority, deadline: float | None, work: Callable[..., Any], *given: Any
-    ) -> Any:
-        limit_s = self._wait_limit_s
-        if deadline is not None:
-            limit_s = min(limit_s, deadline - time.monotonic())
+        Raises:
+            BusyError: no turn came in time, or the deadline has passed.
+        """
+        stages = _Stages(self._turns, self._observe, self._wait_limit_s, asker, image_sha256)
+        self._asked(image, image_sha256, asker, stages)
+
+    def _asked(
+        self, image: NDArray[np.uint8], image_sha256: str, asker: Asker, stages: _Stages
+    ) -> tuple[Predictor[Any], Any]:
+        """Who answers, and the picture as it can be asked."""
+        predictor = self._predictor if asker.predictor is None else asker.predictor
+        is_guest = asker.priority is Priority.BULK
+        state = self._memory.state(predictor, image, image_sha256, stages.run, stages.hurried, is_guest)
+        return predictor, state
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Runs the stages of one request, each in a turn of its own."""
+
+    turns: Turns
+    observe: StageObserver
+    wait_limit_s: float
+    asker: Asker
+    image_sha256: str
+    is_superseded: Callable[[], bool] = lambda: False
+
+    def run(self, name: str, work: Callable[..., Any], *given: Any) -> Any:
+        """One stage, timed.
+
+        Raises:
+            BusyError, SupersededError: see ``Engine.answer``.
+        """
+        limit_s = self.wait_limit_s
+        if self.asker.deadline is not None:
+            limit_s = min(limit_s, self.asker.deadline - time.monotonic())
             if limit_s <= 0:
                 raise BusyError("out of time: this task is left for the next request")
-        with self._turns.take(priority, limit_s):
+        with self.turns.take(self.asker.priority, limit_s, self.image_sha256, self.is_superseded):
             started = time.perf_counter()
             result = work(*given)
-            self._observe(name, time.perf_counter() - started)
+            self.observe(name, time.perf_counter() - started)
         return result
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """For the time that this request waits for another one's work on its picture."""
+        return self.turns.hurried(self.image_sha256, self.asker.priority)

@@ -1,26 +1,37 @@
 """Whose turn it is on the model: one at a time, people before batches, each in order of arrival.
 
-A batch takes a turn per stage (one encoding, one answer), so a click waits for one stage of it at most.
+A batch takes a turn per stage (a look, an answer), so a click waits for one stage of it at most. Where a click waits
+for something that a batch has begun, such as the encoding of its own picture, that goes as early as a click.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
 
-from xsam_backend.errors import BusyError
+from xsam_backend.errors import BusyError, SupersededError
 
 
 class Priority(IntEnum):
-    """Smaller goes first."""
+    """Smaller goes first. ``BATCH``: somebody opened tasks and waits; ``BULK``: a whole project, in the background;
+    ``AHEAD``: what nobody has asked for yet."""
 
     INTERACTIVE = 0
     BATCH = 1
+    BULK = 2
+    AHEAD = 3
+
+
+@dataclass(frozen=True)
+class _Ticket:
+    priority: Priority
+    arrival: int
+    work: Hashable
 
 
 class Turns:
@@ -29,45 +40,88 @@ class Turns:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._arrivals = itertools.count()
-        self._queue: list[tuple[Priority, int]] = []
+        self._queue: list[_Ticket] = []
+        self._hurried: list[tuple[Hashable, Priority]] = []
         self._taken = False
+        self._idle_since = time.monotonic()
 
     @contextmanager
-    def take(self, priority: Priority, wait_limit_s: float) -> Iterator[None]:
+    def take(
+        self,
+        priority: Priority,
+        wait_limit_s: float,
+        work: Hashable = None,
+        is_superseded: Callable[[], bool] = lambda: False,
+    ) -> Iterator[None]:
         """Wait for a turn and hold it for the length of the block.
+
+        Args:
+            work: what it is for; see ``hurried``.
+            is_superseded: asked while waiting and after ``notice``.
 
         Raises:
             BusyError: it did not come within ``wait_limit_s``.
+            SupersededError: nobody wants it any more.
         """
-        self._wait(priority, wait_limit_s)
+        self._wait(_Ticket(priority, next(self._arrivals), work), wait_limit_s, is_superseded)
         try:
             yield
         finally:
             with self._changed:
                 self._taken = False
+                self._idle_since = time.monotonic()
                 self._changed.notify_all()
 
-    def _wait(self, priority: Priority, wait_limit_s: float) -> None:
+    @contextmanager
+    def hurried(self, work: Hashable, priority: Priority) -> Iterator[None]:
+        """As long as the block lasts, whatever is for this work goes at least as early as this priority would."""
+        hurry = (work, priority)
+        with self._changed:
+            self._hurried.append(hurry)
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hurried.remove(hurry)
+
+    def notice(self) -> None:
+        """Let all who wait ask whether they are superseded."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait(self, ticket: _Ticket, wait_limit_s: float, is_superseded: Callable[[], bool]) -> None:
         deadline = time.monotonic() + wait_limit_s
         with self._changed:
-            ticket = (priority, next(self._arrivals))
-            heapq.heappush(self._queue, ticket)
-            while self._taken or self._queue[0] != ticket:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    self._queue.remove(ticket)
-                    heapq.heapify(self._queue)
-                    self._changed.notify_all()
-                    raise BusyError(
-                        f"waited {wait_limit_s:.0f} s for the model, {len(self._queue)} others are waiting: "
-                        "try again later, or run more service processes"
-                    )
-                self._changed.wait(left_s)
-            heapq.heappop(self._queue)
-            self._taken = True
+            self._queue.append(ticket)
+            try:
+                while not is_superseded() and (self._taken or min(self._queue, key=self._order) != ticket):
+                    left_s = deadline - time.monotonic()
+                    if left_s <= 0:
+                        raise BusyError(
+                            f"waited {wait_limit_s:.0f} s for the model, {len(self._queue) - 1} others are waiting: "
+                            "try again later, or run more service processes"
+                        )
+                    self._changed.wait(left_s)
+                if is_superseded():
+                    raise SupersededError("a newer request with the same prompt has come: nobody waits for this one")
+                self._taken = True
+            finally:
+                self._queue.remove(ticket)
+                self._changed.notify_all()
+
+    def _order(self, ticket: _Ticket) -> tuple[Priority, int]:
+        hurried = [priority for work, priority in self._hurried if work == ticket.work]
+        return min([ticket.priority, *hurried]), ticket.arrival
 
     @property
     def waiting(self) -> int:
         """How many wait for a turn."""
         with self._changed:
             return len(self._queue)
+
+    @property
+    def idle_s(self) -> float:
+        """For how long nobody has had or wanted a turn."""
+        with self._changed:
+            return 0.0 if self._taken or self._queue else time.monotonic() - self._idle_since

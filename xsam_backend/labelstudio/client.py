@@ -143,6 +143,26 @@ class LabelStudioClient:
         }
         return list(self._task_pages(query, max(len(task_ids), 1)))
 
+    def tasks_after(self, project_id: int, task_id: int, count: int) -> list[Row]:
+        """The project's next tasks by number, at most so many, with their data as imported.
+
+        Like ``chosen_tasks``, this doesn't make Label Studio ask its backend for predictions.
+        """
+        later = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
+        query = {
+            "project": project_id,
+            "resolve_uri": "false",
+            "review": "true",
+            "page": 1,
+            "page_size": count,
+            "query": json.dumps(
+                {"filters": {"conjunction": "and", "items": [later]}, "ordering": ["tasks:id"]},
+                separators=(",", ":"),
+            ),
+        }
+        answer = self._call("GET", "/api/tasks", query)
+        return _rows(answer.get("tasks") if isinstance(answer, dict) else answer, "tasks")[:count]
+
     def _task_pages(self, query: Mapping[str, Any], page_size: int) -> Iterator[Row]:
         """A server may give smaller pages than asked for."""
         seen, page = 0, 1

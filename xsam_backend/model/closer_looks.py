@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from xsam_backend.model.tiles import Window
 TOGETHER = 4
 """So many windows are encoded and asked about at once. More is no faster on a CPU, and takes memory."""
 
+CLOSE_UP_BYTES = 64 * 2**20
+"""Close-ups of one picture are kept within this, those looked at last: the next click is often on the same object."""
+
 
 class Batch(NamedTuple):
     """Some windows, what the model made of them, and where each lies in the padded frame."""
@@ -25,12 +29,12 @@ class Batch(NamedTuple):
 
 
 class CloserLooks:
-    """Closer looks at one picture.
+    """Closer looks at one picture. Safe to use from several threads.
 
     Args:
         pixels: uint8 (H, W, 3), the picture.
         encode: encodes a few windows' pixels.
-        keeps: what was encoded is kept for the next question; one question alone looks through each window once.
+        keeps_all: whatever was encoded is kept for the next question, not only some close-ups.
     """
 
     def __init__(
@@ -38,10 +42,12 @@ class CloserLooks:
         pixels: NDArray[np.uint8],
         encode: Callable[[Sequence[NDArray[np.uint8]]], tuple[Encoded, tuple[PictureFrame, ...]]],
         *,
-        keeps: bool,
+        keeps_all: bool,
     ) -> None:
-        self._pixels, self._encode, self._keeps = pixels, encode, keeps
+        self._pixels, self._encode, self._keeps_all = pixels, encode, keeps_all
         self._kept: list[Batch] = []
+        self._close_ups: list[Batch] = []
+        self._lock = threading.Lock()
 
     def through(self, windows: Sequence[Window]) -> Iterator[Batch]:
         """All these windows, batch by batch."""
@@ -55,11 +61,39 @@ class CloserLooks:
                 return batch.encoded, batch.windows.index(window)
         return self._batch((window,)).encoded, 0
 
+    def close_up(self, window: Window) -> Batch:
+        """One window alone, of which further questions are likely."""
+        with self._lock:
+            known = next((batch for batch in self._close_ups if batch.windows == (window,)), None)
+        batch = self._batch((window,)) if known is None else known
+        with self._lock:
+            others = [one for one in self._close_ups if one.windows != (window,)]
+            self._close_ups = _within([*others, batch], CLOSE_UP_BYTES)
+        return batch
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are kept; without the picture's own."""
+        with self._lock:
+            kept = {id(batch): batch for batch in (*self._kept, *self._close_ups)}
+        return sum(batch.encoded.nbytes for batch in kept.values())
+
     def _batch(self, windows: tuple[Window, ...]) -> Batch:
         for batch in self._kept:
             if batch.windows == windows:
                 return batch
         batch = Batch(windows, *self._encode([np.ascontiguousarray(self._pixels[window]) for window in windows]))
-        if self._keeps:
+        if self._keeps_all:
             self._kept.append(batch)
         return batch
+
+
+def _within(batches: Sequence[Batch], most_bytes: int) -> list[Batch]:
+    """The last ones, as many as fit."""
+    kept: list[Batch] = []
+    for batch in reversed(batches):
+        most_bytes -= batch.encoded.nbytes
+        if most_bytes < 0:
+            break
+        kept.insert(0, batch)
+    return kept

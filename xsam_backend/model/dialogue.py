@@ -15,12 +15,15 @@ from xsam_backend.model.chat_templates import CHAT_TEMPLATES
 from xsam_backend.model.closer_looks import CloserLooks
 from xsam_backend.model.conversation import TokenizedConversation, tokenize
 from xsam_backend.model.encoded import Encoded
-from xsam_backend.model.image_processor import ImageProcessorConfig, process_image
+from xsam_backend.model.image_processor import ImageProcessorConfig, process_image, scaled_size
 from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.language import Prefix
 from xsam_backend.model.postprocess import PictureFrame
 from xsam_backend.model.regions import region_points
+from xsam_backend.model.tiles import Window
 from xsam_backend.model.turns import Turn, conversation_turn, generic_turn
-from xsam_backend.model.xsam import XSam, pool_by_id
+from xsam_backend.model.vision import EncoderOutputs
+from xsam_backend.model.xsam import ImageFeatures, XSam, pool_by_id
 from xsam_backend.prompts import Category
 
 Logits = tuple[Tensor, Tensor]
@@ -38,24 +41,49 @@ class Dialogue:
 
     def look_at(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> ImageState:
         """See ``Predictor.encode``."""
-        encoded, (frame,) = self.encode([image])
-        pixels = image.copy()
-        pixels.setflags(write=False)
-        return ImageState(encoded, frame, pixels, CloserLooks(pixels, self.encode, keeps=keeps_looks))
+        state = self.state(image, self.look([image]), keeps_looks=keeps_looks)
+        return state.with_prefix(self.prefix(state.encoded.features))
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, tuple[PictureFrame, ...]]:
         """Several pictures at once, each uint8 (H, W, 3), and where each lies in the padded frame."""
+        features = self.model.features(self.look(images))
+        return Encoded(features, self.prefix(features)), tuple(map(self._frame, images))
+
+    def close_up(self, state: ImageState, window: Window) -> ImageState:
+        """A window of a picture, as a picture of its own."""
+        close = state.looks.close_up(window)
+        pixels = np.ascontiguousarray(state.pixels[window])
+        return ImageState(close.encoded, close.frames[0], pixels, CloserLooks(pixels, self.encode, keeps_all=False))
+
+    def look(self, images: Sequence[NDArray[np.uint8]]) -> EncoderOutputs:
+        """What the encoders make of pictures, each uint8 (H, W, 3); on the model's device.
+
+        Raises:
+            ImageError: not such a picture.
+        """
         processed = [process_image(image, self.processor) for image in images]
         vision, segmentor = (
             torch.stack(pixels).to(self.model.device, self.model.dtype)
             for pixels in ([one.vision_pixels for one in processed], [one.seg_pixels for one in processed])
         )
-        features = self.model.encode(vision, segmentor)
+        return self.model.look(vision, segmentor)
+
+    def state(self, image: NDArray[np.uint8], outputs: EncoderOutputs, *, keeps_looks: bool = False) -> ImageState:
+        """A picture's state without its prefix, from what ``look`` gave for it, on whatever device."""
+        pixels = image.copy()
+        pixels.setflags(write=False)
+        features = self.model.features(outputs.on(self.model.device))
+        looks = CloserLooks(pixels, self.encode, keeps_all=keeps_looks)
+        return ImageState(Encoded(features, None), self._frame(image), pixels, looks)
+
+    def prefix(self, features: ImageFeatures) -> Prefix:
+        """What the language model keeps of the words before each picture and the picture itself."""
         opening = self.tokenize(conversation_turn("?"), with_answer=False).through_image()
-        prefix = self.model.image_prefix([self.model.merge_tokens(opening, tokens) for tokens in features.tokens])
-        side = self.processor.seg_size
-        frames = tuple(PictureFrame((side, side), one.scaled_hw, one.size_hw) for one in processed)
-        return Encoded(features, prefix), frames
+        return self.model.image_prefix([self.model.merge_tokens(opening, tokens) for tokens in features.tokens])
+
+    def _frame(self, image: NDArray[np.uint8]) -> PictureFrame:
+        side, size_hw = self.processor.seg_size, (image.shape[0], image.shape[1])
+        return PictureFrame((side, side), scaled_size(size_hw, side), size_hw)
 
     def ask(self, encoded: Encoded, turn: Turn, regions: Tensor | None = None) -> list[Logits]:
         """One pass over question and fixed answer, about each of the pictures.
@@ -66,7 +94,7 @@ class Dialogue:
         tokens = self.tokenize(turn, with_answer=True).after_image()
         merged = self.model.merge_tokens(tokens, regions=regions)
         rows = torch.arange(len(encoded), device=self.model.device)
-        projected = self.model.project(self.model.text_states([merged] * len(encoded), encoded.prefix, rows))
+        projected = self.model.project(self.model.text_states([merged] * len(encoded), encoded.whole_prefix, rows))
         return self.segment(encoded, projected, merged.cond_ids.cpu().numpy(), merged.seg_ids.cpu().numpy())
 
     def embedded(self, encoded: Encoded, framed: Tensor, row: int = 0) -> Tensor:

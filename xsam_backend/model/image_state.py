@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.model.closer_looks import CloserLooks
 from xsam_backend.model.encoded import Encoded
+from xsam_backend.model.language import Prefix
 from xsam_backend.model.picture_vector import picture_vector
 from xsam_backend.model.postprocess import PictureFrame
 
@@ -39,7 +40,11 @@ class ImageState:
         """float32 (64,), of length 1: what the picture looks like, to compare with those of others."""
         return picture_vector(self.encoded.features.summary[0])
 
+    def with_prefix(self, prefix: Prefix) -> ImageState:
+        """The same, ready to be asked. Closer looks that either keeps, both have."""
+        return replace(self, encoded=Encoded(self.encoded.features, prefix))
+
     @property
     def nbytes(self) -> int:
-        """Bytes that the state keeps alive, without those of closer looks."""
-        return self.pixels.nbytes + self.encoded.nbytes
+        """Bytes that the state keeps alive; may grow while questions are asked."""
+        return self.pixels.nbytes + self.encoded.nbytes + self.looks.nbytes

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrai
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.model.tensor_memory import bytes_alive
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Prefix:
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors, for counting bytes and moving between devices."""
         return (*self.keys, *self.values)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this keeps alive."""
+        return bytes_alive(self.tensors)
 
     def select(self, rows: Tensor) -> Prefix:
         """The prefix of each row's picture: ``rows`` int64 (P,) into B."""

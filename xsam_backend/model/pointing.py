@@ -134,7 +134,7 @@ class Pointing:
     def _close_up(self, state: ImageState, window: Window, regions: Sequence[Region]) -> _Seen:
         """``_seen_object`` in a window of the picture, enlarged; its mask is the whole picture's."""
         rows, columns = window
-        nearer = self._dialogue.look_at(np.ascontiguousarray(state.pixels[rows, columns]))
+        nearer = self._dialogue.close_up(state, window)
         seen = self._seen_object(nearer, window, [shift_region(region, rows, columns) for region in regions])
         mask = np.zeros(state.size_hw, np.bool_)
         mask[rows, columns] = seen.mask

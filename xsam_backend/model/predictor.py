@@ -25,10 +25,12 @@ from xsam_backend.model import checkpoint
 from xsam_backend.model.candidates import Candidates, Thresholds
 from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.language import Prefix
 from xsam_backend.model.pointing import FirstLook, Pointing
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
+from xsam_backend.model.vision import EncoderOutputs
 from xsam_backend.model.wording import Wording
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Exemplar, Form, Prompt, Region, Task
@@ -84,6 +86,7 @@ class Predictor:
     Args:
         calibrations: what scores mean, by the tasks that ``CALIBRATED`` leads to; others stay as they are.
         typical_sizes: label -> longer side of its objects, as share of the picture's longer side, where it is known.
+        encoders_of: the version whose encoders this one has unchanged; "": its own.
     """
 
     def __init__(
@@ -93,10 +96,12 @@ class Predictor:
         model_version: str,
         calibrations: Mapping[Task, Calibration] = MappingProxyType({}),
         typical_sizes: Mapping[str, float] = MappingProxyType({}),
+        encoders_of: str = "",
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.model_version = model_version
+        self._encoders_of = encoders_of or model_version
         self.calibrations = calibrations
         self.typical_sizes = typical_sizes
         self.dialogue = Dialogue(self.model, tokenizer)
@@ -122,7 +127,8 @@ class Predictor:
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8], *, keeps_looks: bool = False) -> ImageState:
-        """The picture's half.
+        """The picture's half, ready to be asked. In parts, for whoever keeps them apart: ``look``, ``state``,
+        ``prefix``.
 
         Args:
             image: uint8 (H, W, 3) RGB.
@@ -133,6 +139,34 @@ class Predictor:
             ImageError: not such a picture.
         """
         return self.dialogue.look_at(image, keeps_looks=keeps_looks)
+
+    @property
+    def encoder_version(self) -> str:
+        """Names the encoders and the number format that they run in: those with equal names see the same."""
+        return f"{self._encoders_of} {str(self.model.dtype).removeprefix('torch.')}"
+
+    @torch.inference_mode()
+    def look(self, image: NDArray[np.uint8]) -> EncoderOutputs:
+        """The first part of ``encode``: what no fine-tuning changes, in main memory.
+
+        Raises:
+            ImageError: not a picture, uint8 (H, W, 3).
+        """
+        return self.dialogue.look([image]).on("cpu")
+
+    @torch.inference_mode()
+    def state(self, image: NDArray[np.uint8], outputs: EncoderOutputs) -> ImageState:
+        """The second part: a state that can't be asked before it has its prefix (``with_prefix``).
+
+        Args:
+            outputs: what the same encoders have seen of this picture.
+        """
+        return self.dialogue.state(image, outputs)
+
+    @torch.inference_mode()
+    def prefix(self, state: ImageState) -> Prefix:
+        """The third: what the language model keeps of a picture. Most of a state's memory at full size."""
+        return self.dialogue.prefix(state.encoded.features)
 
     @torch.inference_mode()
     def exemplar(self, state: ImageState, region: Region, label: str) -> Exemplar:

@@ -7,6 +7,9 @@ from pathlib import Path
 from xsam_backend.model.delta import Delta, load_delta, with_delta
 from xsam_backend.model.predictor import Predictor
 
+ENCODERS = ("segmentor_encoder.", "vision_encoder.")
+"""How the names of their parameters begin."""
+
 
 def predictor_with_delta(base: Predictor, delta: Path, name: str) -> Predictor:
     """A predictor of its own that shares with the base all that the changes leave alone.
@@ -24,4 +27,6 @@ def changed(base: Predictor, delta: Delta, name: str) -> Predictor:
         CheckpointError: they belong to another base.
     """
     model = with_delta(base.model, base.model_version, delta)
-    return Predictor(model, base.tokenizer, name, delta.calibrations, delta.typical_sizes)
+    has_own = any(parameter.startswith(ENCODERS) for parameter in (*delta.pairs, *delta.whole))
+    encoders_of = name if has_own else base.model_version
+    return Predictor(model, base.tokenizer, name, delta.calibrations, delta.typical_sizes, encoders_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +15,7 @@ from transformers.models.sam.modeling_sam import SamVisionLayer
 from xsam_backend.model.config import SegmentorEncoderConfig, VisionConfig
 from xsam_backend.model.connector import ChannelNorm
 from xsam_backend.model.efficientnet import EfficientNetTrunk
+from xsam_backend.model.tensor_memory import bytes_alive
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,39 @@ class EncoderMaps:
 
     tokens: Tensor
     pyramid: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class EncoderOutputs:
+    """What both encoders make of B pictures: the same in all versions of one base, since encoders aren't fine-tuned.
+
+    Attributes:
+        seen: (B, T, C), the vision encoder's tokens.
+        maps: the segmentor's encoder's.
+    """
+
+    seen: Tensor
+    maps: EncoderMaps
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors; ``of`` puts them together again."""
+        return (self.seen, self.maps.tokens, *self.maps.pyramid)
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> EncoderOutputs:
+        """From tensors in the order of ``tensors``."""
+        seen, tokens, *pyramid = tensors
+        return cls(seen, EncoderMaps(tokens, tuple(pyramid)))
+
+    def on(self, device: torch.device | str) -> EncoderOutputs:
+        """The same there; what is there already isn't copied."""
+        return self.of([tensor.to(device) for tensor in self.tensors])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that this keeps alive."""
+        return bytes_alive(self.tensors)
 
 
 class SiglipEncoder(nn.Module):

@@ -62,7 +62,11 @@ class Wording:
                 f"a question of {len(asked)} tokens leaves the model none for its answer: ask in fewer words"
             )
         written = generate(
-            model.language, merged.embeddings, state.encoded.prefix, stop_ids=self._stop_ids, max_new_tokens=room
+            model.language,
+            merged.embeddings,
+            state.encoded.whole_prefix,
+            stop_ids=self._stop_ids,
+            max_new_tokens=room,
         )
         decoded = cast(str, dialogue.tokenizer.decode(list(written.token_ids)))
         words = phrase_text(decoded, dialogue.template, keep_tags=True)

@@ -18,7 +18,14 @@ from xsam_backend.model.conversation import IGNORE_LABEL, IMAGE_INDEX, NO_ID, To
 from xsam_backend.model.language import LanguageModel, Prefix, pad_rows
 from xsam_backend.model.regions import sample_regions
 from xsam_backend.model.segmentor import PixelFeatures, Segmentor
-from xsam_backend.model.vision import EfficientNetEncoder, EncoderMaps, SamEncoder, SharedTrunkEncoder, SiglipEncoder
+from xsam_backend.model.vision import (
+    EfficientNetEncoder,
+    EncoderMaps,
+    EncoderOutputs,
+    SamEncoder,
+    SharedTrunkEncoder,
+    SiglipEncoder,
+)
 
 
 @dataclass(frozen=True)
@@ -96,17 +103,24 @@ class XSam(nn.Module):
         return self.background.weight.dtype
 
     def encode(self, vision_pixels: Tensor, segmentor_pixels: Tensor) -> ImageFeatures:
-        """The picture's half.
+        """The picture's half; arguments as of ``look``."""
+        return self.features(self.look(vision_pixels, segmentor_pixels))
+
+    def look(self, vision_pixels: Tensor, segmentor_pixels: Tensor) -> EncoderOutputs:
+        """What of the picture's half no fine-tuning changes.
 
         Args:
             vision_pixels: (B, 3, V, V) the language model's picture.
             segmentor_pixels: (B, 3, S, S) the segmentor's, padded right and below.
         """
         maps = self.segmentor_encoder(segmentor_pixels)
-        seen = self.vision_tokens(vision_pixels)
-        tokens, token_map = self.picture_tokens(seen, maps)
-        pixels = self.segmentor.features(self.connector(maps.pyramid))
-        return ImageFeatures(tokens, token_map, pixels, seen.mean(1))
+        return EncoderOutputs(self.vision_tokens(vision_pixels), maps)
+
+    def features(self, outputs: EncoderOutputs) -> ImageFeatures:
+        """The rest of the picture's half."""
+        tokens, token_map = self.picture_tokens(outputs.seen, outputs.maps)
+        pixels = self.segmentor.features(self.connector(outputs.maps.pyramid))
+        return ImageFeatures(tokens, token_map, pixels, outputs.seen.mean(1))
 
     def vision_tokens(self, vision_pixels: Tensor) -> Tensor:
         """(B, 3, V, V) to what the vision encoder makes of it, (B, T, C)."""

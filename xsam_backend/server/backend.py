@@ -7,22 +7,25 @@ are kept, and the reason goes to the monitor. So is one that takes too long for 
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.errors import BusyError, RequestError, StoreBusyError, StoreError
-from xsam_backend.inference.engine import Engine, Predictor
+from xsam_backend.errors import BusyError, RequestError, StoreBusyError, StoreError, SupersededError
+from xsam_backend.inference.engine import Asker, Engine, Predictor
 from xsam_backend.inference.scheduling import Priority
+from xsam_backend.inference.superseding import Topic
 from xsam_backend.instances import Answer
 from xsam_backend.labelstudio.context import (
     Question,
+    Target,
     batch_prompts,
     context_target,
     interactive_request,
@@ -31,6 +34,7 @@ from xsam_backend.labelstudio.context import (
 from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, new_finds
 from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.recent_images import Images
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
 from xsam_backend.prompts import Task
 from xsam_backend.server.batch_shares import BatchShares, Share
@@ -45,13 +49,6 @@ from xsam_backend.store.projects import ProjectKey
 logger = logging.getLogger(__name__)
 
 
-class Images(Protocol):
-    """What is needed of :class:`~xsam_backend.labelstudio.images.ImageSource`."""
-
-    def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
-        """The picture behind a task's value."""
-
-
 @dataclass(frozen=True)
 class _Asking:
     """Who asks, and until when."""
@@ -62,6 +59,7 @@ class _Asking:
     priority: Priority
     deadline: float | None
     predictor: Predictor[Any]
+    topic: Topic | None = None
     at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """One moment for all regions of an answer: the log tells by it what belongs to one prediction."""
 
@@ -69,6 +67,11 @@ class _Asking:
     def where(self) -> str:
         """For messages."""
         return f"project {self.project}, task {self.task.id}"
+
+    @property
+    def asker(self) -> Asker:
+        """The same, for the engine."""
+        return Asker(self.priority, self.deadline, self.topic, self.predictor)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Backend:
         exemplars: what projects' labels look like.
         log, pre_labels: of predictions; they should not wait long for a database that is held.
         log_later: takes what it couldn't write; False where it has no room.
+        on_task: is told where in a project somebody is.
     """
 
     def __init__(
@@ -100,8 +104,10 @@ class Backend:
         shares: BatchShares,
         exemplars: ProjectExemplars,
         log_later: Callable[[Sequence[LoggedRegion]], bool] = lambda _records: False,
+        on_task: Callable[[ProjectKey, int, LabelConfig], None] = lambda _project, _task, _config: None,
     ) -> None:
         self._log_later = log_later
+        self._on_task = on_task
         self._engine = engine
         self._images = images
         self._log = log
@@ -120,6 +126,8 @@ class Backend:
         """
         project = ProjectKey.from_uid(self._instance, asked.project) if asked.project is not None else None
         config = LabelConfig.parse(asked.label_config)
+        if project is not None and len(asked.tasks) == 1 and asked.tasks[0].id is not None:
+            self._on_task(project, asked.tasks[0].id, config)
         if asked.context is not None:
             return [self._interactive(asked, config, project)]
         return self._batch(asked, config, project)
@@ -132,13 +140,16 @@ class Backend:
         image = self._fetch(task, config, target.to_name, target.item_index)
         request = interactive_request(config, asked.context, image.size_hw)
         predictor = self._predictor_of(project)
-        asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor)
+        asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor, _topic(asked, target))
         known: tuple[KnownObject, ...] = ()
         if any(prompt.task is Task.VGD for prompt in request.prompts):
             known = known_objects(
                 task.edited, asked.context or {}, image.size_hw, request.to_name, request.item_index
             )
-        written = self._answer(asking, image, request.questions, request.item_index, known)
+        try:
+            written = self._answer(asking, image, request.questions, request.item_index, known)
+        except SupersededError:  # the page throws a late reply to an older request away
+            return {"result": []}
         return write_prediction(written.regions, predictor.model_version)
 
     def _predictor_of(self, project: ProjectKey | None) -> Predictor[Any]:
@@ -179,14 +190,14 @@ class Backend:
         Raises:
             XSamBackendError: it can't be answered, or (BusyError) not now.
         """
-        return self._prelabel(_Asking(project, task, config, Priority.BATCH, None, predictor))
+        return self._prelabel(_Asking(project, task, config, Priority.BULK, None, predictor))
 
     def _questions(self, asking: _Asking) -> Sequence[Question]:
         """What a batch asks of a task; where it looks for labels by example, like what was accepted."""
         labels = labels_by_example(asking.config)
         if not labels or asking.project is None:
             return batch_prompts(asking.config)
-        exemplars = self._exemplars.of(str(asking.project), labels, asking.predictor, asking.deadline)
+        exemplars = self._exemplars.of(str(asking.project), labels, asking.asker)
         return batch_prompts(asking.config, exemplars)
 
     def _prelabel(self, asking: _Asking) -> dict[str, Any]:
@@ -245,9 +256,7 @@ class Backend:
     ) -> _Written:
         """Ask the predictor about one picture, write the regions down, log them. ``known``: see ``new_finds``."""
         prompts = [question.prompt for question in questions]
-        answered = self._engine.answer(
-            image.pixels, image.sha256, prompts, asking.priority, asking.deadline, asking.predictor
-        )
+        answered = self._engine.answer(image.pixels, image.sha256, prompts, asking.asker)
         regions: list[RegionDict] = []
         records: list[LoggedRegion] = []
         for question, answer in zip(questions, answered.answers, strict=True):
@@ -312,6 +321,17 @@ class Backend:
             if not (isinstance(error, StoreBusyError) and self._log_later(records)):
                 self._monitor.problem(error, asking.where)
         self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(len(records))
+
+
+def _topic(asked: PredictRequest, target: Target) -> Topic | None:
+    """Each further click on an object comes with all before it, under the ids that the page gave them. None where
+    there are no ids."""
+    (task,) = asked.tasks
+    first = target.regions[0]
+    if not isinstance(first.get("id"), str):
+        return None
+    drawn = json.dumps([first["id"], first.get("value")], sort_keys=True)
+    return Topic((asked.project, task.id, drawn), len(target.regions))
 
 
 def _data_of(task: TaskItem) -> dict[str, Any]:

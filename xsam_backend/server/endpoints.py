@@ -151,7 +151,6 @@ def metrics() -> Response:
 def status() -> Response:
     """For people, and as JSON for ``doctor``: versions, cache, what is stored, the last problems in words."""
     parts = services()
-    cache = parts.engine.cache_stats
     bulk = parts.bulk_tasks.progress()
     facts: dict[str, Any] = {
         "version": xsam_backend.__version__,
@@ -163,11 +162,14 @@ def status() -> Response:
         "waiting": parts.engine.waiting,
         "setups": parts.monitor.setups_heard,
         "cache": {
-            "entries": cache.entries,
-            "mb": round(cache.nbytes / 2**20, 1),
-            "capacity_mb": round(cache.capacity_bytes / 2**20, 1),
-            "hits": cache.hits,
-            "misses": cache.misses,
+            layer: {
+                "entries": stats.entries,
+                "mb": round(stats.nbytes / 2**20, 1),
+                "capacity_mb": round(stats.capacity_bytes / 2**20, 1),
+                "hits": stats.hits,
+                "misses": stats.misses,
+            }
+            for layer, stats in parts.engine.cache_stats.items()
         },
         "events": parts.inbox.count(),
         "regions": parts.predictions.count(),

@@ -162,13 +162,30 @@ class _EngineNumbers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read when metrics are asked for."""
-        stats = self._engine.cache_stats
-        yield CounterMetricFamily("xsam_backend_cache_hits", "Encoded pictures found.", value=stats.hits)
-        yield CounterMetricFamily("xsam_backend_cache_misses", "Pictures encoded anew.", value=stats.misses)
-        yield CounterMetricFamily("xsam_backend_cache_evictions", "Pictures pushed out.", value=stats.evictions)
-        yield GaugeMetricFamily("xsam_backend_cache_bytes", "Memory of encoded pictures.", value=stats.nbytes)
-        yield GaugeMetricFamily("xsam_backend_cache_entries", "Encoded pictures kept.", value=stats.entries)
+        layers = self._engine.cache_stats.items()
+        counters = {
+            "hits": ("Kept of pictures, and found.", {layer: stats.hits for layer, stats in layers}),
+            "misses": ("Made anew of pictures.", {layer: stats.misses for layer, stats in layers}),
+            "evictions": ("Pushed out.", {layer: stats.evictions for layer, stats in layers}),
+        }
+        gauges = {
+            "bytes": ("Memory of what is kept of pictures.", {layer: stats.nbytes for layer, stats in layers}),
+            "capacity_bytes": ("Most of it.", {layer: stats.capacity_bytes for layer, stats in layers}),
+            "entries": ("Pictures of which it is kept.", {layer: stats.entries for layer, stats in layers}),
+        }
+        for name, (words, numbers) in counters.items():
+            yield _by_layer(CounterMetricFamily(f"xsam_backend_cache_{name}", words, labels=["layer"]), numbers)
+        for name, (words, numbers) in gauges.items():
+            yield _by_layer(GaugeMetricFamily(f"xsam_backend_cache_{name}", words, labels=["layer"]), numbers)
         yield GaugeMetricFamily("xsam_backend_waiting", "Requests waiting for the model.", value=self._engine.waiting)
+
+
+def _by_layer(
+    family: CounterMetricFamily | GaugeMetricFamily, numbers: Mapping[str, int]
+) -> CounterMetricFamily | GaugeMetricFamily:
+    for layer, number in numbers.items():
+        family.add_metric([layer], number)
+    return family
 
 
 class _StateNumbers(Collector):

@@ -11,11 +11,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
 
 from xsam_backend.errors import ImageError, StoreError
-from xsam_backend.inference.engine import Engine, Predictor
-from xsam_backend.inference.scheduling import Priority
+from xsam_backend.inference.engine import Asker, Engine
 from xsam_backend.labelstudio.decoding import decode_image
 from xsam_backend.learning.choosing import choose
 from xsam_backend.learning.examples import Example, examples_of
@@ -55,26 +53,24 @@ class ProjectExemplars:
         self._kept: OrderedDict[_Key, tuple[dict[int, datetime], tuple[Exemplar, ...]]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(
-        self, project_key: str, labels: Sequence[str], predictor: Predictor[Any], deadline: float | None
-    ) -> tuple[Exemplar, ...]:
+    def of(self, project_key: str, labels: Sequence[str], asker: Asker) -> tuple[Exemplar, ...]:
         """Exemplars of those of the labels that somebody has accepted something of.
 
         Args:
-            predictor: that will be asked; others don't understand its exemplars.
-            deadline: ``time.monotonic()`` after which nothing starts any more.
+            asker: with the predictor that will be asked; others don't understand its exemplars.
 
         Raises:
             BusyError: no turn came in time.
             StoreError: the database can't be read.
         """
         newest = self._annotations.newest_tasks(project_key, LOOKED_THROUGH)
-        key = (project_key, tuple(labels), predictor.model_version)
+        assert asker.predictor is not None
+        key = (project_key, tuple(labels), asker.predictor.model_version)
         with self._lock:
             known = self._kept.get(key)
         if known is not None and known[0] == newest:
             return known[1]
-        found = self._look_at(self._examples(project_key, labels, newest), predictor, deadline)
+        found = self._look_at(self._examples(project_key, labels, newest), asker)
         with self._lock:
             self._kept[key] = (newest, found)
             self._kept.move_to_end(key)
@@ -88,9 +84,7 @@ class ProjectExemplars:
         rank = {number: place for place, number in enumerate(newest)}
         return examples_of(sorted(chosen.choices, key=lambda choice: rank[choice.task_id]), labels)
 
-    def _look_at(
-        self, examples: Sequence[Example], predictor: Predictor[Any], deadline: float | None
-    ) -> tuple[Exemplar, ...]:
+    def _look_at(self, examples: Sequence[Example], asker: Asker) -> tuple[Exemplar, ...]:
         found: list[Exemplar] = []
         by_picture = sorted(examples, key=lambda example: example.sha256)
         for sha256, of_picture in groupby(by_picture, key=lambda example: example.sha256):
@@ -100,5 +94,5 @@ class ProjectExemplars:
                 self._problem(error, f"an accepted picture, {sha256}")
                 continue
             regions = [(example.region, example.label) for example in of_picture]
-            found += self._engine.exemplars(pixels, sha256, regions, Priority.BATCH, deadline, predictor)
+            found += self._engine.exemplars(pixels, sha256, regions, asker)
         return tuple(found)

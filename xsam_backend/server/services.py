@@ -14,12 +14,16 @@ from sqlalchemy import Engine as DatabaseEngine
 from xsam_backend.config import Settings
 from xsam_backend.errors import BusyError, CheckpointError, StoreBusyError
 from xsam_backend.inference.deployed import Deployed
+from xsam_backend.inference.disk_tier import DiskTier
 from xsam_backend.inference.engine import Engine, Predictor
+from xsam_backend.inference.picture_memory import Budget, PictureMemory
 from xsam_backend.labelstudio.images import ImageSource
+from xsam_backend.labelstudio.recent_images import RecentImages
 from xsam_backend.learning.collecting import Collector
 from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.learning.wishes import Schedule, Wishes
+from xsam_backend.server.ahead import Ahead
 from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
 from xsam_backend.server.backend import Backend
 from xsam_backend.server.batch_shares import BatchShares
@@ -76,6 +80,7 @@ class Services:
     worker: WorkerKeeper
     bulk_tasks: BulkTasks
     bulk_worker: BulkWorker | None
+    ahead: Ahead | None
     versions: Versions
     version_files: VersionFiles
     deployed: Deployed
@@ -94,8 +99,9 @@ class Services:
 
     def close(self) -> None:
         """Stop the background threads and close the databases."""
-        if self.bulk_worker is not None:
-            self.bulk_worker.close()
+        for thread in (self.ahead, self.bulk_worker):
+            if thread is not None:
+                thread.close()
         self.worker.close()
         self.collecting.close()
         self.version_watch.close()
@@ -123,6 +129,28 @@ def _load_version(base: Predictor[Any], files: VersionFiles, name: str) -> Predi
     if not isinstance(base, XSamPredictor):
         raise CheckpointError(f"version '{name}': the model that runs ({base.model_version}) can't be changed")
     return predictor_with_delta(base, files.delta(name), name)
+
+
+def _picture_memory(settings: Settings, predictor: Predictor[Any], housekeeping: Housekeeping) -> PictureMemory:
+    budget = Budget(
+        *(mb * 2**20 for mb in (settings.encoder_cache_mb, settings.image_cache_mb, settings.prefix_cache_mb))
+    )
+    if not settings.disk_cache_mb:
+        return PictureMemory(budget)
+    from xsam_backend.model.packed_outputs import pack, unpack
+    from xsam_backend.model.predictor import Predictor as XSamPredictor
+
+    if not isinstance(predictor, XSamPredictor):
+        raise CheckpointError(f"disk_cache_mb: the model that runs ({predictor.model_version}) has no such outputs")
+
+    disk = DiskTier(
+        settings.encoded_dir,
+        settings.disk_cache_mb * 2**20,
+        pack,
+        partial(unpack, dtype=predictor.model.dtype),
+        lambda write: housekeeping.later("keeping encoded pictures", write),
+    )
+    return PictureMemory(budget, disk)
 
 
 def _log_patiently(log: PredictionLog, records: Sequence[LoggedRegion]) -> None:
@@ -157,6 +185,7 @@ def open_services(
         predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
 
     monitor = Monitor()
+    housekeeping = Housekeeping(monitor)
     versions, version_files = Versions(store_database), VersionFiles(settings.versions_dir)
     deployed = Deployed(
         predictor,
@@ -168,7 +197,7 @@ def open_services(
     )
     engine = Engine(
         predictor,
-        cache_bytes=settings.image_cache_mb * 2**20,
+        _picture_memory(settings, predictor, housekeeping),
         wait_limit_s=settings.wait_limit_s,
         observe=lambda stage, seconds: monitor.stage_seconds.labels(stage).observe(seconds),
         predictor_of=deployed.predictor_of,
@@ -176,7 +205,6 @@ def open_services(
     monitor.watch(engine)
     version_watch = VersionWatch(deployed)
     version_watch.start()
-    housekeeping = Housekeeping(monitor)
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
     annotations, tasks = Annotations(store_database), Tasks(store_database)
     pictures = PictureFiles(settings.pictures_dir)
@@ -219,9 +247,14 @@ def open_services(
         worker.wake()
         return job
 
+    recent = RecentImages(images, settings.picture_cache_mb * 2**20)
+    ahead = None
+    if client is not None and settings.ahead_tasks:
+        ahead = Ahead(client, recent, engine, monitor, settings.ahead_tasks)
+        ahead.start()
     backend = Backend(
         engine,
-        images,
+        recent,
         PredictionLog(log_database),
         PreLabels(log_database),
         monitor,
@@ -235,6 +268,7 @@ def open_services(
         ),
         ProjectExemplars(annotations, tasks, pictures, engine, fetch_policy(settings).max_pixels, monitor.problem),
         log_later,
+        *([ahead.somebody_is_at] if ahead else []),
     )
     bulk_worker = None
     if client is not None:
@@ -284,6 +318,7 @@ def open_services(
         worker=worker,
         bulk_tasks=bulk_tasks,
         bulk_worker=bulk_worker,
+        ahead=ahead,
         versions=versions,
         version_files=version_files,
         deployed=deployed,

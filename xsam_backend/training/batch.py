@@ -168,7 +168,8 @@ def batch_losses(
     hears = kind != "segmentor"
     seen: Tensor | None = None
     if kept is not None:
-        maps, seen = kept.of(model, pictures)
+        outputs = kept.of(model, pictures)
+        maps, seen = outputs.maps, outputs.seen
     else:
         maps = model.segmentor_encoder(torch.stack([p.segmentor_pixels for p in pictures]).to(device))
     cells = [picture.segment_cells.to(device) for picture in pictures]

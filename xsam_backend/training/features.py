@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from xsam_backend.model.vision import EncoderMaps
+from xsam_backend.model.packed_outputs import pack, unpack
+from xsam_backend.model.vision import EncoderOutputs
 from xsam_backend.model.xsam import XSam
 from xsam_backend.whole_files import write_whole
 
@@ -23,9 +22,6 @@ logger = logging.getLogger(__name__)
 
 FEATURES = "features"
 """Folder in the run's, and ending of the files in it."""
-
-KEPT_AS = torch.float16
-"""Half as many bytes; the rounded numbers are used from the first time on, so that a resumed run has the same."""
 
 
 class Viewed(Protocol):
@@ -45,7 +41,7 @@ class Viewed(Protocol):
 
 
 class KeptFeatures:
-    """The files of one run.
+    """The files of one run. A resumed run has the same numbers: what a file would say is used from the first time on.
 
     Args:
         folder: of the run.
@@ -57,50 +53,48 @@ class KeptFeatures:
         self._left = most_bytes - sum(path.stat().st_size for path in self._folder.glob(f"*.{FEATURES}"))
 
     @torch.no_grad()
-    def of(self, model: XSam, pictures: Sequence[Viewed]) -> tuple[EncoderMaps, Tensor]:
-        """The segmentor encoder's maps of B pictures, and the vision encoder's tokens (B, T, C); without gradient."""
-        rows: list[list[Tensor] | None] = [self._read(picture.view, model) for picture in pictures]
-        new = [index for index, row in enumerate(rows) if row is None]
+    def of(self, model: XSam, pictures: Sequence[Viewed]) -> EncoderOutputs:
+        """Of B pictures, in float32 and without gradient."""
+        rows: dict[int, EncoderOutputs] = {}
+        for index, picture in enumerate(pictures):
+            read = self._read(picture.view)
+            if read is not None:
+                rows[index] = read.on(model.device)
+        new = [index for index in range(len(pictures)) if index not in rows]
         if new:
-            maps = model.segmentor_encoder(torch.stack([pictures[i].segmentor_pixels for i in new]).to(model.device))
-            seen = model.vision_tokens(torch.stack([pictures[i].vision_pixels for i in new]).to(model.device))
-            batched = [seen, maps.tokens, *maps.pyramid]
+            vision, segmentor = (
+                torch.stack([getattr(pictures[index], name) for index in new]).to(model.device)
+                for name in ("vision_pixels", "segmentor_pixels")
+            )
+            outputs = model.look(vision, segmentor)
             for place, index in enumerate(new):
-                row = [tensor[place] for tensor in batched]
-                rows[index] = self._kept(pictures[index].view, row) if pictures[index].view else row
-        seen, tokens, *pyramid = (torch.stack(tensors) for tensors in zip(*map(_known, rows), strict=True))
-        return EncoderMaps(tokens, tuple(pyramid)), seen
+                row = EncoderOutputs.of([tensor[place] for tensor in outputs.tensors])
+                view = pictures[index].view
+                rows[index] = self._kept(view, row).on(model.device) if view else row
+        in_order = [rows[index].tensors for index in range(len(pictures))]
+        return EncoderOutputs.of([torch.stack(tensors) for tensors in zip(*in_order, strict=True)])
 
-    def _read(self, view: str, model: XSam) -> list[Tensor] | None:
+    def _read(self, view: str) -> EncoderOutputs | None:
         path = self._path(view)
         if not view or not path.is_file():
             return None
         try:
-            tensors = load(path.read_bytes())
-            return [tensors[str(number)].to(model.device).float() for number in range(len(tensors))]
-        except (OSError, SafetensorError, KeyError) as error:
+            return unpack(path.read_bytes(), torch.float32)
+        except (OSError, ValueError) as error:
             logger.warning("%s can't be read and is computed again (%s)", path, error)
             return None
 
-    def _kept(self, view: str, row: Sequence[Tensor]) -> list[Tensor]:
-        """The tensors as they come from a file, which is written if there is room."""
-        rounded = [tensor.to(KEPT_AS) for tensor in row]
-        if not all(torch.isfinite(tensor).all() for tensor in rounded):
-            return [tensor.float() for tensor in row]  # too large for half precision
-        encoded = save({str(number): tensor.contiguous().cpu() for number, tensor in enumerate(rounded)})
-        if len(encoded) <= self._left:
+    def _kept(self, view: str, row: EncoderOutputs) -> EncoderOutputs:
+        """What the file says, which is written if there is room."""
+        packed = pack(row)
+        if len(packed) <= self._left:
             try:
-                write_whole(self._path(view), encoded)
-                self._left -= len(encoded)
+                write_whole(self._path(view), packed)
+                self._left -= len(packed)
             except OSError as error:
                 self._left = 0
                 logger.warning("%s: no more features are kept (%s)", self._folder, error)
-        return [tensor.float() for tensor in rounded]
+        return unpack(packed, torch.float32)
 
     def _path(self, view: str) -> Path:
         return self._folder / f"{view}.{FEATURES}"
-
-
-def _known(row: list[Tensor] | None) -> list[Tensor]:
-    assert row is not None
-    return row

@@ -92,7 +92,9 @@ def check_model(settings: Settings) -> Iterator[Finding]:
     else:
         found += "; no CUDA device"
     yield Finding("ok", "device", found)
-    if settings.image_cache_mb / 1000 > memory_gb / 2:
-        yield Finding(
-            "note", "device", f"image_cache_mb is {settings.image_cache_mb}, over half of the memory: lower it"
-        )
+    caches = {"encoder_cache_mb": settings.encoder_cache_mb}
+    if predictor.model.device.type == "cpu":
+        caches |= {"image_cache_mb": settings.image_cache_mb, "prefix_cache_mb": settings.prefix_cache_mb}
+    if sum(caches.values()) / 1000 > memory_gb / 2:
+        listed = ", ".join(f"{name} {mb}" for name, mb in caches.items())
+        yield Finding("note", "device", f"over half of the memory may go to what is kept of pictures: lower {listed}")

@@ -1,0 +1,96 @@
+"""What is kept on disk survives a restart, stays within its budget, and costs nothing but time when it's damaged."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from xsam_backend.inference import disk_tier
+from xsam_backend.inference.disk_tier import SUFFIX, DiskTier
+
+TITLE = len(b"a\n")
+
+
+def pack(value: str) -> bytes:
+    return value.lower().encode()
+
+
+def unpack(data: bytes) -> str:
+    if b"\0" in data:
+        raise ValueError("no text")
+    return data.decode()
+
+
+def tier(folder: Path, capacity: int = 1000) -> DiskTier[str]:
+    return DiskTier(folder, capacity, pack, unpack)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
+
+
+def test_after_a_restart_nothing_is_made_again(tmp_path: Path) -> None:
+    assert tier(tmp_path).get_or_make("a", lambda: "Value") == "value", (
+        "as the file will say it, from the first time on"
+    )
+    assert tier(tmp_path).get_or_make("a", lambda: pytest.fail("made again")) == "value"
+
+
+def test_names_are_no_paths(tmp_path: Path) -> None:
+    tier(tmp_path / "kept").get_or_make("../../a b/c", lambda: "v")
+    assert [path.parent for path in tmp_path.rglob(f"*{SUFFIX}")] == [tmp_path / "kept"]
+
+
+def test_used_last_stays_longest(tmp_path: Path) -> None:
+    kept = tier(tmp_path, capacity=3 * (TITLE + 10))
+    for age, name in enumerate("abc"):
+        kept.get_or_make(name, lambda: "0123456789")
+        os.utime(files(tmp_path)[-1], (1000 + age, 1000 + age))
+    kept.get_or_make("a", lambda: pytest.fail("made again"))
+    kept.get_or_make("d", lambda: "0123456789")
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 3 * (TITLE + 10)
+    made: list[str] = []
+    for name in "abcd":
+        tier(tmp_path, capacity=0).get_or_make(name, lambda name=name: made.append(name) or "x")
+    assert made == ["b", "c"]
+
+
+def test_what_was_there_before_counts(tmp_path: Path) -> None:
+    tier(tmp_path).get_or_make("a", lambda: "0123456789")
+    tier(tmp_path, capacity=TITLE + 15).get_or_make("b", lambda: "0123456789")
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"a\n\0\0", b"b\nvalue"], ids=["empty", "damaged", "of another name"])
+def test_a_damaged_file_is_made_anew(tmp_path: Path, spoilt: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    tier(tmp_path).get_or_make("a", lambda: "old")
+    files(tmp_path)[0].write_bytes(spoilt)
+    assert tier(tmp_path).get_or_make("a", lambda: "new") == "new"
+    assert "is damaged" in caplog.text
+    assert tier(tmp_path).get_or_make("a", lambda: pytest.fail("made again")) == "new"
+
+
+def test_a_full_disk_costs_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk_tier, "write_whole", full)
+    kept = tier(tmp_path)
+    assert [kept.get_or_make("a", lambda: "v") for _ in range(2)] == ["v", "v"]
+    assert "nothing is kept now" in caplog.text
+
+
+def test_what_is_larger_than_the_budget_is_not_written(tmp_path: Path) -> None:
+    assert tier(tmp_path, capacity=3).get_or_make("a", lambda: "0123456789") == "0123456789"
+    assert not files(tmp_path)
+
+
+def test_writing_may_be_left_to_others(tmp_path: Path) -> None:
+    later = []
+    kept = DiskTier(tmp_path, 1000, pack, unpack, later.append)
+    assert kept.get_or_make("a", lambda: "v") == "v"
+    assert not files(tmp_path)
+    later[0]()
+    assert len(files(tmp_path)) == 1

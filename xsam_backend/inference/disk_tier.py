@@ -1,0 +1,116 @@
+"""Values that were dear to make, kept on disk across restarts: the ones used last, as many as a budget allows.
+
+One file each, its own name in it, so that nothing else is ever taken for it. Whatever is wrong with a file or the disk
+costs time only: the value is made again. Several processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from xsam_backend.whole_files import write_whole
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".kept"
+
+EMPTIED_TO = 0.9
+"""Share of the budget that is left when it was passed: looking through thousands of files takes a while."""
+
+ValueT = TypeVar("ValueT")
+
+
+class DiskTier(Generic[ValueT]):
+    """Files of a folder, bounded in bytes. Safe to use from several threads.
+
+    Args:
+        pack, unpack: value -> bytes -> value; ``unpack`` raises ValueError for others' bytes. What has been through
+            both is handed out from the first time on, so that nothing depends on whether a file was there.
+        later: takes the writing of a file, which nobody need wait for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        capacity_bytes: int,
+        pack: Callable[[ValueT], bytes],
+        unpack: Callable[[bytes], ValueT],
+        later: Callable[[Callable[[], None]], object] = lambda write: write(),
+    ) -> None:
+        self._folder, self._capacity = folder, capacity_bytes
+        self._pack, self._unpack, self._later = pack, unpack, later
+        self._lock = threading.Lock()
+        self._nbytes = sum(size for _, size, _ in self._files())
+
+    def get_or_make(self, name: str, make: Callable[[], ValueT]) -> ValueT:
+        """The value of that name, from its file or from ``make``."""
+        path = self._folder / (hashlib.sha256(name.encode()).hexdigest() + SUFFIX)
+        title = name.encode() + b"\n"
+        found = self._read(path, title)
+        if found is not None:
+            return found
+        packed = self._pack(make())
+        self._later(lambda: self._write(path, title + packed))
+        return self._unpack(packed)
+
+    def _read(self, path: Path, title: bytes) -> ValueT | None:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("%s can't be read, its picture is encoded again (%s)", path, error)
+            return None
+        try:
+            if not data.startswith(title):
+                raise ValueError("it has another name in it")
+            value = self._unpack(data[len(title) :])
+        except ValueError as error:
+            logger.warning("%s is damaged, its picture is encoded again (%s)", path, error)
+            with suppress(OSError):
+                path.unlink()
+            return None
+        with suppress(OSError):  # a folder that can only be read is of use, too
+            os.utime(path)
+        return value
+
+    def _write(self, path: Path, data: bytes) -> None:
+        if len(data) > self._capacity:
+            return
+        try:
+            write_whole(path, data)
+        except OSError as error:
+            logger.warning("%s: nothing is kept now (%s)", self._folder, error)
+            return
+        with self._lock:
+            self._nbytes += len(data)
+            if self._nbytes > self._capacity:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        files = sorted(self._files())
+        self._nbytes = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if self._nbytes <= EMPTIED_TO * self._capacity:
+                break
+            with suppress(OSError):
+                path.unlink()
+            self._nbytes -= size
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """When each was used last, its size, its path; those that vanish meanwhile are left out."""
+        found = []
+        for path in self._folder.glob(f"*{SUFFIX}"):
+            try:
+                facts = path.stat()
+            except FileNotFoundError:
+                continue
+            found.append((facts.st_mtime, facts.st_size, path))
+        return found

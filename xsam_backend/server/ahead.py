@@ -1,0 +1,137 @@
+"""The thread that encodes what will be asked about next, while nobody wants the model.
+
+Whoever opens a task or clicks in it goes on to the project's next ones, in the order of their numbers. Their pictures
+are encoded as soon as the model has been idle for a moment, so that the first click there is as fast as the second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xsam_backend.errors import BusyError, XSamBackendError
+from xsam_backend.inference.engine import Asker, Engine
+from xsam_backend.inference.scheduling import Priority
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.recent_images import Images
+from xsam_backend.server.monitor import Monitor
+from xsam_backend.store.projects import ProjectKey
+
+logger = logging.getLogger(__name__)
+
+IDLE_S = 0.3
+"""An annotator who has just clicked may click again: the model is left alone so long."""
+
+PROJECTS = 50
+"""So many are worked for at once; of others, the first click has to wait."""
+
+
+class Api(Protocol):
+    """What is needed of :class:`~xsam_backend.labelstudio.client.LabelStudioClient`."""
+
+    def tasks_after(self, project_id: int, task_id: int, count: int) -> list[dict[str, Any]]:
+        """The next ones, with ``id`` and ``data``."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where somebody is in a project."""
+
+    task_id: int
+    config: LabelConfig
+
+
+class Ahead:
+    """Works until it is closed. What can't be fetched or asked of Label Studio now is passed over: whoever comes to
+    it sees why.
+
+    Args:
+        tasks: so many of the next ones.
+    """
+
+    def __init__(self, api: Api, images: Images, engine: Engine, monitor: Monitor, tasks: int) -> None:
+        self._api, self._images, self._engine, self._monitor, self._tasks = api, images, engine, monitor, tasks
+        self._lock = threading.Lock()
+        self._places: OrderedDict[ProjectKey, _Place] = OrderedDict()
+        self._done: dict[ProjectKey, int] = {}
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the stage under way and end."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=15)
+
+    def somebody_is_at(self, project: ProjectKey, task_id: int, config: LabelConfig) -> None:
+        """A task was opened, or clicked in."""
+        with self._lock:
+            if self._done.get(project) == task_id:
+                return
+            self._places[project] = _Place(task_id, config)
+            self._places.move_to_end(project)
+            while len(self._places) > PROJECTS:
+                self._places.popitem(last=False)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            while not self._closing.is_set() and self._work_one():
+                pass
+
+    def _work_one(self) -> bool:
+        """Look ahead in the project where somebody was last; False where there is none."""
+        with self._lock:
+            if not self._places:
+                return False
+            project, place = self._places.popitem()
+            self._done[project] = place.task_id
+            while len(self._done) > PROJECTS:
+                del self._done[next(iter(self._done))]
+        with self._told(project):
+            for row in self._api.tasks_after(project.project_id, place.task_id, self._tasks):
+                with self._told(project):
+                    for url in _addresses(row, place.config):
+                        self._encode(project, int(row["id"]), url)
+        return True
+
+    @contextmanager
+    def _told(self, project: ProjectKey) -> Iterator[None]:
+        """The thread must live on: nobody would start it again."""
+        where = f"project {project}, pictures ahead"
+        try:
+            yield
+        except XSamBackendError as error:
+            logger.info("%s: %s", where, error)
+        except Exception as error:
+            self._monitor.problem(error, where)
+
+    def _encode(self, project: ProjectKey, task_id: int, url: str) -> None:
+        while self._engine.idle_s < IDLE_S:
+            if self._closing.wait(IDLE_S):
+                return
+        try:
+            image = self._images.fetch(url, task_id)
+            asker = Asker(Priority.AHEAD, predictor=self._engine.predictor_of(str(project)))
+            self._engine.prepare(image.pixels, image.sha256, asker)
+        except BusyError:  # others have the model all the time
+            return
+
+
+def _addresses(row: dict[str, Any], config: LabelConfig) -> Sequence[str]:
+    data = row.get("data")
+    found = [source for tag in config.images for source in tag.sources(data if isinstance(data, dict) else {})]
+    return [address for address in found if isinstance(address, str)]
