@@ -1,6 +1,6 @@
 """Values that were dear to make, kept on disk across restarts: the ones used last, as many as a budget allows.
 
-One file each, its own name in it, so that nothing else is ever taken for it. Whatever is wrong with a file or the disk
+One file each, its own name in it, so that nothing else is ever taken for it. Whatever is wrong with a file or disk
 costs time only: the value is made again. Several processes may share a folder.
 """
 

@@ -47,7 +47,7 @@ class Dialogue:
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, tuple[PictureFrame, ...]]:
         """Several pictures at once, each uint8 (H, W, 3), and where each lies in the padded frame."""
         features = self.model.features(self.look(images))
-        return Encoded(features, self.prefix(features)), tuple(map(self._frame, images))
+        return Encoded(features, self.prefix(features)), tuple(map(self.frame, images))
 
     def close_up(self, state: ImageState, window: Window) -> ImageState:
         """A window of a picture, as a picture of its own."""
@@ -74,14 +74,15 @@ class Dialogue:
         pixels.setflags(write=False)
         features = self.model.features(outputs.on(self.model.device))
         looks = CloserLooks(pixels, self.encode, keeps_all=keeps_looks)
-        return ImageState(Encoded(features, None), self._frame(image), pixels, looks)
+        return ImageState(Encoded(features, None), self.frame(image), pixels, looks)
 
     def prefix(self, features: ImageFeatures) -> Prefix:
         """What the language model keeps of the words before each picture and the picture itself."""
         opening = self.tokenize(conversation_turn("?"), with_answer=False).through_image()
         return self.model.image_prefix([self.model.merge_tokens(opening, tokens) for tokens in features.tokens])
 
-    def _frame(self, image: NDArray[np.uint8]) -> PictureFrame:
+    def frame(self, image: NDArray[np.uint8]) -> PictureFrame:
+        """Where a picture, uint8 (H, W, 3), lies in the padded frame."""
         side, size_hw = self.processor.seg_size, (image.shape[0], image.shape[1])
         return PictureFrame((side, side), scaled_size(size_hw, side), size_hw)
 
