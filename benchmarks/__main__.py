@@ -10,11 +10,15 @@ from pathlib import Path
 
 import click
 
-from benchmarks import interactive
+from benchmarks import interactive, load, memory
 from benchmarks.report import Table, as_json, environment
 from benchmarks.sizes import SIZES
 
-SUITES: dict[str, Callable[[Sequence[str], str], list[Table]]] = {"interactive": interactive.suite}
+SUITES: dict[str, Callable[[Sequence[str], str], list[Table]]] = {
+    "interactive": interactive.suite,
+    "load": load.suite,
+    "memory": memory.suite,
+}
 
 
 @click.command(help=__doc__)

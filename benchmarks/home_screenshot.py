@@ -13,8 +13,8 @@ import click
 from playwright.sync_api import sync_playwright
 
 from benchmarks.labeling_page import find_chromium
-from benchmarks.learning_latency import serving
 from benchmarks.screenshots import keep
+from benchmarks.servers import serving
 
 WIDTH, HEIGHT = 1100, 700
 

@@ -18,8 +18,6 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +27,7 @@ import requests
 from PIL import Image
 
 from benchmarks.learning import KEY, SEED, accept, label_config, places_below
-from xsam_backend.demo.ports import LOOPBACK, choose_port
-from xsam_backend.demo.processes import Child, stop_all, wait_for
+from benchmarks.servers import serving
 from xsam_backend.evaluation.datasets.opening import open_dataset
 
 ACCEPTED = 10
@@ -41,28 +38,6 @@ SETTLE_S = 0.5
 CONFIG = """<View><Image name="image" value="$image"/>
 <KeyPointLabels name="click" toName="image" smart="true"><Label value="nucleus"/></KeyPointLabels>
 <BrushLabels name="brush" toName="image" smart="false"><Label value="nucleus"/></BrushLabels></View>"""
-
-
-@contextmanager
-def serving(data_dir: Path, log: Path) -> Iterator[str]:
-    """The service with its worker; its address."""
-    port = choose_port(None, 9190, option="--port")
-    own = {"HOST": LOOPBACK, "PORT": str(port), "DATA_DIR": str(data_dir), "MODEL": "tiny", "DEVICE": "cpu"}
-    environment = dict(os.environ) | {f"XSAM_BACKEND_{name}": value for name, value in own.items()}
-    child = Child("serve", [sys.executable, "-m", "xsam_backend", "serve"], environment, log, data_dir)
-    address = f"http://{LOOPBACK}:{port}"
-
-    def is_up() -> bool | None:
-        try:
-            return requests.get(f"{address}/health", timeout=5).ok or None
-        except requests.RequestException:
-            return None
-
-    try:
-        wait_for(is_up, [child], limit_s=300, what="serve")
-        yield address
-    finally:
-        stop_all([child], 30)
 
 
 def seconds(address: str, picture: str) -> float:

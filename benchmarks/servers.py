@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +60,28 @@ class Running:
     def ours(self, path: str) -> Any:
         """What our service says of itself."""
         return requests.get(self.backend + path, timeout=30, headers={"Accept": "application/json"}).json()
+
+
+@contextmanager
+def serving(data_dir: Path, log: Path, **settings: object) -> Iterator[str]:
+    """The service with its worker, without a Label Studio; its address."""
+    port = choose_port(None, 9190, option="--port")
+    own = {"host": LOOPBACK, "port": port, "data_dir": data_dir, "model": "tiny", "device": "cpu"} | settings
+    environment = dict(os.environ) | {f"XSAM_BACKEND_{name.upper()}": str(value) for name, value in own.items()}
+    child = Child("serve", [sys.executable, "-m", "xsam_backend", "serve"], environment, log, data_dir)
+    address = f"http://{LOOPBACK}:{port}"
+
+    def is_up() -> bool | None:
+        try:
+            return requests.get(f"{address}/health", timeout=5).ok or None
+        except requests.RequestException:
+            return None
+
+    try:
+        wait_for(is_up, [child], limit_s=300, what="serve")
+        yield address
+    finally:
+        stop_all([child], 30)
 
 
 @contextmanager

@@ -273,11 +273,11 @@ def test_pictures_asked_about_together_are_answered_as_alone() -> None:
 def counted(predictor: Any, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The pictures that the predictor encodes from now on."""
     seen: list[bytes] = []
-    encode = predictor.dialogue.encode
+    look = predictor.dialogue.look
 
     def counting(images: Any) -> Any:
         seen.extend(image.tobytes() for image in images)
-        return encode(images)
+        return look(images)
 
-    monkeypatch.setattr(predictor.dialogue, "encode", counting)
+    monkeypatch.setattr(predictor.dialogue, "look", counting)
     return seen
