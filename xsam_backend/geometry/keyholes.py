@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from xsam_backend.geometry.collapsing import Ring, edges_cross
 
 MOST_HOLES = 200
-"""An outline with more of them is ragged, and nobody edits it by hand: whether bridges cross isn't looked at."""
+"""An outline with more of them is ragged, and nobody edits it by hand: bridges go from hole to hole and may cross."""
 
 
 def joined_by_keyholes(outer: Ring, holes: Sequence[Ring]) -> Ring:
@@ -28,9 +28,9 @@ def joined_by_keyholes(outer: Ring, holes: Sequence[Ring]) -> Ring:
     """
     if not holes:
         return outer
-    nearest = _by_short_bridges(outer, holes)
     if len(holes) > MOST_HOLES:
-        return nearest
+        return _by_one_chain(outer, holes)
+    nearest = _by_short_bridges(outer, holes)
     return _by_level_bridges(outer, holes) if edges_cross([nearest]) else nearest
 
 
@@ -49,6 +49,19 @@ def _by_short_bridges(outer: Ring, holes: Sequence[Ring]) -> Ring:
         pieces += [outer[done : leave + 1], *detours[leave]]
         done = leave + 1
     return np.concatenate([*pieces, outer[done:]])
+
+
+def _by_one_chain(outer: Ring, holes: Sequence[Ring]) -> Ring:
+    """From the outer ring's first vertex to the topmost hole, from that to the next one and so on, and all the way
+    back; between the first vertices of each."""
+    sizes = np.array([len(hole) for hole in holes])
+    points = np.concatenate(holes)
+    enter = points[np.cumsum(sizes) - sizes]
+    order = np.lexsort((enter[:, 0], enter[:, 1]))
+    around = np.concatenate(
+        [part for number in order.tolist() for part in (holes[number], enter[number : number + 1])]
+    )
+    return np.concatenate([outer[:1], around, enter[order[-2::-1]], outer])
 
 
 class _Bridge(NamedTuple):
