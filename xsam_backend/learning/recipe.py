@@ -48,9 +48,9 @@ def steps_for(pictures: int) -> int:
     """Steps for so many of the project's pictures: more for more, but ever less for each.
 
     >>> [steps_for(count) for count in (5, 20, 80, 50_000)]
-    [87, 199, 457, 2000]
+    [98, 197, 394, 2000]
     """
-    return min(round(33 * math.pow(pictures, 0.6)), MOST_STEPS)
+    return min(round(44 * math.sqrt(pictures)), MOST_STEPS)
 
 
 def recipe(
@@ -111,7 +111,7 @@ def recipe(
                 "share": SHARES[PROJECT],
                 "views": views,
                 "pointed_at": "all objects",
-                "questions": {"interactive": 3, "generic": 2, "vgd": 3, "referring": 1, "gcg": 1},
+                "questions": {"interactive": 2.2, "generic": 1.4, "vgd": 2.2, "referring": 0.6, "gcg": 0.6},
             },
             {
                 "name": SCENES,
@@ -119,12 +119,12 @@ def recipe(
                 "share": SHARES[SCENES],
                 "views": views,
                 "questions": {
-                    "interactive": 2,
-                    "generic": 1,
-                    "vgd": 2,
-                    "referring": 2,
-                    "reasoning": 0.3,
-                    "gcg": 0.5,
+                    "interactive": 1.5,
+                    "generic": 0.8,
+                    "vgd": 1.4,
+                    "referring": 1.4,
+                    "reasoning": 0.2,
+                    "gcg": 0.3,
                     "conversation": 0.2,
                 },
             },
