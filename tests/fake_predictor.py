@@ -66,6 +66,10 @@ class FakePredictor:
         self.encoder_version = encoder_version
         self._before = before
 
+    def encode(self, image: NDArray[np.uint8]) -> FakeState:
+        state = self.state(image, self.look(image))
+        return state.with_prefix(self.prefix(state))
+
     def look(self, image: NDArray[np.uint8]) -> FakeOutputs:
         assert image.ndim == 3
         assert image.shape[2] == 3

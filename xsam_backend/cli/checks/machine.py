@@ -93,7 +93,7 @@ def check_model(settings: Settings) -> Iterator[Finding]:
         found += "; no CUDA device"
     yield Finding("ok", "device", found)
     caches = {"encoder_cache_mb": settings.encoder_cache_mb}
-    if predictor.model.device.type == "cpu":
+    if not torch.cuda.is_available() or settings.device == "cpu":
         caches |= {"image_cache_mb": settings.image_cache_mb, "prefix_cache_mb": settings.prefix_cache_mb}
     if sum(caches.values()) / 1000 > memory_gb / 2:
         listed = ", ".join(f"{name} {mb}" for name, mb in caches.items())
