@@ -19,7 +19,8 @@ import numpy as np
 
 from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.geometry.masks import Mask, mask_iou
-from xsam_backend.geometry.polygons import Polygon, mask_to_polygons, trace_outlines
+from xsam_backend.geometry.outlines import Polygon, trace_outlines
+from xsam_backend.geometry.polygons import mask_to_polygons
 from xsam_backend.geometry.raster import polygon_to_mask
 
 SEED, OBJECTS, LEAST_PX = 0, 60, 150

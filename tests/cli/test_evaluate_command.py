@@ -327,7 +327,7 @@ def test_a_label_studio_export_is_measured(run: Any, knowing: list[Any], coco: P
 def test_a_benchmark_with_its_own_prompts_is_a_data_set_for_each_kind(
     run: Any, knowing: list[Any], coco: Path
 ) -> None:
-    from xsam_backend.geometry.rle import mask_to_coco_rle
+    from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 
     prompt = np.zeros((40, 60), np.bool_)
     prompt[10:14, 10:14] = True

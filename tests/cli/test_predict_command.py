@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xsam_backend.geometry.rle import coco_rle_to_mask
+from xsam_backend.geometry.coco_rle import coco_rle_to_mask
 
 pytestmark = pytest.mark.usefixtures("fake_model")
 

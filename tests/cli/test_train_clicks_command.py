@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from xsam_backend.evaluation.datasets.drawn_scenes import SceneRecord
-from xsam_backend.geometry.rle import mask_to_coco_rle
+from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 from xsam_backend.model.click_refiner import ClickRefiner
 
 Run = Callable[..., tuple[int, str, str]]

@@ -19,7 +19,7 @@ from ls_client import LsClient, box, click, phrase
 from ls_server import LabelStudio
 from PIL import Image
 
-from xsam_backend.geometry.rle import brush_rle_to_mask
+from xsam_backend.geometry.brush_rle import brush_rle_to_mask
 from xsam_backend.labelstudio.regions import read_region
 from xsam_backend.region_masks import region_mask
 from xsam_backend.server.auth import WEBHOOK_HEADER

@@ -17,8 +17,8 @@ from web_server import WebServer, web_server
 from xsam_backend.errors import DatasetError, LabelConfigError, LabelStudioError
 from xsam_backend.evaluation.datasets.label_studio import RULE, open_export, open_project
 from xsam_backend.evaluation.datasets.records import Dataset, Wanted
+from xsam_backend.geometry.brush_rle import mask_to_brush_rle
 from xsam_backend.geometry.raster import box_to_mask, ellipse_to_mask, polygon_to_mask
-from xsam_backend.geometry.rle import mask_to_brush_rle
 from xsam_backend.ground_truth import Caption, Expression, GroundTruth
 from xsam_backend.labelstudio.client import LabelStudioClient
 from xsam_backend.labelstudio.images import FetchPolicy, ImageSource

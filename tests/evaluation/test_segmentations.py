@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from xsam_backend.evaluation.datasets.segmentations import segmentation_as_coco
-from xsam_backend.geometry.rle import coco_rle_to_mask
+from xsam_backend.geometry.coco_rle import coco_rle_to_mask
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "photos" / "instances.json"
 

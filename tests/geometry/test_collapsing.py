@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from shapes import blobs
 
 from xsam_backend.geometry.collapsing import LEAST_VERTICES, edges_cross, with_fewer_vertices
-from xsam_backend.geometry.polygons import mask_to_polygons, signed_area, trace_outlines
+from xsam_backend.geometry.outlines import signed_area, trace_outlines
+from xsam_backend.geometry.polygons import mask_to_polygons
 
 LIMIT = (240.0, 180.0)
 

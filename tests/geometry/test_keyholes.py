@@ -11,7 +11,7 @@ from xsam_backend.geometry import keyholes
 from xsam_backend.geometry.collapsing import edges_cross
 from xsam_backend.geometry.keyholes import joined_by_keyholes
 from xsam_backend.geometry.masks import Mask
-from xsam_backend.geometry.polygons import trace_outlines
+from xsam_backend.geometry.outlines import trace_outlines
 from xsam_backend.geometry.raster import polygons_to_mask
 
 

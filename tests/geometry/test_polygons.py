@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from shapes import TRICKY, blobs, from_text, masks
 
 from xsam_backend.geometry.masks import Mask, connected_parts, mask_iou
-from xsam_backend.geometry.polygons import mask_to_polygons, signed_area, trace_outlines
+from xsam_backend.geometry.outlines import signed_area, trace_outlines
+from xsam_backend.geometry.polygons import mask_to_polygons
 from xsam_backend.geometry.raster import disc_to_mask, polygons_to_mask
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsam_backend.errors import LabelConfigError, PromptError
+from xsam_backend.geometry.brush_rle import mask_to_brush_rle
 from xsam_backend.geometry.raster import box_to_mask
-from xsam_backend.geometry.rle import mask_to_brush_rle
 from xsam_backend.labelstudio.context import (
     MAX_PHRASES,
     MAX_REGIONS,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xsam_backend.errors import PromptError
+from xsam_backend.geometry.brush_rle import mask_to_brush_rle
 from xsam_backend.geometry.raster import box_to_mask, ellipse_to_mask
-from xsam_backend.geometry.rle import mask_to_brush_rle
 from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, region_texts
 from xsam_backend.prompts import Box, MaskRegion, Point
 

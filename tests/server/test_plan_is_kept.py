@@ -14,8 +14,8 @@ from fake_predictor import FakePredictor
 from flask.testing import FlaskClient
 
 from xsam_backend.config import load_settings
+from xsam_backend.geometry.brush_rle import mask_to_brush_rle
 from xsam_backend.geometry.raster import box_to_mask
-from xsam_backend.geometry.rle import mask_to_brush_rle
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.gestures import Asked, Gesture, plan_of
 from xsam_backend.labelstudio.label_config import LabelConfig

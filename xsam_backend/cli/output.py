@@ -7,7 +7,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from xsam_backend.geometry.boxes import xyxy_to_xywh
-from xsam_backend.geometry.rle import mask_to_coco_rle
+from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.results import write_prediction, write_regions

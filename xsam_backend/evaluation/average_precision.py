@@ -17,7 +17,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from xsam_backend.evaluation.segments import check_truth
-from xsam_backend.geometry.rle import mask_to_coco_rle
+from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 from xsam_backend.instances import Instances
 
 COCO_IOU_THRESHOLDS: tuple[float, ...] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))

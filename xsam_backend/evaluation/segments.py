@@ -8,7 +8,7 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 from numpy.typing import NDArray
 
-from xsam_backend.geometry.rle import mask_to_coco_rle
+from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 
 
 def check_truth(

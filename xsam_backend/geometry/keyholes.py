@@ -35,20 +35,24 @@ def joined_by_keyholes(outer: Ring, holes: Sequence[Ring]) -> Ring:
 
 
 def _by_short_bridges(outer: Ring, holes: Sequence[Ring]) -> Ring:
-    """From vertex to vertex, where the outer ring is nearest to each hole."""
-    tree = cKDTree(outer)
-    detours: dict[int, list[Ring]] = defaultdict(list)
-    for hole in holes:
-        distances, nearest = tree.query(hole)
-        enter = int(distances.argmin())
-        leave = int(nearest[enter])
-        detours[leave] += [np.roll(hole, -enter, axis=0), hole[enter : enter + 1], outer[leave : leave + 1]]
-    pieces: list[Ring] = []
-    done = 0
-    for leave in sorted(detours):
-        pieces += [outer[done : leave + 1], *detours[leave]]
-        done = leave + 1
-    return np.concatenate([*pieces, outer[done:]])
+    """From vertex to vertex, where the outer ring is nearest to each hole. For thousands of holes all at once."""
+    points = np.concatenate(holes)
+    sizes = np.array([len(hole) for hole in holes])
+    first = np.cumsum(sizes) - sizes
+    distances, nearest = cKDTree(outer).query(points)
+    closest = np.flatnonzero(distances == np.repeat(np.minimum.reduceat(distances, first), sizes))
+    _, one_each = np.unique(np.repeat(np.arange(len(holes)), sizes)[closest], return_index=True)
+    enter = closest[one_each]
+    order = np.argsort(nearest[enter], kind="stable")
+    enter, sizes, first = enter[order], sizes[order], first[order]
+    leave = nearest[enter]
+    # Around each hole, to where it was entered once more, and back over the bridge.
+    detours = sizes + 2
+    step = np.arange(int(detours.sum())) - np.repeat(np.cumsum(detours) - detours, detours)
+    around = np.repeat(first, detours) + (np.repeat(enter - first, detours) + step) % np.repeat(sizes, detours)
+    path = points[around]
+    path[np.cumsum(detours) - 1] = outer[leave]
+    return np.insert(outer, np.repeat(leave + 1, detours), path, axis=0)
 
 
 class _Bridge(NamedTuple):

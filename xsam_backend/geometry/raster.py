@@ -121,34 +121,49 @@ def stroke_to_mask(points: ArrayLike, width_px: float, size_hw: tuple[int, int])
     return mask
 
 
-def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
-    """Set the pixels around whose centre a ring of (N, 2) points winds; False if there is none.
+def row_crossings(
+    starts: NDArray[np.float64], ends: NDArray[np.float64], rows: slice
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Where edges cross pixel rows' centre lines: which edge, which row, at what x, and 1 downwards, -1 upwards.
 
-    Each edge is cut with the pixel rows' centre lines that it crosses; from there to the right the winding number
-    changes by one. Edges are always computed from above, so the two passes over a keyhole's bridge cancel exactly.
+    Edges are always computed from above, so the two passes over a keyhole's bridge are the same exactly.
+
+    Args:
+        starts, ends: (N, 2) xy.
+        rows: the rows that are looked at.
     """
-    rows, columns = _window(ring, mask.shape)
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    if height <= 0 or width <= 0:
-        return False
-    starts, ends = ring, np.roll(ring, -1, axis=0)
     turn = np.where(starts[:, 1] <= ends[:, 1], 1, -1)
     upper = np.where(turn[:, None] > 0, starts, ends)
     lower = np.where(turn[:, None] > 0, ends, starts)
     first = np.clip(np.ceil(upper[:, 1] - 0.5), rows.start, rows.stop).astype(np.int64)
     last = np.clip(np.ceil(lower[:, 1] - 0.5), rows.start, rows.stop).astype(np.int64)
     crossings = last - first
-    if crossings.sum() > MAX_CROSSINGS:
-        raise ValueError(f"a polygon that crosses {crossings.sum()} pixel rows in all is too intricate to fill")
+    total = int(crossings.sum())
+    if total > MAX_CROSSINGS:
+        raise ValueError(f"a polygon that crosses {total} pixel rows in all is too intricate to fill")
     edge = np.repeat(np.arange(len(starts)), crossings)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(crossings) - crossings, crossings) + first[edge]
+    row = np.arange(total) - np.repeat(np.cumsum(crossings) - crossings - first, crossings)
     slope = np.divide(
         lower[:, 0] - upper[:, 0], lower[:, 1] - upper[:, 1], out=np.zeros(len(starts)), where=crossings > 0
     )
     x = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * slope[edge]
+    return edge, row, x, turn[edge]
+
+
+def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
+    """Set the pixels around whose centre a ring of (N, 2) points winds; False if there is none.
+
+    Each edge is cut with the pixel rows' centre lines that it crosses; from there to the right the winding number
+    changes by one.
+    """
+    rows, columns = _window(ring, mask.shape)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if height <= 0 or width <= 0:
+        return False
+    _, row, x, turn = row_crossings(ring, np.roll(ring, -1, axis=0), rows)
     column = np.clip(np.ceil(x - 0.5), columns.start, columns.stop).astype(np.int64) - columns.start
     change = np.zeros((height, width + 1), np.int32)
-    np.add.at(change, (row - rows.start, column), turn[edge])
+    np.add.at(change, (row - rows.start, column), turn)
     inside = np.cumsum(change, axis=1, out=change)[:, :-1] != 0
     mask[rows, columns] |= inside
     return bool(inside.any())

@@ -21,8 +21,8 @@ from PIL import Image
 from xsam_backend.errors import PromptError
 from xsam_backend.geometry import raster
 from xsam_backend.geometry.boxes import pct_to_px
+from xsam_backend.geometry.brush_rle import brush_rle_to_mask
 from xsam_backend.geometry.masks import Mask
-from xsam_backend.geometry.rle import brush_rle_to_mask
 from xsam_backend.prompts import Box, MaskRegion, Point, Region
 
 MAX_MASK_PX = 100_000_000

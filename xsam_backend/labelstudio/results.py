@@ -23,9 +23,9 @@ from PIL import Image
 
 from xsam_backend.errors import LabelConfigError
 from xsam_backend.geometry.boxes import mask_to_rotated_rectangle, px_to_pct
+from xsam_backend.geometry.brush_rle import mask_to_brush_rle
 from xsam_backend.geometry.masks import Mask, interior_point, mask_to_box_xyxy
 from xsam_backend.geometry.polygons import mask_to_polygons
-from xsam_backend.geometry.rle import mask_to_brush_rle
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.tags import ControlOptions, ControlTag
 

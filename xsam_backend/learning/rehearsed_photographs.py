@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from xsam_backend.evaluation.datasets.reading import read_rgb
 from xsam_backend.evaluation.simulated_prompts import centre_click
+from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 from xsam_backend.geometry.masks import mask_iou
-from xsam_backend.geometry.rle import mask_to_coco_rle
 from xsam_backend.instances import Instances
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.prompts import Point, Prompt, Task

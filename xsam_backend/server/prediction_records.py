@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from xsam_backend.geometry.rle import mask_to_coco_rle
+from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.prompts import Form, MaskRegion, Point, Prompt, Region
 from xsam_backend.store.predictions import LoggedRegion

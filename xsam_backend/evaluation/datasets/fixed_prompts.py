@@ -40,8 +40,8 @@ from xsam_backend.evaluation.datasets.records import (
     of_split,
 )
 from xsam_backend.evaluation.datasets.segmentations import rle_to_mask, segmentation_as_coco
+from xsam_backend.geometry.coco_rle import coco_rle_area
 from xsam_backend.geometry.masks import Mask
-from xsam_backend.geometry.rle import coco_rle_area
 from xsam_backend.ground_truth import GroundTruth
 from xsam_backend.prompts import MaskRegion, Region, Task
 

@@ -12,9 +12,9 @@ import numpy as np
 from faster_coco_eval import mask as coco_mask
 from numpy.typing import NDArray
 
+from xsam_backend.geometry.coco_rle import coco_rle_to_mask
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.geometry.raster import MAX_COORDINATE, polygon_to_mask
-from xsam_backend.geometry.rle import coco_rle_to_mask
 
 ToMask = Callable[[object, tuple[int, int]], Mask]
 """From a ``segmentation`` and (height, width) to bool (H, W); raises ValueError for what is damaged."""

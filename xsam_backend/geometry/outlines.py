@@ -1,0 +1,199 @@
+"""The exact outlines of a mask along its pixels' edges, so that nothing shrinks.
+
+Filling one with ``raster.polygon_to_mask`` gives the mask back, one-pixel and one-pixel-wide masks included. Pixels
+that touch at a corner belong to one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.geometry.keyholes import joined_by_keyholes
+from xsam_backend.geometry.masks import Mask
+
+Polygon = NDArray[np.float64]
+"""(N, 2) xy in px, N >= 3, the last point not repeated."""
+
+Indices = NDArray[np.int64]
+
+_NOWHERE = 8
+"""The walk around a single pixel stays where it is."""
+
+_STEP_TO_DIRECTION = np.array([3, 2, 1, 4, _NOWHERE, 0, 5, 6, 7])
+"""Of a step to one of the eight pixels around, row by row: 0 is right, and on counterclockwise on the screen."""
+
+_END_OF_SIDE = np.array([[1, 0], [0, 0], [0, 1], [1, 1]])
+"""Where a walk along a pixel's right, upper, left or lower side ends that has the pixel to its left, xy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """One part of a mask: its outer ring, clockwise on the screen, and its holes' rings, the other way round."""
+
+    outer: Polygon
+    holes: tuple[Polygon, ...] = ()
+
+    @property
+    def rings(self) -> tuple[Polygon, ...]:
+        """The outer ring, then the holes."""
+        return (self.outer, *self.holes)
+
+    @property
+    def area_px(self) -> float:
+        """Area without the holes."""
+        return sum(signed_area(ring) for ring in self.rings)
+
+    @property
+    def keyhole(self) -> Polygon:
+        """One ring for all; see ``keyholes``."""
+        return joined_by_keyholes(self.outer, self.holes)
+
+
+@dataclass(frozen=True, eq=False)
+class Rings:
+    """All rings of a mask in one array: a ragged mask has hundreds of thousands.
+
+    Attributes:
+        points: (N, 2) xy, whole px, ring after ring, each as in ``Outline``.
+        sizes: (R,) how many points each ring has.
+        outers: (R,) of each ring, the number of its part's outer ring; its own for an outer one.
+    """
+
+    points: Polygon
+    sizes: Indices
+    outers: Indices
+
+    @cached_property
+    def first(self) -> Indices:
+        """(R,) where each ring begins."""
+        return np.cumsum(self.sizes) - self.sizes
+
+    @cached_property
+    def next_points(self) -> Polygon:
+        """(N, 2): of each point the one that follows in its ring."""
+        return self.points[following(self.sizes)]
+
+    @cached_property
+    def areas_px(self) -> NDArray[np.float64]:
+        """(R,) signed: of a hole below zero."""
+        (x, y), (next_x, next_y) = self.points.T, self.next_points.T
+        return np.add.reduceat(x * next_y - y * next_x, self.first) / 2 if len(self.sizes) else np.zeros(0)
+
+    @cached_property
+    def lengths_px(self) -> NDArray[np.float64]:
+        """(R,) how long each ring is, along the pixels."""
+        steps = np.abs(self.next_points - self.points).sum(axis=1)
+        return np.add.reduceat(steps, self.first) if len(self.sizes) else np.zeros(0)
+
+    @property
+    def is_outer(self) -> NDArray[np.bool_]:
+        """(R,) whether a ring goes around a part, not around a hole."""
+        return self.outers == np.arange(len(self.outers))
+
+    def chosen(self, kept: NDArray[np.bool_]) -> Rings:
+        """Some of the rings, in order; holes without their outer ring are left out."""
+        kept = kept & kept[self.outers]
+        numbers = np.cumsum(kept) - 1
+        return Rings(self.points[np.repeat(kept, self.sizes)], self.sizes[kept], numbers[self.outers[kept]])
+
+    def moved(self, right_px: float, down_px: float) -> Rings:
+        """The same elsewhere."""
+        return Rings(self.points + (right_px, down_px), self.sizes, self.outers)
+
+    def ring(self, number: int) -> Polygon:
+        """(N, 2) of one of them."""
+        first = int(self.first[number])
+        return self.points[first : first + int(self.sizes[number])]
+
+    def outlines(self, instead: Mapping[int, Polygon] = MappingProxyType({})) -> list[Outline]:
+        """Part by part, the largest first; some rings may be replaced by others, which change no order."""
+        if not len(self.sizes):
+            return []
+        order = np.lexsort((~self.is_outer, self.outers))  # an outer ring, its holes, the next one
+        begins = np.flatnonzero(self.is_outer[order])
+        areas_px = np.add.reduceat(self.areas_px[order], begins)
+        rings = [
+            instead.get(number, self.points[at : at + size])
+            for number, at, size in zip(
+                order.tolist(), self.first[order].tolist(), self.sizes[order].tolist(), strict=True
+            )
+        ]
+        ends = np.append(begins[1:], len(order))
+        by_size = np.argsort(-areas_px, kind="stable")
+        return [
+            Outline(rings[begin], tuple(rings[begin + 1 : end]))
+            for begin, end in zip(begins[by_size].tolist(), ends[by_size].tolist(), strict=True)
+        ]
+
+
+def trace_outlines(mask: Mask) -> list[Outline]:
+    """The outlines of a bool (H, W) mask, largest part first."""
+    return trace_rings(mask).outlines()
+
+
+def trace_rings(mask: Mask) -> Rings:
+    """The rings of a bool (H, W) mask.
+
+    OpenCV walks along the outermost pixels, with the mask to the left. Turning at a pixel from where it came from to
+    where it goes on, a walk passes the pixel's open sides: strung together, these are the ring.
+    """
+    contours, tree = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return Rings(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    lengths = np.array([len(contour) for contour in contours])
+    pixels = np.concatenate(contours)[:, 0]
+    goes = _directions(pixels, following(lengths))
+    came = np.empty_like(goes)
+    came[following(lengths)] = np.where(goes < _NOWHERE, (goes + 4) % 8, _NOWHERE)
+    open_sides = _OPEN_SIDES[came, goes]
+    is_side = open_sides >= 0
+    counts = np.count_nonzero(is_side, axis=1)
+    sides = open_sides[is_side]
+    corners = np.repeat(pixels, counts, axis=0) + _END_OF_SIDE[sides]
+    lengths = np.add.reduceat(counts, np.cumsum(lengths) - lengths)
+    turns = sides != sides[following(lengths)]
+    sizes = np.add.reduceat(turns, np.cumsum(lengths) - lengths, dtype=np.int64)
+    parents = tree[0, :, 3].astype(np.int64)
+    outers = np.where(parents < 0, np.arange(len(sizes)), parents)
+    # The other way round, all of them and each.
+    return Rings(corners[turns][::-1].astype(np.float64), sizes[::-1], len(sizes) - 1 - outers[::-1])
+
+
+def signed_area(ring: Polygon) -> float:
+    """Area in px², positive where the ring runs clockwise on the screen (y down)."""
+    x, y = ring[:, 0], ring[:, 1]
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def following(sizes: Indices) -> Indices:
+    """Where rings of such sizes are in one array, of each place the next one in its ring."""
+    ends = np.cumsum(sizes)
+    places = np.arange(1, int(sizes.sum()) + 1)
+    places[ends - 1] = ends - sizes
+    return places
+
+
+def _directions(pixels: NDArray[np.int32], next_ones: Indices) -> Indices:
+    steps = pixels[next_ones] - pixels
+    return _STEP_TO_DIRECTION[3 * steps[:, 1] + steps[:, 0] + 4]
+
+
+def _open_sides(came: int, goes: int) -> list[int]:
+    """Of a pixel's right, upper, left and lower side, 0 to 3, those between two directions, counterclockwise."""
+    if _NOWHERE in (came, goes):
+        return [0, 1, 2, 3]
+    between = [(came + turn) % 8 for turn in range(1, (goes - came - 1) % 8 + 1)]
+    return [direction // 2 for direction in between if direction % 2 == 0]
+
+
+_OPEN_SIDES = np.array(
+    [[(_open_sides(came, goes) + 4 * [-1])[:4] for goes in range(9)] for came in range(9)], np.int64
+)
+"""[came from, goes to] -> open sides, filled up with -1."""
