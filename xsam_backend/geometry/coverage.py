@@ -16,33 +16,34 @@ from xsam_backend.geometry.raster import row_crossings
 _ROUNDING_PX = 1e-3 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
 """Whichever way an edge runs, one of these moves it across itself."""
 
-_MOST_LINES = 512
-"""Of level lines along which a ring is compared with a simpler one."""
+_COMPARED_SIDE_PX = 512
 
 Places = NDArray[np.int64]
 """Pixels' corners, row by row: row * (width + 1) + column."""
 
 
 class ComparedRing:
-    """A ring that others are compared with, along level lines: those of the pixels' centres, of a large one fewer."""
+    """A ring that simpler ones are compared with, pixel by pixel; large ones at a smaller scale."""
 
     def __init__(self, ring: Polygon, limit: Polygon) -> None:
         """``ring`` and what it is compared with are from (0, 0) to ``limit``, xy in px."""
-        self._spacing_px = max(1.0, float(limit[1]) / _MOST_LINES)
-        self._lines = slice(0, int(np.ceil(limit[1] / self._spacing_px)))
-        self._apart = float(limit[0]) + 1
+        self._scale = min(1.0, _COMPARED_SIDE_PX / float(limit.max()))
+        width, height = np.ceil(limit * self._scale).astype(np.int64).tolist()
+        self._rows = slice(0, height)
+        self._row_length = width + 1
         self._own = self._crossings(ring)
 
     def changed_px(self, ring: Polygon) -> float:
         """The area that is in one of the two alone; neither may cross itself."""
         both = np.sort(np.concatenate([self._own, self._crossings(ring)]))
-        return float((both[1::2] - both[::2]).sum()) * self._spacing_px
+        return int((both[1::2] - both[::2]).sum()) / self._scale**2
 
-    def _crossings(self, ring: Polygon) -> NDArray[np.float64]:
-        """Where the lines are crossed, one line after the other: on each, an even number of times."""
-        ring = ring / (1.0, self._spacing_px)
-        _, line, x, _ = row_crossings(ring, np.roll(ring, -1, axis=0), self._lines)
-        return line * self._apart + x
+    def _crossings(self, ring: Polygon) -> Places:
+        """Before which pixels rows are crossed: of each row, an even number."""
+        ring = ring * self._scale
+        _, row, x, _ = row_crossings(ring, np.roll(ring, -1, axis=0), self._rows)
+        columns = np.clip(np.ceil(x - 0.5), 0, self._row_length - 1).astype(np.int64)
+        return row * self._row_length + columns
 
 
 class Pixels:
