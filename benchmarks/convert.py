@@ -63,7 +63,7 @@ def blob(
     top, left = max(int(y - reach), 0), max(int(x - reach), 0)
     rows, columns = np.mgrid[top : min(int(y + reach) + 1, height), left : min(int(x + reach) + 1, width)]
     angle = np.arctan2(rows + 0.5 - y, columns + 0.5 - x)
-    radius = np.full(angle.shape, radius_px)
+    radius = np.full(angle.shape, float(radius_px))
     for waves in (2, 3, 4, 5, 7):
         radius += rng.normal(0, 0.12 / waves) * radius_px * np.cos(waves * angle + rng.uniform(0, 2 * np.pi))
     for waves in (17, 29, 41):
