@@ -80,7 +80,9 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
         ties += 1
         start, second = before[first], after[first]
         end = after[second]
-        found = _collapsed(xs[start], ys[start], xs[first], ys[first], xs[second], ys[second], xs[end], ys[end], limit)
+        found = _collapsed(
+            xs[start], ys[start], xs[first], ys[first], xs[second], ys[second], xs[end], ys[end], limit
+        )
         if found is not None:
             heappush(queue, (found[0], ties, first, age[first], found[1], found[2]))
 
@@ -110,9 +112,9 @@ def _collapsed(
 ) -> tuple[float, float, float] | None:
     """What it costs when a path a, b, c, d becomes a, e, d with the same area beside it, and e's x and y.
 
-    All such places e are on a line parallel to a-d. Of those the one is taken that lies on the longer arm's line; None
-    if there is none. The cost is the area that changes sides; at most twice as much where the paths cross. Written
-    out number by number: most of the time that polygons take goes by here.
+    All such places e are on a line parallel to a-d. Of those the one is taken that lies on the longer arm's line;
+    None if there is none. The cost is the area that changes sides; at most twice as much where the paths cross.
+    Written out number by number: most of the time that polygons take goes by here.
     """
     bx, by, cx, cy, dx, dy = bx - ax, by - ay, cx - ax, cy - ay, dx - ax, dy - ay  # as seen from a
     if dx * dx + dy * dy < _FLAT:

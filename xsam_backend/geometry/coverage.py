@@ -5,12 +5,12 @@ The work goes with the length of the outlines, not with the area inside of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.geometry.outlines import Polygon, following
+from xsam_backend.geometry.outlines import Polygon, Rings, following
 from xsam_backend.geometry.raster import row_crossings
 
 _ROUNDING_PX = 1e-3 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
@@ -46,58 +46,74 @@ class ComparedRing:
         return row * self._row_length + columns
 
 
-class Pixels:
-    """The pixels of rings together, in a picture of (height, width)."""
+def least_iou(
+    rings: Rings, kept: NDArray[np.bool_], instead: Mapping[int, Polygon], size_hw: tuple[int, int]
+) -> float:
+    """IoU of a mask with what is left of its rings, at least: what is in doubt is counted against it.
 
-    def __init__(self, points: Polygon, sizes: NDArray[np.int64], size_hw: tuple[int, int]) -> None:
-        """``points`` ring after ring, of so many points each; holes run the other way."""
-        self._size_hw = size_hw
-        _, places, turns = self._covered(points, points[following(sizes)], np.zeros(len(points), np.int64))
-        self._places, self._turns = places, turns
+    In doubt are pixels through whose centre an edge passes (on which side is up to rounding, and of a small mask one
+    pixel is much), and what two parts do to one pixel. A part without any pixel's centre makes it 0: ``raster`` would
+    mark other pixels for it. Only the rings that changed are looked at.
 
-    def least_iou(self, polygons: Sequence[Polygon]) -> float:
-        """IoU with the polygons, pixels that an edge passes through the centre of counted against it.
+    Args:
+        rings: the mask's own.
+        kept: (R,) which of them are left; no hole without its outer ring.
+        instead: the number of a ring that is left -> (N, 2) xy, the ring in its place.
+        size_hw: the picture's.
+    """
+    area_px = float(rings.areas_px.sum())
+    parts_px = rings.parts_px
+    lost_px = float(parts_px[rings.is_outer & ~kept].sum())
+    gained_px = -float(rings.areas_px[~rings.is_outer & kept[rings.outers] & ~kept].sum())
+    if instead:
+        parts = rings.outers[list(instead)]
+        before = _crossings([rings.ring(number)[::-1] for number in instead], parts, size_hw)
+        # The old rings run backwards: what remains are differences.
+        after = list(instead.values())
+        moved = [_crossings([ring + move for ring in after], parts, size_hw) for move in _ROUNDING_PX]
+        lost, gained = [], []
+        for part, places, turns in (_sorted(*map(np.concatenate, zip(before, one, strict=True))) for one in moved):
+            more = np.bincount(part, -turns * places, len(parts_px))
+            if (parts_px + more <= 0)[parts].any():
+                return 0.0
+            # Each part's turns add up to nothing, so sums begin anew with each.
+            difference = np.cumsum(turns)
+            lost.append(_stretches(places, difference < 0))
+            gained.append(_stretches(places, difference > 0))
+        lost_px += _together_px(lost)
+        gained_px += _together_px(gained)
+    return (area_px - lost_px) / (area_px + gained_px)
 
-        On which side of such a centre it passes is up to rounding, and of a small mask one pixel is much. A polygon
-        that has no pixel's centre inside makes it 0: ``raster`` would mark others instead.
-        """
-        sizes = np.array([len(polygon) for polygon in polygons])
-        starts = np.concatenate(polygons)
-        ends = starts[following(sizes)]
-        count, moves = len(polygons), len(_ROUNDING_PX)
-        number = np.repeat(np.arange(moves * count), np.tile(sizes, moves))
-        number, places, turns = self._covered(
-            (starts + _ROUNDING_PX[:, None]).reshape(-1, 2), (ends + _ROUNDING_PX[:, None]).reshape(-1, 2), number
-        )
-        if (np.bincount(number, -turns * places, moves * count) <= 0).any():
-            return 0.0
-        _, places, turns = self._united(number // count, places, turns)
-        # Ones for what the moved polygons cover, and above these the mask.
-        places = np.concatenate([places, self._places])
-        covered = np.concatenate([turns, (moves + 1) * self._turns])
-        order = np.argsort(places)
-        covered = np.cumsum(covered[order])[:-1]
-        pixels = np.diff(places[order])
-        return float(pixels[covered == 2 * moves + 1].sum() / max(pixels[covered > 0].sum(), 1))
 
-    def _covered(
-        self, starts: Polygon, ends: Polygon, number: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Places, NDArray[np.int64]]:
-        """Where rows enter (1) and leave (-1) what edges with a number go around, number by number."""
-        height, width = self._size_hw
-        edge, row, x, turns = row_crossings(starts, ends, slice(0, height))
-        columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-        return self._united(number[edge], row * (width + 1) + columns, turns)
+_Crossings = tuple[NDArray[np.int64], Places, NDArray[np.int64]]
+"""Part, place and turn: 1 where a row goes in, -1 where it goes out."""
 
-    def _united(
-        self, number: NDArray[np.int64], places: Places, turns: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Places, NDArray[np.int64]]:
-        """The same without what lies inside: only where one first comes in and last goes out."""
-        every = self._size_hw[0] * (self._size_hw[1] + 1)
-        keys = np.sort(2 * (number * every + places) + (turns > 0))  # ups and downs in the last bit
-        keys, ups = keys >> 1, 2 * (keys & 1) - 1
-        inside = np.cumsum(ups) != 0
-        changes = np.diff(inside.astype(np.int64), prepend=0)
-        kept = changes != 0
-        number, places = np.divmod(keys[kept], every)
-        return number, places, changes[kept]
+
+def _crossings(rings: Sequence[Polygon], parts: NDArray[np.int64], size_hw: tuple[int, int]) -> _Crossings:
+    sizes = np.array([len(ring) for ring in rings])
+    starts = np.concatenate(rings)
+    edge, row, x, turns = row_crossings(starts, starts[following(sizes)], slice(0, size_hw[0]))
+    columns = np.clip(np.ceil(x - 0.5), 0, size_hw[1]).astype(np.int64)
+    return np.repeat(parts, sizes)[edge], row * (size_hw[1] + 1) + columns, turns
+
+
+def _sorted(part: NDArray[np.int64], places: Places, turns: NDArray[np.int64]) -> _Crossings:
+    order = np.lexsort((places, part))
+    return part[order], places[order], turns[order]
+
+
+def _stretches(places: Places, is_in: NDArray[np.bool_]) -> tuple[Places, Places]:
+    """Starts and ends, where each place says whether what follows is in."""
+    begins = np.flatnonzero(is_in)
+    return places[begins], places[begins + 1]
+
+
+def _together_px(stretches: Sequence[tuple[Places, Places]]) -> int:
+    """How many pixels are in at least one of all stretches."""
+    starts = np.sort(np.concatenate([start for start, _ in stretches]))
+    ends = np.sort(np.concatenate([end for _, end in stretches]))
+    if not len(starts):
+        return 0
+    # Where all stretches that have begun have ended, the next one begins a new piece.
+    apart = starts[1:] > ends[:-1]
+    return int(ends[np.append(apart, True)].sum() - starts[np.append(True, apart)].sum())

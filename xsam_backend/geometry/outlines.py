@@ -87,6 +87,11 @@ class Rings:
         return np.add.reduceat(x * next_y - y * next_x, self.first) / 2 if len(self.sizes) else np.zeros(0)
 
     @cached_property
+    def parts_px(self) -> NDArray[np.float64]:
+        """(R,) of each outer ring, the area of its part without the holes; 0 for a hole."""
+        return np.bincount(self.outers, self.areas_px, len(self.sizes))
+
+    @cached_property
     def lengths_px(self) -> NDArray[np.float64]:
         """(R,) how long each ring is, along the pixels."""
         steps = np.abs(self.next_points - self.points).sum(axis=1)
@@ -97,12 +102,6 @@ class Rings:
         """(R,) whether a ring goes around a part, not around a hole."""
         return self.outers == np.arange(len(self.outers))
 
-    def chosen(self, kept: NDArray[np.bool_]) -> Rings:
-        """Some of the rings, in order; holes without their outer ring are left out."""
-        kept = kept & kept[self.outers]
-        numbers = np.cumsum(kept) - 1
-        return Rings(self.points[np.repeat(kept, self.sizes)], self.sizes[kept], numbers[self.outers[kept]])
-
     def moved(self, right_px: float, down_px: float) -> Rings:
         """The same elsewhere."""
         return Rings(self.points + (right_px, down_px), self.sizes, self.outers)
@@ -112,24 +111,21 @@ class Rings:
         first = int(self.first[number])
         return self.points[first : first + int(self.sizes[number])]
 
-    def outlines(self, instead: Mapping[int, Polygon] = MappingProxyType({})) -> list[Outline]:
-        """Part by part, the largest first; some rings may be replaced by others, which change no order."""
-        if not len(self.sizes):
-            return []
+    def outlines(
+        self, kept: NDArray[np.bool_] | None = None, instead: Mapping[int, Polygon] = MappingProxyType({})
+    ) -> list[Outline]:
+        """Part by part, the largest first; of all rings or those that are kept, some with others in their place."""
         order = np.lexsort((~self.is_outer, self.outers))  # an outer ring, its holes, the next one
+        if kept is not None:
+            order = order[kept[order]]
         begins = np.flatnonzero(self.is_outer[order])
-        areas_px = np.add.reduceat(self.areas_px[order], begins)
-        rings = [
-            instead.get(number, self.points[at : at + size])
-            for number, at, size in zip(
-                order.tolist(), self.first[order].tolist(), self.sizes[order].tolist(), strict=True
-            )
-        ]
-        ends = np.append(begins[1:], len(order))
-        by_size = np.argsort(-areas_px, kind="stable")
+        by_size = np.argsort(-self.parts_px[order[begins]], kind="stable")
+        ends = np.append(begins[1:], len(order))[by_size].tolist()
+        places = zip(order.tolist(), self.first[order].tolist(), self.sizes[order].tolist(), strict=True)
+        rings = [instead[number] if number in instead else self.points[at : at + size] for number, at, size in places]
         return [
             Outline(rings[begin], tuple(rings[begin + 1 : end]))
-            for begin, end in zip(begins[by_size].tolist(), ends[by_size].tolist(), strict=True)
+            for begin, end in zip(begins[by_size].tolist(), ends, strict=True)
         ]
 
 

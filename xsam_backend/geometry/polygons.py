@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from xsam_backend.geometry.collapsing import edges_cross, with_fewer_vertices
-from xsam_backend.geometry.coverage import ComparedRing, Pixels
+from xsam_backend.geometry.coverage import ComparedRing, least_iou
 from xsam_backend.geometry.keyholes import MOST_HOLES
 from xsam_backend.geometry.masks import Mask, check_mask, mask_to_box_xyxy
 from xsam_backend.geometry.outlines import Outline, Polygon, Rings, signed_area, trace_rings
+from xsam_backend.geometry.raster import polygons_to_mask
 
 _AROUND = 0.1
 """So far around a ring its simplified one may go, as share of the longer side."""
@@ -28,6 +30,9 @@ _MOST_COLLAPSED = 2000
 
 _MOST_VERTICES = 100_000
 """Rings of more are left as they are at once."""
+
+_MOST_RINGS = 200
+"""Of a mask in thousands of pieces only the longest rings are simplified."""
 
 _SPECK_SHARE = 0.1
 """A part or hole is a speck below this share of what may be lost to specks: 0.1 % of a mask at IoU 0.98."""
@@ -56,39 +61,39 @@ def mask_to_polygons(mask: Mask, min_iou: float = 0.98, keyholes: bool = True) -
     size_hw = mask.shape[0], mask.shape[1]
     rings = trace_rings(mask[y0:y1, x0:x1]).moved(x0, y0)
     if not keyholes:
-        rings = rings.chosen(rings.is_outer)
-    pixels = Pixels(rings.points, rings.sizes, size_hw)
+        outer = [outline.outer for outline in rings.outlines()]
+        rings = trace_rings(polygons_to_mask(outer, size_hw))
     loss = 1 - min_iou
     for _ in range(6 if loss else 0):
-        simple = _simplify(rings, loss, size_hw)
-        if not all(map(_has_its_holes, simple)):
-            loss /= 2
-            continue
-        polygons = [outline.keyhole for outline in simple]
-        iou = pixels.least_iou(polygons)
+        kept, simpler = _simplify(rings, loss, size_hw)
+        iou = least_iou(rings, kept, simpler, size_hw)
         if iou >= min_iou:
-            return polygons
-        loss *= min(0.9, 0.9 * (1 - min_iou) / (1 - iou))
+            outlines = rings.outlines(kept, simpler)
+            if all(map(_has_its_holes, outlines)):
+                return [outline.keyhole for outline in outlines]
+            loss /= 2
+        else:
+            loss *= min(0.9, 0.9 * (1 - min_iou) / (1 - iou))
     return [outline.keyhole for outline in rings.outlines()]
 
 
-def _simplify(rings: Rings, loss: float, size_hw: tuple[int, int]) -> list[Outline]:
-    """Outlines with fewer vertices. About ``loss`` of the mask's area may change, shared out by the rings' lengths.
+def _simplify(rings: Rings, loss: float, size_hw: tuple[int, int]) -> tuple[NDArray[np.bool_], dict[int, Polygon]]:
+    """Which rings are kept, and those with fewer vertices by their numbers.
 
-    A ring never changes by more than three times ``loss`` of its own area, so a small part beside a large one keeps
-    its shape.
+    About ``loss`` of the mask's area may change, shared out by the rings' lengths. A ring never changes by more than
+    three times ``loss`` of its own area, so a small part beside a large one keeps its shape.
     """
-    area = float(rings.areas_px.sum())
-    kept = _without_specks(rings, loss / 2 * area)
-    budget = loss * area - (area - float(kept.areas_px.sum()))
-    shares = budget * kept.lengths_px / kept.lengths_px.sum()
-    budgets = np.minimum(shares, np.abs(kept.areas_px) * min(3 * loss, 0.3))
-    worth_it = (kept.sizes > 4) & ((budgets >= 1) | (kept.sizes > 12)) & (kept.sizes <= _MOST_VERTICES)
-    simpler = {
-        number: _simplify_ring(kept.ring(number), float(budgets[number]), size_hw)
-        for number in np.flatnonzero(worth_it).tolist()
+    area_px = float(rings.areas_px.sum())
+    kept = _without_specks(rings, loss / 2 * area_px)
+    lengths_px = np.where(kept, rings.lengths_px, 0.0)
+    budget_px = loss * area_px - (area_px - float(rings.areas_px[kept].sum()))
+    budgets_px = np.minimum(budget_px * lengths_px / lengths_px.sum(), np.abs(rings.areas_px) * min(3 * loss, 0.3))
+    worth_it = kept & (rings.sizes > 4) & ((budgets_px >= 1) | (rings.sizes > 12)) & (rings.sizes <= _MOST_VERTICES)
+    longest = np.flatnonzero(worth_it)
+    longest = longest[np.argsort(-lengths_px[longest], kind="stable")[:_MOST_RINGS]]
+    return kept, {
+        number: _simplify_ring(rings.ring(number), float(budgets_px[number]), size_hw) for number in longest.tolist()
     }
-    return kept.outlines(simpler)
 
 
 def _has_its_holes(outline: Outline) -> bool:
@@ -102,17 +107,18 @@ def _has_its_holes(outline: Outline) -> bool:
     return inside and not edges_cross(outline.rings)
 
 
-def _without_specks(rings: Rings, budget_px: float) -> Rings:
-    """Leave out specks: the smallest parts (never the first) and holes, together at most ``budget_px``."""
-    parts_px = np.bincount(rings.outers, rings.areas_px, len(rings.sizes))
-    parts_px[parts_px.argmax()] = np.inf
-    areas_px = np.where(rings.is_outer, parts_px, -rings.areas_px)
+def _without_specks(rings: Rings, budget_px: float) -> NDArray[np.bool_]:
+    """(R,) which rings are no specks: the smallest parts (never the first) and holes, together at most ``budget_px``.
+
+    A part goes with its holes.
+    """
+    areas_px = np.where(rings.is_outer, rings.parts_px, -rings.areas_px)
+    areas_px[rings.parts_px.argmax()] = np.inf
     order = np.argsort(areas_px, kind="stable")
     smallest = areas_px[order]
-    dropped = order[(smallest <= budget_px * _SPECK_SHARE) & (np.cumsum(smallest) <= budget_px)]
     kept = np.ones(len(order), np.bool_)
-    kept[dropped] = False
-    return rings.chosen(kept)
+    kept[order[(smallest <= budget_px * _SPECK_SHARE) & (np.cumsum(smallest) <= budget_px)]] = False
+    return kept & kept[rings.outers]
 
 
 def _simplify_ring(ring: Polygon, budget_px: float, size_hw: tuple[int, int]) -> Polygon:
@@ -137,7 +143,7 @@ def _simplify_ring(ring: Polygon, budget_px: float, size_hw: tuple[int, int]) ->
     # Edges seldom cross, and to look for it is slow: it's done once, and all along only where they did.
     simple = _simplest(local, limit, budget_px, by_area)
     if edges_cross([simple]):
-        simple = _simplest(local, limit, budget_px, without_crossing)
+        simple = local if len(simple) > _MOST_COLLAPSED else _simplest(local, limit, budget_px, without_crossing)
     moved: Polygon = simple + corner
     return moved
 
