@@ -72,19 +72,57 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
     before = [len(xs) - 1, *range(len(xs) - 1)]
     age = [0] * len(xs)
     queue: list[tuple[float, int, int, int, float, float]] = []
+    right, bottom = limit
     ties = 0
 
     def offer(first: int) -> None:
+        """What it costs when an edge b-c of a path a, b, c, d becomes one vertex e, with the same area beside it.
+
+        All such places e are on a line parallel to a-d. Of those the one is taken that lies on the longer arm's line;
+        there may be none. The cost is the area that changes sides; at most twice as much where the paths cross.
+        Written out number by number: most of the time that polygons take goes by here.
+        """
         nonlocal ties
         age[first] += 1
         ties += 1
         start, second = before[first], after[first]
         end = after[second]
-        found = _collapsed(
-            xs[start], ys[start], xs[first], ys[first], xs[second], ys[second], xs[end], ys[end], limit
+        ax, ay = xs[start], ys[start]
+        # As seen from a:
+        bx, by, cx, cy, dx, dy = (
+            xs[first] - ax,
+            ys[first] - ay,
+            xs[second] - ax,
+            ys[second] - ay,
+            xs[end] - ax,
+            ys[end] - ay,
         )
-        if found is not None:
-            heappush(queue, (found[0], ties, first, age[first], found[1], found[2]))
+        if dx * dx + dy * dy < _FLAT:
+            return
+        height_b, height_c = dx * by - dy * bx, dx * cy - dy * cx
+        # Twice the signed area of a, b, c, d, which is a's and d's distance times the height that is looked for.
+        height = height_c + cx * by - cy * bx
+        # Both arms begin on a-d, at height 0.
+        if abs(height_b) > abs(height_c) if height_b * height_c > 0 else height_b * height > 0:
+            if -_FLAT < height_b < _FLAT:
+                return
+            share = height / height_b
+            ex, ey = share * bx, share * by
+        else:
+            if -_FLAT < height_c < _FLAT:
+                return
+            share = height / height_c
+            ex, ey = dx + share * (cx - dx), dy + share * (cy - dy)
+        x, y = ex + ax, ey + ay
+        if not (0.0 <= x <= right and 0.0 <= y <= bottom):
+            x, y = min(max(x, 0.0), right), min(max(y, 0.0), bottom)
+            ex, ey = x - ax, y - ay
+        cost = (
+            abs(bx * ey - by * ex)
+            + abs((cx - bx) * (ey - by) - (cy - by) * (ex - bx))
+            + abs((dx - cx) * (ey - cy) - (dy - cy) * (ex - cx))
+        )
+        heappush(queue, (cost, ties, first, age[first], x, y))
 
     for index in range(len(xs)):
         offer(index)
@@ -105,41 +143,3 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
         for near in (before[before[first]], before[first], first, after[first]):
             offer(near)
     return _Collapses(np.array(moved, np.int64), np.array(gone, np.int64), np.array(places).reshape(-1, 2))
-
-
-def _collapsed(
-    ax: float, ay: float, bx: float, by: float, cx: float, cy: float, dx: float, dy: float, limit: Point
-) -> tuple[float, float, float] | None:
-    """What it costs when a path a, b, c, d becomes a, e, d with the same area beside it, and e's x and y.
-
-    All such places e are on a line parallel to a-d. Of those the one is taken that lies on the longer arm's line;
-    None if there is none. The cost is the area that changes sides; at most twice as much where the paths cross.
-    Written out number by number: most of the time that polygons take goes by here.
-    """
-    bx, by, cx, cy, dx, dy = bx - ax, by - ay, cx - ax, cy - ay, dx - ax, dy - ay  # as seen from a
-    if dx * dx + dy * dy < _FLAT:
-        return None
-    height_b, height_c = dx * by - dy * bx, dx * cy - dy * cx
-    # Twice the signed area of a, b, c, d, which is a's and d's distance times the height that is looked for.
-    height = height_c + cx * by - cy * bx
-    # Both arms begin on a-d, at height 0.
-    if abs(height_b) > abs(height_c) if height_b * height_c > 0 else height_b * height > 0:
-        if abs(height_b) < _FLAT:
-            return None
-        share = height / height_b
-        ex, ey = share * bx, share * by
-    else:
-        if abs(height_c) < _FLAT:
-            return None
-        share = height / height_c
-        ex, ey = dx + share * (cx - dx), dy + share * (cy - dy)
-    x, y = ex + ax, ey + ay
-    if not (0.0 <= x <= limit[0] and 0.0 <= y <= limit[1]):
-        x, y = min(max(x, 0.0), limit[0]), min(max(y, 0.0), limit[1])
-        ex, ey = x - ax, y - ay
-    displaced = (
-        abs(bx * ey - by * ex)
-        + abs((cx - bx) * (ey - by) - (cy - by) * (ex - bx))
-        + abs((dx - cx) * (ey - cy) - (dy - cy) * (ex - cx))
-    )
-    return displaced / 2, x, y

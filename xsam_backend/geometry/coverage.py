@@ -42,8 +42,7 @@ class ComparedRing:
         """Before which pixels rows are crossed: of each row, an even number."""
         ring = ring * self._scale
         _, row, x, _ = row_crossings(ring, np.roll(ring, -1, axis=0), self._rows)
-        columns = np.clip(np.ceil(x - 0.5), 0, self._row_length - 1).astype(np.int64)
-        return row * self._row_length + columns
+        return row * self._row_length + _columns(x, self._row_length - 1)
 
 
 def least_iou(
@@ -71,8 +70,9 @@ def least_iou(
         # The old rings run backwards: what remains are differences.
         after = list(instead.values())
         moved = [_crossings([ring + move for ring in after], parts, size_hw) for move in _ROUNDING_PX]
-        lost, gained = [], []
-        for part, places, turns in (_sorted(*map(np.concatenate, zip(before, one, strict=True))) for one in moved):
+        lost, gained, every = [], [], size_hw[0] * (size_hw[1] + 1)
+        for one in moved:
+            part, places, turns = _sorted(*map(np.concatenate, zip(before, one, strict=True)), every)
             more = np.bincount(part, -turns * places, len(parts_px))
             if (parts_px + more <= 0)[parts].any():
                 return 0.0
@@ -93,13 +93,20 @@ def _crossings(rings: Sequence[Polygon], parts: NDArray[np.int64], size_hw: tupl
     sizes = np.array([len(ring) for ring in rings])
     starts = np.concatenate(rings)
     edge, row, x, turns = row_crossings(starts, starts[following(sizes)], slice(0, size_hw[0]))
-    columns = np.clip(np.ceil(x - 0.5), 0, size_hw[1]).astype(np.int64)
-    return np.repeat(parts, sizes)[edge], row * (size_hw[1] + 1) + columns, turns
+    # Clockwise on the screen: upwards is where a row goes in.
+    return np.repeat(parts, sizes)[edge], row * (size_hw[1] + 1) + _columns(x, size_hw[1]), -turns
 
 
-def _sorted(part: NDArray[np.int64], places: Places, turns: NDArray[np.int64]) -> _Crossings:
-    order = np.lexsort((places, part))
-    return part[order], places[order], turns[order]
+def _columns(x: NDArray[np.float64], width: int) -> NDArray[np.int64]:
+    """The first pixel to the right of a crossing whose centre isn't to the left of it."""
+    return np.minimum(np.maximum(np.ceil(x - 0.5), 0), width).astype(np.int64)
+
+
+def _sorted(part: NDArray[np.int64], places: Places, turns: NDArray[np.int64], every: int) -> _Crossings:
+    """Part by part, and place by place: as one number each, which has the turn in its last bit."""
+    keys = np.sort(2 * (part * every + places) + (turns > 0))
+    part, places = np.divmod(keys >> 1, every)
+    return part, places, 2 * (keys & 1) - 1
 
 
 def _stretches(places: Places, is_in: NDArray[np.bool_]) -> tuple[Places, Places]:

@@ -132,22 +132,25 @@ def row_crossings(
         starts, ends: (N, 2) xy.
         rows: the rows that are looked at.
     """
-    turn = np.where(starts[:, 1] <= ends[:, 1], 1, -1)
-    upper = np.where(turn[:, None] > 0, starts, ends)
-    lower = np.where(turn[:, None] > 0, ends, starts)
-    first = np.clip(np.ceil(upper[:, 1] - 0.5), rows.start, rows.stop).astype(np.int64)
-    last = np.clip(np.ceil(lower[:, 1] - 0.5), rows.start, rows.stop).astype(np.int64)
-    crossings = last - first
+    # Which row's centre line comes next below a vertex: an edge crosses those between.
+    row_of_start, row_of_end = (
+        np.minimum(np.maximum(np.ceil(points[:, 1] - 0.5), rows.start), rows.stop).astype(np.int64)
+        for points in (starts, ends)
+    )
+    crossing = np.flatnonzero(row_of_start != row_of_end)
+    starts, ends, row_of_start, row_of_end = (array[crossing] for array in (starts, ends, row_of_start, row_of_end))
+    crossings = np.abs(row_of_end - row_of_start)
     total = int(crossings.sum())
     if total > MAX_CROSSINGS:
         raise ValueError(f"a polygon that crosses {total} pixel rows in all is too intricate to fill")
-    edge = np.repeat(np.arange(len(starts)), crossings)
-    row = np.arange(total) - np.repeat(np.cumsum(crossings) - crossings - first, crossings)
-    slope = np.divide(
-        lower[:, 0] - upper[:, 0], lower[:, 1] - upper[:, 1], out=np.zeros(len(starts)), where=crossings > 0
-    )
+    down = row_of_end > row_of_start
+    upper = np.where(down[:, None], starts, ends)
+    along = ends - starts
+    slope = along[:, 0] / along[:, 1]
+    edge = np.repeat(np.arange(len(crossing)), crossings)
+    row = np.arange(total) - (np.cumsum(crossings) - crossings - np.minimum(row_of_start, row_of_end))[edge]
     x = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * slope[edge]
-    return edge, row, x, turn[edge]
+    return crossing[edge], row, x, (2 * down - 1)[edge]
 
 
 def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
