@@ -9,10 +9,10 @@ from shapes import TRICKY, masks
 
 from xsam_backend.geometry import keyholes
 from xsam_backend.geometry.collapsing import edges_cross
-from xsam_backend.geometry.keyholes import joined_by_keyholes
+from xsam_backend.geometry.keyholes import MOST_HOLES, joined_by_keyholes
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.geometry.outlines import trace_outlines
-from xsam_backend.geometry.raster import polygons_to_mask
+from xsam_backend.geometry.raster import disc_to_mask, polygons_to_mask
 
 
 @pytest.fixture(params=["short", "level"])
@@ -50,3 +50,11 @@ def test_short_bridges_that_cross_are_not_taken() -> None:
     ring = joined_by_keyholes(square, [wall, behind])
     assert not edges_cross([ring])
     assert polygons_to_mask([ring], (100, 100)).sum() == 100 * 100 - 96 * 5 - 92 * 3
+
+
+def test_hundreds_of_holes_hang_on_one_chain() -> None:
+    mask = disc_to_mask(60, 50, 45, (100, 120))
+    mask[5:95:4, 20:100:3] = False
+    (outline,) = trace_outlines(mask)
+    assert len(outline.holes) > MOST_HOLES
+    np.testing.assert_array_equal(polygons_to_mask([outline.keyhole], (100, 120)), mask)

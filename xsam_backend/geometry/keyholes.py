@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from xsam_backend.geometry.collapsing import Ring, edges_cross
 
 MOST_HOLES = 200
-"""An outline with more of them is ragged, and nobody edits it by hand: whether bridges cross isn't looked at."""
+"""An outline with more of them is ragged, and nobody edits it by hand: bridges go from hole to hole and may cross."""
 
 
 def joined_by_keyholes(outer: Ring, holes: Sequence[Ring]) -> Ring:
@@ -28,31 +28,40 @@ def joined_by_keyholes(outer: Ring, holes: Sequence[Ring]) -> Ring:
     """
     if not holes:
         return outer
-    nearest = _by_short_bridges(outer, holes)
     if len(holes) > MOST_HOLES:
-        return nearest
+        return _by_one_chain(outer, holes)
+    nearest = _by_short_bridges(outer, holes)
     return _by_level_bridges(outer, holes) if edges_cross([nearest]) else nearest
 
 
 def _by_short_bridges(outer: Ring, holes: Sequence[Ring]) -> Ring:
-    """From vertex to vertex, where the outer ring is nearest to each hole. For thousands of holes all at once."""
-    points = np.concatenate(holes)
+    """From vertex to vertex, where the outer ring is nearest to each hole."""
+    tree = cKDTree(outer)
+    detours: dict[int, list[Ring]] = defaultdict(list)
+    for hole in holes:
+        distances, nearest = tree.query(hole)
+        enter = int(distances.argmin())
+        leave = int(nearest[enter])
+        detours[leave] += [np.roll(hole, -enter, axis=0), hole[enter : enter + 1], outer[leave : leave + 1]]
+    pieces: list[Ring] = []
+    done = 0
+    for leave in sorted(detours):
+        pieces += [outer[done : leave + 1], *detours[leave]]
+        done = leave + 1
+    return np.concatenate([*pieces, outer[done:]])
+
+
+def _by_one_chain(outer: Ring, holes: Sequence[Ring]) -> Ring:
+    """From the outer ring's first vertex to the topmost hole, from that to the next one and so on, and all the way
+    back; between the first vertices of each."""
     sizes = np.array([len(hole) for hole in holes])
-    first = np.cumsum(sizes) - sizes
-    distances, nearest = cKDTree(outer).query(points)
-    closest = np.flatnonzero(distances == np.repeat(np.minimum.reduceat(distances, first), sizes))
-    _, one_each = np.unique(np.repeat(np.arange(len(holes)), sizes)[closest], return_index=True)
-    enter = closest[one_each]
-    order = np.argsort(nearest[enter], kind="stable")
-    enter, sizes, first = enter[order], sizes[order], first[order]
-    leave = nearest[enter]
-    # Around each hole, to where it was entered once more, and back over the bridge.
-    detours = sizes + 2
-    step = np.arange(int(detours.sum())) - np.repeat(np.cumsum(detours) - detours, detours)
-    around = np.repeat(first, detours) + (np.repeat(enter - first, detours) + step) % np.repeat(sizes, detours)
-    path = points[around]
-    path[np.cumsum(detours) - 1] = outer[leave]
-    return np.insert(outer, np.repeat(leave + 1, detours), path, axis=0)
+    points = np.concatenate(holes)
+    enter = points[np.cumsum(sizes) - sizes]
+    order = np.lexsort((enter[:, 0], enter[:, 1]))
+    around = np.concatenate(
+        [part for number in order.tolist() for part in (holes[number], enter[number : number + 1])]
+    )
+    return np.concatenate([outer[:1], around, enter[order[-2::-1]], outer])
 
 
 class _Bridge(NamedTuple):

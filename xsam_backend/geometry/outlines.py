@@ -140,10 +140,11 @@ def trace_rings(mask: Mask) -> Rings:
     OpenCV walks along the outermost pixels, with the mask to the left. Turning at a pixel from where it came from to
     where it goes on, a walk passes the pixel's open sides: strung together, these are the ring.
     """
-    contours, tree = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return Rings(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64))
     lengths = np.array([len(contour) for contour in contours])
+    first = np.cumsum(lengths) - lengths
     pixels = np.concatenate(contours)[:, 0]
     goes = _directions(pixels, following(lengths))
     came = np.empty_like(goes)
@@ -153,13 +154,20 @@ def trace_rings(mask: Mask) -> Rings:
     counts = np.count_nonzero(is_side, axis=1)
     sides = open_sides[is_side]
     corners = np.repeat(pixels, counts, axis=0) + _END_OF_SIDE[sides]
-    lengths = np.add.reduceat(counts, np.cumsum(lengths) - lengths)
+    lengths = np.add.reduceat(counts, first)
     turns = sides != sides[following(lengths)]
     sizes = np.add.reduceat(turns, np.cumsum(lengths) - lengths, dtype=np.int64)
-    parents = tree[0, :, 3].astype(np.int64)
-    outers = np.where(parents < 0, np.arange(len(sizes)), parents)
     # The other way round, all of them and each.
-    return Rings(corners[turns][::-1].astype(np.float64), sizes[::-1], len(sizes) - 1 - outers[::-1])
+    points, sizes, pixels = corners[turns][::-1].astype(np.float64), sizes[::-1], pixels[first][::-1]
+    alone = Rings(points, sizes, np.arange(len(sizes)))
+    is_outer = alone.areas_px > 0
+    if is_outer.all():
+        return alone
+    _, part_of = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    parts = part_of[pixels[:, 1], pixels[:, 0]]
+    outer_of = np.zeros(len(sizes) + 1, np.int64)
+    outer_of[parts[is_outer]] = np.flatnonzero(is_outer)
+    return Rings(points, sizes, outer_of[parts])
 
 
 def signed_area(ring: Polygon) -> float:
