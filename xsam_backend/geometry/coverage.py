@@ -65,36 +65,33 @@ def least_iou(
     lost_px = float(parts_px[rings.is_outer & ~kept].sum())
     gained_px = -float(rings.areas_px[~rings.is_outer & kept[rings.outers] & ~kept].sum())
     if instead:
-        parts = rings.outers[list(instead)]
-        before = _crossings([rings.ring(number)[::-1] for number in instead], parts, size_hw)
-        # The old rings run backwards: what remains are differences.
-        after = list(instead.values())
-        moved = [_crossings([ring + move for ring in after], parts, size_hw) for move in _ROUNDING_PX]
-        lost, gained, every = [], [], size_hw[0] * (size_hw[1] + 1)
-        for one in moved:
-            part, places, turns = _sorted(*map(np.concatenate, zip(before, one, strict=True)), every)
-            more = np.bincount(part, -turns * places, len(parts_px))
-            if (parts_px + more <= 0)[parts].any():
-                return 0.0
-            # Each part's turns add up to nothing, so sums begin anew with each.
-            difference = np.cumsum(turns)
-            lost.append(_stretches(places, difference < 0))
-            gained.append(_stretches(places, difference > 0))
-        lost_px += _together_px(lost)
-        gained_px += _together_px(gained)
+        count, moves = len(parts_px), len(_ROUNDING_PX)
+        parts = rings.outers[list(instead)] + count * np.arange(moves)[:, None]
+        # The old rings run backwards, so what remains are differences: each part's, with each of the moves.
+        before = [rings.ring(number)[::-1] for number in instead]
+        after = [ring + move for move in _ROUNDING_PX for ring in instead.values()]
+        part, places, turns = _differences(before * moves + after, np.tile(parts.ravel(), 2), size_hw)
+        if (np.tile(parts_px, moves) + np.bincount(part, -turns * places, moves * count) <= 0)[part].any():
+            return 0.0
+        difference = np.cumsum(turns)  # of each part all turns add up to nothing, so it begins anew with each
+        lost_px += _together_px(places, difference < 0)
+        gained_px += _together_px(places, difference > 0)
     return (area_px - lost_px) / (area_px + gained_px)
 
 
-_Crossings = tuple[NDArray[np.int64], Places, NDArray[np.int64]]
-"""Part, place and turn: 1 where a row goes in, -1 where it goes out."""
-
-
-def _crossings(rings: Sequence[Polygon], parts: NDArray[np.int64], size_hw: tuple[int, int]) -> _Crossings:
+def _differences(
+    rings: Sequence[Polygon], parts: NDArray[np.int64], size_hw: tuple[int, int]
+) -> tuple[NDArray[np.int64], Places, NDArray[np.int64]]:
+    """Part, place and turn, part by part and place by place: 1 where a row goes in, -1 where it goes out."""
     sizes = np.array([len(ring) for ring in rings])
     starts = np.concatenate(rings)
     edge, row, x, turns = row_crossings(starts, starts[following(sizes)], slice(0, size_hw[0]))
-    # Clockwise on the screen: upwards is where a row goes in.
-    return np.repeat(parts, sizes)[edge], row * (size_hw[1] + 1) + _columns(x, size_hw[1]), -turns
+    places = row * (size_hw[1] + 1) + _columns(x, size_hw[1])
+    every = size_hw[0] * (size_hw[1] + 1)
+    # As one number each, which has the turn in its last bit. Clockwise on the screen: upwards a row goes in.
+    keys = np.sort(2 * (np.repeat(parts, sizes)[edge] * every + places) + (turns < 0))
+    part, places = np.divmod(keys >> 1, every)
+    return part, places, 2 * (keys & 1) - 1
 
 
 def _columns(x: NDArray[np.float64], width: int) -> NDArray[np.int64]:
@@ -102,25 +99,12 @@ def _columns(x: NDArray[np.float64], width: int) -> NDArray[np.int64]:
     return np.minimum(np.maximum(np.ceil(x - 0.5), 0), width).astype(np.int64)
 
 
-def _sorted(part: NDArray[np.int64], places: Places, turns: NDArray[np.int64], every: int) -> _Crossings:
-    """Part by part, and place by place: as one number each, which has the turn in its last bit."""
-    keys = np.sort(2 * (part * every + places) + (turns > 0))
-    part, places = np.divmod(keys >> 1, every)
-    return part, places, 2 * (keys & 1) - 1
-
-
-def _stretches(places: Places, is_in: NDArray[np.bool_]) -> tuple[Places, Places]:
-    """Starts and ends, where each place says whether what follows is in."""
+def _together_px(places: Places, is_in: NDArray[np.bool_]) -> int:
+    """How many pixels lie behind a place that says so, up to the next one; each counts once."""
     begins = np.flatnonzero(is_in)
-    return places[begins], places[begins + 1]
-
-
-def _together_px(stretches: Sequence[tuple[Places, Places]]) -> int:
-    """How many pixels are in at least one of all stretches."""
-    starts = np.sort(np.concatenate([start for start, _ in stretches]))
-    ends = np.sort(np.concatenate([end for _, end in stretches]))
-    if not len(starts):
+    if not len(begins):
         return 0
+    starts, ends = np.sort(places[begins]), np.sort(places[begins + 1])
     # Where all stretches that have begun have ended, the next one begins a new piece.
     apart = starts[1:] > ends[:-1]
     return int(ends[np.append(apart, True)].sum() - starts[np.append(True, apart)].sum())
