@@ -76,7 +76,7 @@ def _pack_counts(counts: Lengths) -> str:
     numbers = counts.copy()
     numbers[3:] -= counts[1:-2]
     magnitudes = np.where(numbers < 0, ~numbers, numbers)
-    sizes = np.ones(len(numbers), np.int64)
+    sizes: NDArray[np.int64] = np.ones(len(numbers), np.int64)
     for groups in range(1, _MOST_GROUPS):
         longer = magnitudes >= 1 << (5 * groups - 1)
         if not longer.any():

@@ -89,7 +89,7 @@ class Rings:
     @cached_property
     def parts_px(self) -> NDArray[np.float64]:
         """(R,) of each outer ring, the area of its part without the holes; 0 for a hole."""
-        return np.bincount(self.outers, self.areas_px, len(self.sizes))
+        return np.bincount(self.outers, self.areas_px, len(self.sizes)).astype(np.float64, copy=False)
 
     @cached_property
     def lengths_px(self) -> NDArray[np.float64]:
@@ -100,7 +100,8 @@ class Rings:
     @property
     def is_outer(self) -> NDArray[np.bool_]:
         """(R,) whether a ring goes around a part, not around a hole."""
-        return self.outers == np.arange(len(self.outers))
+        outer: NDArray[np.bool_] = self.outers == np.arange(len(self.outers))
+        return outer
 
     def moved(self, right_px: float, down_px: float) -> Rings:
         """The same elsewhere."""
@@ -146,7 +147,7 @@ def trace_rings(mask: Mask) -> Rings:
     lengths = np.array([len(contour) for contour in contours])
     first = np.cumsum(lengths) - lengths
     pixels = np.concatenate(contours)[:, 0]
-    goes = _directions(pixels, following(lengths))
+    goes = _directions(pixels.astype(np.int32, copy=False), following(lengths))
     came = np.empty_like(goes)
     came[following(lengths)] = np.where(goes < _NOWHERE, (goes + 4) % 8, _NOWHERE)
     open_sides = _OPEN_SIDES[came, goes]
@@ -186,7 +187,8 @@ def following(sizes: Indices) -> Indices:
 
 def _directions(pixels: NDArray[np.int32], next_ones: Indices) -> Indices:
     steps = pixels[next_ones] - pixels
-    return _STEP_TO_DIRECTION[3 * steps[:, 1] + steps[:, 0] + 4]
+    directions: Indices = _STEP_TO_DIRECTION[3 * steps[:, 1] + steps[:, 0] + 4]
+    return directions
 
 
 def _open_sides(came: int, goes: int) -> list[int]:
