@@ -63,13 +63,15 @@ def brush_rle_to_mask(brush_rle: Sequence[int], size_hw: tuple[int, int]) -> Mas
 
 def _run_codes(runs: Lengths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The code of each of some runs, of zeros first, and how many bits it has; of long runs several."""
-    counts, words = 4 * runs, np.zeros(len(runs), np.int64)
+    counts: Lengths = 4 * runs
+    words: NDArray[np.int64] = np.zeros(len(runs), np.int64)
     words[1::2] = 255
     pieces = -(-counts // _LONGEST_RUN)
     if (pieces != 1).any():  # too long for a field, or, the first one, without length
         last = np.cumsum(pieces)[pieces > 0] - 1
         rest = (counts - (pieces - 1) * _LONGEST_RUN)[pieces > 0]
-        counts, words = np.full(int(pieces.sum()), _LONGEST_RUN), np.repeat(words, pieces)
+        words = np.repeat(words, pieces)
+        counts = np.full(len(words), _LONGEST_RUN)
         counts[last] = rest  # all but the last piece of a run have full length
     field = np.searchsorted(1 << _FIELD_BITS, counts)
     field_bits = _FIELD_BITS[field]

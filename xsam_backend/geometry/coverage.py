@@ -42,7 +42,8 @@ class ComparedRing:
         """Before which pixels rows are crossed: of each row, an even number."""
         ring = ring * self._scale
         _, row, x, _ = row_crossings(ring, np.roll(ring, -1, axis=0), self._rows)
-        return row * self._row_length + _columns(x, self._row_length - 1)
+        places: Places = row * self._row_length + _columns(x, self._row_length - 1)
+        return places
 
 
 def least_iou(
@@ -96,7 +97,8 @@ def _differences(
 
 def _columns(x: NDArray[np.float64], width: int) -> NDArray[np.int64]:
     """The first pixel to the right of a crossing whose centre isn't to the left of it."""
-    return np.minimum(np.maximum(np.ceil(x - 0.5), 0), width).astype(np.int64)
+    columns: NDArray[np.int64] = np.minimum(np.maximum(np.ceil(x - 0.5), 0), width).astype(np.int64)
+    return columns
 
 
 def _together_px(places: Places, is_in: NDArray[np.bool_]) -> int:

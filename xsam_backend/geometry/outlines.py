@@ -145,7 +145,7 @@ def trace_rings(mask: Mask) -> Rings:
         return Rings(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64))
     lengths = np.array([len(contour) for contour in contours])
     first = np.cumsum(lengths) - lengths
-    pixels = np.concatenate(contours)[:, 0]
+    pixels: NDArray[np.int32] = np.concatenate(contours)[:, 0]
     goes = _directions(pixels, following(lengths))
     came = np.empty_like(goes)
     came[following(lengths)] = np.where(goes < _NOWHERE, (goes + 4) % 8, _NOWHERE)
@@ -186,7 +186,8 @@ def following(sizes: Indices) -> Indices:
 
 def _directions(pixels: NDArray[np.int32], next_ones: Indices) -> Indices:
     steps = pixels[next_ones] - pixels
-    return _STEP_TO_DIRECTION[3 * steps[:, 1] + steps[:, 0] + 4]
+    directions: Indices = _STEP_TO_DIRECTION[3 * steps[:, 1] + steps[:, 0] + 4]
+    return directions
 
 
 def _open_sides(came: int, goes: int) -> list[int]:

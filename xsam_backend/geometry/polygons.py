@@ -34,7 +34,7 @@ _MOST_VERTICES = 100_000
 _MOST_RINGS = 200
 """Of a mask in thousands of pieces only the longest rings are simplified."""
 
-_ROUNDS = 8
+_ROUNDS = 6
 """Of looking for a tolerance."""
 
 _SPECK_SHARE = 0.1
