@@ -10,18 +10,21 @@ copies of a pixel never exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.geometry.brush_stream import HEADER_BITS, BrushStream
 from xsam_backend.geometry.masks import Mask
-from xsam_backend.geometry.runs import mask_to_runs
+from xsam_backend.geometry.runs import Lengths, mask_to_runs
 
 _FIELD_BITS = np.array([3, 4, 8, 16])
 _LONGEST_RUN = 1 << 16
 _WORD_BITS = 8
+_AT_ONCE = 1 << 15
+"""Runs whose bits are made together: few enough for a processor's cache, and even, so that zeros come first."""
+
 _OPAQUE = 128
 """Alpha from here on counts as painted: the half of an antialiased rim that lies more inside than outside."""
 
@@ -31,20 +34,13 @@ def mask_to_brush_rle(mask: Mask) -> list[int]:
 
     ``mask_to_brush_rle(np.zeros((1, 2), bool))`` -> ``[0, 0, 0, 8, 57, 27, 252, 224, 0]``: one run of eight zeros.
     """
-    lengths = 4 * mask_to_runs(mask)
-    values = np.where(np.arange(len(lengths)) % 2, 255, 0)
-    # Runs longer than the longest field are split; all but the last piece of a run have full length.
-    pieces = -(-lengths // _LONGEST_RUN)
-    counts = np.full(int(pieces.sum()), _LONGEST_RUN)
-    written = pieces > 0  # the first run may have no length
-    counts[np.cumsum(pieces)[written] - 1] = (lengths - (pieces - 1) * _LONGEST_RUN)[written]
-    field = np.searchsorted(1 << _FIELD_BITS, counts)
-    field_bits = _FIELD_BITS[field]
-    codes = (((4 + field) << field_bits) | (counts - 1)) << _WORD_BITS | np.repeat(values, pieces)
+    runs = mask_to_runs(mask)
     header = 4 * mask.size
     for number, bits in ((_WORD_BITS - 1, 5), *((size - 1, 4) for size in _FIELD_BITS.tolist())):
         header = header << bits | number
-    return list(_packed(np.append(header, codes), np.append(HEADER_BITS, 3 + field_bits + _WORD_BITS)))
+    pieces = [(np.array([header]), np.array([HEADER_BITS]))]
+    pieces += [_run_codes(runs[start : start + _AT_ONCE]) for start in range(0, len(runs), _AT_ONCE)]
+    return list(_packed(pieces))
 
 
 def brush_rle_to_mask(brush_rle: Sequence[int], size_hw: tuple[int, int]) -> Mask:
@@ -65,14 +61,41 @@ def brush_rle_to_mask(brush_rle: Sequence[int], size_hw: tuple[int, int]) -> Mas
     return np.repeat(alpha >= _OPAQUE, np.diff(ends // 4, prepend=0)).reshape(size_hw)
 
 
-def _packed(codes: NDArray[np.int64], bits: NDArray[np.int64]) -> bytes:
-    """The codes' bits one after the other; ``bits`` says how many each has, fewer than 64."""
-    ends = np.cumsum(bits)
-    word = (ends - bits) >> 6
-    free = 64 - ((ends - bits) & 63) - bits  # of the word that a code begins in; below zero: so many go to the next
-    # No two codes share a bit, so those of one word can be added up: all at once, overflow of the sums included.
-    sums = np.cumsum(np.where(free >= 0, codes << np.maximum(free, 0), codes >> np.maximum(-free, 0)))
-    last = np.append(np.flatnonzero(word[1:] != word[:-1]), len(word) - 1)
-    words = np.append(np.diff(sums[last], prepend=0), 0)
-    words[1:] += np.where(free[last] < 0, codes[last] << (64 + np.minimum(free[last], 0)), 0)
-    return words.astype(">i8").tobytes()[: -(-int(ends[-1]) // 8)]
+def _run_codes(runs: Lengths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The code of each of some runs, of zeros first, and how many bits it has; of long runs several."""
+    counts: Lengths = 4 * runs
+    words: NDArray[np.int64] = np.zeros(len(runs), np.int64)
+    words[1::2] = 255
+    pieces = -(-counts // _LONGEST_RUN)
+    if (pieces != 1).any():  # too long for a field, or, the first one, without length
+        last = np.cumsum(pieces)[pieces > 0] - 1
+        rest = (counts - (pieces - 1) * _LONGEST_RUN)[pieces > 0]
+        words = np.repeat(words, pieces)
+        counts = np.full(len(words), _LONGEST_RUN)
+        counts[last] = rest  # all but the last piece of a run have full length
+    field = np.searchsorted(1 << _FIELD_BITS, counts)
+    field_bits = _FIELD_BITS[field]
+    return (((4 + field) << field_bits) | (counts - 1)) << _WORD_BITS | words, 3 + _WORD_BITS + field_bits
+
+
+def _packed(pieces: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> bytes:
+    """All codes' bits one after the other; each has fewer than 64."""
+    packed, begun, filled = [], np.int64(0), 0
+    for codes, bits in pieces:
+        ends = filled + np.cumsum(bits)
+        starts = ends - bits
+        free = 64 - (starts & 63) - bits  # of the word that a code begins in; below zero: so many go to the next
+        last = np.append(np.flatnonzero(np.diff(starts >> 6)), len(codes) - 1)  # to begin in a word
+        over = np.minimum(free[last], 0)
+        # No two codes share a bit, so those of one word can be added up: all at once, overflow of the sums included.
+        placed = codes << np.maximum(free, 0)
+        placed[last] >>= -over
+        words = np.append(np.diff(np.cumsum(placed)[last], prepend=0), 0)
+        words[1:] += np.where(over < 0, codes[last] << (64 + over), 0)
+        words[0] += begun
+        filled = int(ends[-1])
+        full = filled >> 6
+        packed.append(words[:full].astype(">i8").tobytes())
+        begun, filled = words[full], filled & 63
+    packed.append(int(begun).to_bytes(8, "big", signed=True)[: -(-filled // 8)])
+    return b"".join(packed)

@@ -76,13 +76,13 @@ def _pack_counts(counts: Lengths) -> str:
     numbers = counts.copy()
     numbers[3:] -= counts[1:-2]
     magnitudes = np.where(numbers < 0, ~numbers, numbers)
-    sizes: NDArray[np.int64] = np.ones(len(numbers), np.int64)
+    sizes: Lengths = np.ones(len(numbers), np.int64)
     for groups in range(1, _MOST_GROUPS):
         longer = magnitudes >= 1 << (5 * groups - 1)
         if not longer.any():
             break
         sizes += longer
-    first = np.cumsum(sizes) - sizes
+    first: Lengths = np.cumsum(sizes) - sizes
     text = np.empty(int(sizes.sum()), np.uint8)
     for group in range(int(sizes.max())):
         text[first + group] = (numbers & 31) + 48 + 32 * (sizes > group + 1)

@@ -31,10 +31,12 @@ def check_mask(mask: object, size_hw: tuple[int, int] | None = None) -> Mask:
 
 def mask_to_box_xyxy(mask: Mask) -> tuple[int, int, int, int] | None:
     """x0, y0, x1, y1 around the mask, maxima exclusive, so width is x1 - x0; None for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    return int(columns[0]), top, int(columns[-1]) + 1, bottom
 
 
 def interior_point(mask: Mask) -> tuple[float, float]:

@@ -146,8 +146,8 @@ def trace_rings(mask: Mask) -> Rings:
         return Rings(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64))
     lengths = np.array([len(contour) for contour in contours])
     first = np.cumsum(lengths) - lengths
-    pixels = np.concatenate(contours)[:, 0]
-    goes = _directions(pixels.astype(np.int32, copy=False), following(lengths))
+    pixels: NDArray[np.int32] = np.concatenate(contours)[:, 0]
+    goes = _directions(pixels, following(lengths))
     came = np.empty_like(goes)
     came[following(lengths)] = np.where(goes < _NOWHERE, (goes + 4) % 8, _NOWHERE)
     open_sides = _OPEN_SIDES[came, goes]

@@ -34,6 +34,9 @@ _MOST_VERTICES = 100_000
 _MOST_RINGS = 200
 """Of a mask in thousands of pieces only the longest rings are simplified."""
 
+_ROUNDS = 6
+"""Of looking for a tolerance."""
+
 _SPECK_SHARE = 0.1
 """A part or hole is a speck below this share of what may be lost to specks: 0.1 % of a mask at IoU 0.98."""
 
@@ -163,7 +166,7 @@ def _without_detail(ring: Polygon, keeps: Callable[[Polygon], bool]) -> Polygon:
     """The ring with the largest Douglas-Peucker tolerance that ``keeps`` it: quick where there are thousands of
     vertices."""
     best, lower, upper = ring, 0.25, max(math.sqrt(abs(signed_area(ring))), 0.25)
-    for _ in range(8):
+    for _ in range(_ROUNDS):
         tolerance = math.sqrt(lower * upper)
         simple = cv2.approxPolyDP(ring.astype(np.float32), tolerance, True)[:, 0].astype(np.float64)
         if len(simple) > 2 and keeps(simple):

@@ -75,8 +75,8 @@ def write_regions(
         )
     regions: list[RegionDict] = []
     for number, (mask, label) in enumerate(zip(instances.masks, instances.labels, strict=True)):
-        if mask.any():
-            values = WRITERS[control.geometry](mask, control.options)
+        values = WRITERS[control.geometry](mask, control.options)
+        if values:
             known = control.label_within(label) if label and phrases else control.find_label(label) if label else None
             said = phrases[number] if phrases else label if label and not known else None
             score = float(instances.scores[number])
@@ -182,11 +182,13 @@ def _write_polygon(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
 
 
 def _write_brush(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
-    return [{"format": "rle", "rle": mask_to_brush_rle(mask)}]
+    return [{"format": "rle", "rle": mask_to_brush_rle(mask)}] if mask.any() else []
 
 
 def _write_bitmask(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
     """A PNG whose alpha is the mask; the editor heeds no other channel."""
+    if not mask.any():
+        return []
     rgba = np.zeros((*mask.shape, 4), np.uint8)
     rgba[mask] = 255
     png = io.BytesIO()
@@ -197,7 +199,8 @@ def _write_bitmask(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
 def _write_rectangle(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
     """Around all of the mask; straight also where a turned one is wished but were larger than the picture."""
     box = mask_to_box_xyxy(mask)
-    assert box is not None, "empty masks make no region"
+    if box is None:
+        return []
     pct = _pct([box[0], box[1], box[2] - box[0], box[3] - box[1]], mask)
     rotation = 0.0
     if options.rotated:
@@ -213,7 +216,11 @@ def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
 
     A radius of more than half the picture, as a rectangle that fills it would have, is cut down to that.
     """
-    moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
+    box = mask_to_box_xyxy(mask)
+    if box is None:
+        return []
+    left, top, right, bottom = box
+    moments = cv2.moments(mask[top:bottom, left:right].astype(np.uint8), binaryImage=True)
     area = moments["m00"]
     covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area
     # A pixel is a unit square around its centre, with a variance of 1/12 each way.
@@ -221,13 +228,15 @@ def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
     # X is the axis that lies flatter. Radii are per cent of width and height: an upright X could pass 100.
     flat = int(np.abs(axes[0]).argmax())
     rotation = float(np.rad2deg(np.arctan(axes[1, flat] / axes[0, flat])))
-    x, y = _pct([moments["m10"] / area + 0.5, moments["m01"] / area + 0.5], mask)
+    x, y = _pct([left + moments["m10"] / area + 0.5, top + moments["m01"] / area + 0.5], mask)
     radii_pct = _pct(2 * np.sqrt([variances[flat], variances[1 - flat]]), mask)
     radius_x, radius_y = (min(radius, _MOST_PCT / 2) for radius in radii_pct)
     return [{"x": x, "y": y, "radiusX": radius_x, "radiusY": radius_y, "rotation": round(rotation % 360, _DIGITS)}]
 
 
 def _write_keypoint(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+    if not mask.any():
+        return []
     x_pct, y_pct = _pct(interior_point(mask), mask)
     return [{"x": x_pct, "y": y_pct, "width": KEYPOINT_WIDTH_PCT}]
 
@@ -245,4 +254,4 @@ WRITERS: Mapping[str, Callable[[Mask, ControlOptions], list[dict[str, Any]]]] = 
     "ellipse": _write_ellipse,
     "keypoint": _write_keypoint,
 }
-"""Geometry of a control -> the ``value`` dicts of one mask's regions, without labels."""
+"""Geometry of a control -> the ``value`` dicts of one mask's regions, without labels; none of an empty mask."""
