@@ -87,7 +87,8 @@ class BrushStream:
     def _bits_at(self, places: Positions, bits: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers of so many bits, at most 32, at some places."""
         windows = self._windows[places >> 3].astype(np.uint64) << (places & 7).astype(np.uint64)
-        return (windows >> np.asarray(64 - bits, np.uint64)).astype(np.int64)
+        numbers: NDArray[np.int64] = (windows >> np.asarray(64 - bits, np.uint64)).astype(np.int64)
+        return numbers
 
     def _blocks(self) -> Positions:
         """Where blocks begin, to the end of the stream."""
@@ -95,9 +96,11 @@ class BrushStream:
         afterwards = runs + 3 + self._field_bits[self._bits_at(runs, 3) & 3] + self._word_bits
         # Stretches of likely runs, one behind the other; memory views, because they are read one by one.
         stretch_ends = np.append(np.flatnonzero(afterwards[:-1] != runs[1:]), len(runs) - 1)
-        known, last_of_stretch = memoryview(runs), memoryview(stretch_ends)
+        known, last_of_stretch = runs.data, stretch_ends.data
         field_bits = self._field_bits.tolist()
-        place, found, alone = HEADER_BITS, [], []
+        place = HEADER_BITS
+        found: list[Positions] = []
+        alone: list[int] = []
         while place < self._bits:
             window = int.from_bytes(self._padded[place >> 3 : (place >> 3) + 4], "big") << (place & 7)
             field = field_bits[window >> 29 & 3]

@@ -89,7 +89,8 @@ class Rings:
     @cached_property
     def parts_px(self) -> NDArray[np.float64]:
         """(R,) of each outer ring, the area of its part without the holes; 0 for a hole."""
-        return np.bincount(self.outers, self.areas_px, len(self.sizes))
+        areas_px: NDArray[np.float64] = np.bincount(self.outers, self.areas_px, len(self.sizes)).astype(np.float64)
+        return areas_px
 
     @cached_property
     def lengths_px(self) -> NDArray[np.float64]:
@@ -100,7 +101,8 @@ class Rings:
     @property
     def is_outer(self) -> NDArray[np.bool_]:
         """(R,) whether a ring goes around a part, not around a hole."""
-        return self.outers == np.arange(len(self.outers))
+        is_outer: NDArray[np.bool_] = self.outers == np.arange(len(self.outers))
+        return is_outer
 
     def moved(self, right_px: float, down_px: float) -> Rings:
         """The same elsewhere."""
@@ -145,7 +147,7 @@ def trace_rings(mask: Mask) -> Rings:
         return Rings(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64))
     lengths = np.array([len(contour) for contour in contours])
     first = np.cumsum(lengths) - lengths
-    pixels: NDArray[np.int32] = np.concatenate(contours)[:, 0]
+    pixels = np.concatenate(contours)[:, 0].astype(np.int64)
     goes = _directions(pixels, following(lengths))
     came = np.empty_like(goes)
     came[following(lengths)] = np.where(goes < _NOWHERE, (goes + 4) % 8, _NOWHERE)
@@ -184,7 +186,7 @@ def following(sizes: Indices) -> Indices:
     return places
 
 
-def _directions(pixels: NDArray[np.int32], next_ones: Indices) -> Indices:
+def _directions(pixels: Indices, next_ones: Indices) -> Indices:
     steps = pixels[next_ones] - pixels
     directions: Indices = _STEP_TO_DIRECTION[3 * steps[:, 1] + steps[:, 0] + 4]
     return directions
