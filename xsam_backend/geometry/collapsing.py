@@ -70,10 +70,10 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
     xs, ys = ring.T.tolist()
     after = [*range(1, len(xs)), 0]
     before = [len(xs) - 1, *range(len(xs) - 1)]
-    age = [0] * len(xs)
-    queue: list[tuple[float, int, int, int, float, float]] = []
+    latest = [-1] * len(xs)  # number of the last offer for the edge that begins here
+    offers: list[tuple[int, float, float]] = []
+    queue: list[tuple[float, int]] = []
     right, bottom = limit
-    ties = 0
 
     def offer(first: int) -> None:
         """What it costs when an edge b-c of a path a, b, c, d becomes one vertex e, with the same area beside it.
@@ -82,9 +82,7 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
         there may be none. The cost is the area that changes sides; at most twice as much where the paths cross.
         Written out number by number: most of the time that polygons take goes by here.
         """
-        nonlocal ties
-        age[first] += 1
-        ties += 1
+        latest[first] = -1
         start, second = before[first], after[first]
         end = after[second]
         ax, ay = xs[start], ys[start]
@@ -122,15 +120,18 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
             + abs((cx - bx) * (ey - by) - (cy - by) * (ex - bx))
             + abs((dx - cx) * (ey - cy) - (dy - cy) * (ex - cx))
         )
-        heappush(queue, (cost, ties, first, age[first], x, y))
+        latest[first] = len(offers)
+        heappush(queue, (cost, len(offers)))
+        offers.append((first, x, y))
 
     for index in range(len(xs)):
         offer(index)
     moved, gone, places = [], [], []
     left = len(xs)
     while queue and left > LEAST_VERTICES:
-        _, _, first, offered, x, y = heappop(queue)
-        if offered != age[first]:  # a neighbour has moved since, or it's gone
+        _, number = heappop(queue)
+        first, x, y = offers[number]
+        if number != latest[first]:  # a neighbour has moved since, or it's gone
             continue
         second = after[first]
         moved.append(first)
@@ -138,7 +139,7 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
         places.append((x, y))
         xs[first], ys[first] = x, y
         after[first], before[after[second]] = after[second], first
-        age[second] = -1
+        latest[second] = -1
         left -= 1
         for near in (before[before[first]], before[first], first, after[first]):
             offer(near)

@@ -41,7 +41,7 @@ class ComparedRing:
     def _crossings(self, ring: Polygon) -> Places:
         """Before which pixels rows are crossed: of each row, an even number."""
         ring = ring * self._scale
-        _, row, x, _ = row_crossings(ring, np.roll(ring, -1, axis=0), self._rows)
+        _, row, x, _ = row_crossings(ring, np.concatenate([ring[1:], ring[:1]]), self._rows)
         places: Places = row * self._row_length + _columns(x, self._row_length - 1)
         return places
 

@@ -21,21 +21,23 @@ def mask_to_runs(mask: Mask, by_columns: bool = False) -> Lengths:
     if box is None:
         return np.array([mask.size], np.int64)
     x0, y0, x1, y1 = box
-    lines, line_px, first = mask[y0:y1, x0:x1], mask.shape[1], y0 * mask.shape[1] + x0
     if by_columns:
-        lines = cv2.transpose(lines.view(np.uint8)).reshape(x1 - x0, y1 - y0).view(np.bool_)
-        line_px, first = mask.shape[0], x0 * mask.shape[0] + y0
-    count, length = lines.shape
-    apart = np.zeros(count * (length + 1) + 1, np.bool_)  # a zero before each line and behind the last
-    apart[1:].reshape(count, length + 1)[:, :length] = lines
-    changes = np.flatnonzero(apart[1:] != apart[:-1])
-    changes += changes // (length + 1) * (line_px - length - 1) + first
-    if length == line_px:  # what ends with one line and begins with the next is one run
-        stays = np.ones(len(changes), np.bool_)
-        stays[1:-1:2] = changes[1:-1:2] != changes[2::2]
-        stays[2::2] = stays[1:-1:2]
-        changes = changes[stays]
-    runs = np.diff(changes, prepend=0, append=mask.size)
+        x0, y0, x1, y1 = y0, x0, y1, x1
+    line_px = mask.shape[0] if by_columns else mask.shape[1]
+    if 2 * (x1 - x0) > line_px:  # whole lines follow each other and needn't be copied
+        x0, x1 = 0, line_px
+    lines = _turned(mask[x0:x1, y0:y1]) if by_columns else mask[y0:y1, x0:x1]
+    length = x1 - x0
+    if length == line_px:
+        flat = lines.reshape(-1)
+        changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+        changes = np.concatenate([np.zeros(int(flat[0]), np.int64), changes, np.full(int(flat[-1]), flat.size)])
+    else:
+        flat = np.zeros(len(lines) * (length + 1) + 1, np.bool_)  # a zero before each line and behind the last
+        flat[1:].reshape(-1, length + 1)[:, :length] = lines
+        changes = np.flatnonzero(flat[1:] != flat[:-1])
+        changes += changes // (length + 1) * (line_px - length - 1) + x0
+    runs = np.diff(changes + y0 * line_px, prepend=0, append=mask.size)
     return runs if runs[-1] else runs[:-1]
 
 
@@ -44,5 +46,9 @@ def runs_to_mask(runs: Lengths, size_hw: tuple[int, int], by_columns: bool = Fal
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     if not by_columns:
         return flat.reshape(size_hw)
-    turned = flat.reshape(size_hw[1], size_hw[0]).view(np.uint8)
-    return cv2.transpose(turned).reshape(size_hw).view(np.bool_)
+    return _turned(flat.reshape(size_hw[1], size_hw[0]))
+
+
+def _turned(mask: Mask) -> Mask:
+    """Columns as rows. OpenCV goes block by block, which is many times as fast as column by column."""
+    return cv2.transpose(mask.view(np.uint8)).reshape(mask.shape[::-1]).view(np.bool_)
