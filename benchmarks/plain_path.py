@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xsam_backend.geometry.masks import parts_touching
 from xsam_backend.model import postprocess
 from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.generation import generate
@@ -53,4 +54,5 @@ def plain_click(predictor: Predictor, image: NDArray[np.uint8], point: Point) ->
     every_mask = postprocess.upscale(mask_logits, frame) > 0
     assert len(every_mask) == predictor.queries
     scores = postprocess.class_scores(class_logits)[:, 0]
-    return vote(scores, mask_logits, frame, framed[0], clicks_xy=clicks([point])).mask(frame)
+    found = vote(scores, mask_logits, frame, framed[0], clicks_xy=clicks([point])).mask(frame)
+    return parts_touching(found, regions_mask([point], size_hw))

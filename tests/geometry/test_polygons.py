@@ -112,21 +112,6 @@ def test_a_thousand_specks_stay_below_the_bound_together() -> None:
     assert mask_iou(polygons_to_mask(polygons, mask.shape), mask) >= 0.9
 
 
-@given(masks())
-def test_outlines_run_along_pixel_edges_and_turn_at_every_point(mask: Mask) -> None:
-    outlines = trace_outlines(mask)
-    for outline in outlines:
-        assert signed_area(outline.outer) > 0
-        assert all(signed_area(hole) < 0 for hole in outline.holes)
-        for ring in outline.rings:
-            steps = np.roll(ring, -1, axis=0) - ring
-            assert (ring == ring.round()).all()
-            assert ((steps == 0).sum(axis=1) == 1).all()
-            np.testing.assert_array_equal((steps[:, 0] == 0), ~np.roll(steps[:, 0] == 0, 1))
-    assert sum(outline.area_px for outline in outlines) == mask.sum()
-    assert len(outlines) == len(connected_parts(mask))
-
-
 def test_bridge_of_a_keyhole_is_short() -> None:
     mask = np.ones((20, 40), bool)
     mask[8:12, 30:34] = False

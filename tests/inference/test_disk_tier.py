@@ -1,6 +1,7 @@
 """What is kept on disk survives a restart, stays within its budget, and costs nothing but time when it's damaged."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from xsam_backend.inference import disk_tier
 from xsam_backend.inference.disk_tier import SUFFIX, DiskTier
 
-TITLE = len(b"a\n")
+TITLE = 64 + len(b" a\n")
+"""Bytes of a file before the value's own."""
 
 
 def pack(value: str) -> bytes:
@@ -57,17 +59,38 @@ def test_used_last_stays_longest(tmp_path: Path) -> None:
 
 def test_what_was_there_before_counts(tmp_path: Path) -> None:
     tier(tmp_path).get_or_make("a", lambda: "0123456789")
-    tier(tmp_path, capacity=TITLE + 15).get_or_make("b", lambda: "0123456789")
+    tier(tmp_path, capacity=TITLE + 20).get_or_make("b", lambda: "0123456789")
     assert len(files(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"a\n\0\0", b"b\nvalue"], ids=["empty", "damaged", "of another name"])
-def test_a_damaged_file_is_made_anew(tmp_path: Path, spoilt: bytes, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: data[:-1] + b"x",
+        lambda data: data.replace(b" a\n", b" b\n"),
+        lambda data: b"\n" + data,
+    ],
+    ids=["empty", "cut off", "another byte", "of another name", "without a title"],
+)
+def test_a_damaged_file_is_made_anew(
+    tmp_path: Path, spoil: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     tier(tmp_path).get_or_make("a", lambda: "old")
-    files(tmp_path)[0].write_bytes(spoilt)
+    files(tmp_path)[0].write_bytes(spoil(files(tmp_path)[0].read_bytes()))
     assert tier(tmp_path).get_or_make("a", lambda: "new") == "new"
     assert "is damaged" in caplog.text
     assert tier(tmp_path).get_or_make("a", lambda: pytest.fail("made again")) == "new"
+
+
+def test_what_a_killed_process_left_behind_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    old, young = tmp_path / f"a{SUFFIX}.partial", tmp_path / f"b{SUFFIX}.partial"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (1000, 1000))
+    tier(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [young.name]
 
 
 def test_a_full_disk_costs_time_only(

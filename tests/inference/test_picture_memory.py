@@ -15,19 +15,26 @@ PICTURE = np.full((8, 8, 3), 50, np.uint8)
 ROOM = Budget(outputs=10_000, states=10_000, prefixes=100_000)
 
 
+class Making:
+    """Notes the stages that run."""
+
+    def __init__(self, is_guest: bool) -> None:
+        self.is_guest = is_guest
+        self.hurried = nullcontext
+        self.made: list[str] = []
+
+    def run(self, stage: str, work: Any, /, *given: Any) -> Any:
+        self.made.append(stage)
+        return work(*given)
+
+
 def stages(
     memory: PictureMemory, predictor: FakePredictor, sha256: str = "a", *, is_guest: bool = False
 ) -> list[str]:
     """What had to be made."""
-    made: list[str] = []
-
-    def stage(name: str, work: Any, *given: Any) -> Any:
-        made.append(name)
-        return work(*given)
-
-    state = memory.state(predictor, PICTURE, sha256, stage, nullcontext, is_guest)
-    assert state.size_hw == (8, 8)
-    return made
+    making = Making(is_guest)
+    assert memory.state(predictor, PICTURE, sha256, making).size_hw == (8, 8)
+    return making.made
 
 
 @pytest.mark.parametrize(

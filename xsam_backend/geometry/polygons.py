@@ -45,8 +45,9 @@ def mask_to_polygons(mask: Mask, min_iou: float = 0.98, keyholes: bool = True) -
     """Polygons of a bool (H, W) mask, largest part first; none for an empty mask.
 
     Together they are the fewest vertices found that still give ``min_iou`` with the mask when filled; specks and
-    pinholes go first if the bound allows it. They stay within the picture, and no edges of a polygon cross. The bound
-    holds also once the points are rounded to a thousandth of a pixel, or to a finer grid.
+    pinholes go first if the bound allows it. They stay within the picture, and no edges of a polygon cross, save for
+    bridges to more than MOST_HOLES holes. Of a mask in thousands of pieces only the longest rings lose vertices. The
+    bound holds also once the points are rounded to a thousandth of a pixel, or to a finer grid.
     ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's polygon; without ``keyholes`` holes are
     filled, and the bound holds for the filled mask.
 

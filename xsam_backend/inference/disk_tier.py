@@ -1,7 +1,7 @@
 """Values that were dear to make, kept on disk across restarts: the ones used last, as many as a budget allows.
 
-One file each, its own name in it, so that nothing else is ever taken for it. Whatever is wrong with a file or disk
-costs time only: the value is made again. Several processes may share a folder.
+One file each, with its name and a hash of its bytes in it, so that nothing else is ever taken for it. Whatever is
+wrong with a file or disk costs time only: the value is made again. Several processes may share a folder.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from xsam_backend.whole_files import write_whole
+from xsam_backend.whole_files import PARTIAL, write_whole
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".kept"
+
+LEFT_BEHIND_S = 3600.0
+"""A file that was begun so long ago is nobody's any more: its process was killed."""
 
 EMPTIED_TO = 0.9
 """Share of the budget that is left when it was passed: looking through thousands of files takes a while."""
@@ -47,20 +51,20 @@ class DiskTier(Generic[ValueT]):
         self._folder, self._capacity = folder, capacity_bytes
         self._pack, self._unpack, self._later = pack, unpack, later
         self._lock = threading.Lock()
+        self._sweep()
         self._nbytes = sum(size for _, size, _ in self._files())
 
     def get_or_make(self, name: str, make: Callable[[], ValueT]) -> ValueT:
         """The value of that name, from its file or from ``make``."""
         path = self._folder / (hashlib.sha256(name.encode()).hexdigest() + SUFFIX)
-        title = name.encode() + b"\n"
-        found = self._read(path, title)
+        found = self._read(path, name)
         if found is not None:
             return found
         packed = self._pack(make())
-        self._later(lambda: self._write(path, title + packed))
+        self._later(lambda: self._write(path, _title(name, packed) + packed))
         return self._unpack(packed)
 
-    def _read(self, path: Path, title: bytes) -> ValueT | None:
+    def _read(self, path: Path, name: str) -> ValueT | None:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -69,9 +73,10 @@ class DiskTier(Generic[ValueT]):
             logger.warning("%s can't be read, its picture is encoded again (%s)", path, error)
             return None
         try:
-            if not data.startswith(title):
-                raise ValueError("it has another name in it")
-            value = self._unpack(data[len(title) :])
+            head, _, packed = data.partition(b"\n")
+            if head + b"\n" != _title(name, packed):
+                raise ValueError("its name or its hash is another one")
+            value = self._unpack(packed)
         except ValueError as error:
             logger.warning("%s is damaged, its picture is encoded again (%s)", path, error)
             with suppress(OSError):
@@ -104,6 +109,12 @@ class DiskTier(Generic[ValueT]):
                 path.unlink()
             self._nbytes -= size
 
+    def _sweep(self) -> None:
+        for path in self._folder.glob(f"*{SUFFIX}{PARTIAL}"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > LEFT_BEHIND_S:
+                    path.unlink()
+
     def _files(self) -> list[tuple[float, int, Path]]:
         """When each was used last, its size, its path; those that vanish meanwhile are left out."""
         found = []
@@ -114,3 +125,7 @@ class DiskTier(Generic[ValueT]):
                 continue
             found.append((facts.st_mtime, facts.st_size, path))
         return found
+
+
+def _title(name: str, packed: bytes) -> bytes:
+    return f"{hashlib.sha256(packed).hexdigest()} {name}\n".encode()

@@ -157,9 +157,7 @@ class Engine:
     ) -> tuple[Predictor[Any], Any]:
         """Who answers, and the picture as it can be asked."""
         predictor = self._predictor if asker.predictor is None else asker.predictor
-        is_guest = asker.priority is Priority.BULK
-        state = self._memory.state(predictor, image, image_sha256, stages.run, stages.hurried, is_guest)
-        return predictor, state
+        return predictor, self._memory.state(predictor, image, image_sha256, stages)
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ class _Stages:
     image_sha256: str
     is_superseded: Callable[[], bool] = lambda: False
 
-    def run(self, name: str, work: Callable[..., Any], *given: Any) -> Any:
+    def run(self, stage: str, work: Callable[..., Any], /, *given: Any) -> Any:
         """One stage, timed.
 
         Raises:
@@ -187,8 +185,13 @@ class _Stages:
         with self.turns.take(self.asker.priority, limit_s, self.image_sha256, self.is_superseded):
             started = time.perf_counter()
             result = work(*given)
-            self.observe(name, time.perf_counter() - started)
+            self.observe(stage, time.perf_counter() - started)
         return result
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether what it encodes is kept only while there is room."""
+        return self.asker.priority is Priority.BULK
 
     def hurried(self) -> AbstractContextManager[None]:
         """For the time that this request waits for another one's work on its picture."""

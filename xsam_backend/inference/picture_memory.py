@@ -53,8 +53,18 @@ class Encoder(Protocol[StateT]):
         """The language model's part of it."""
 
 
-Stage = Callable[..., Any]
-"""Runs one stage: its name, the function, what it is given."""
+class Making(Protocol):
+    """How a request makes what isn't there."""
+
+    @property
+    def is_guest(self) -> bool:
+        """See ``ByteCache.get_or_make``."""
+
+    def hurried(self) -> AbstractContextManager[object]:
+        """Entered while another request makes it."""
+
+    def run(self, stage: str, work: Callable[..., Any], /, *given: Any) -> Any:
+        """One stage: "look", "state" or "prefix"."""
 
 
 @dataclass(frozen=True)
@@ -79,51 +89,30 @@ class PictureMemory:
         self._prefixes: ByteCache[Any] = ByteCache(budget.prefixes)
         self._disk = disk
 
-    def state(
-        self,
-        encoder: Encoder[Any],
-        image: NDArray[np.uint8],
-        image_sha256: str,
-        stage: Stage,
-        waiting: Callable[[], AbstractContextManager[object]],
-        is_guest: bool,
-    ) -> Any:
-        """A state that can be asked, made from whatever is there.
-
-        Args:
-            stage: what isn't there is made through it: "look", "state" and "prefix".
-            waiting, is_guest: see ``ByteCache.get_or_make``.
-        """
+    def state(self, encoder: Encoder[Any], image: NDArray[np.uint8], image_sha256: str, making: Making) -> Any:
+        """A state that can be asked, made from whatever is there."""
         key = CacheKey(image_sha256, encoder.model_version)
 
         def make() -> Any:
-            return stage(
-                "state", encoder.state, image, self._seen(encoder, image, image_sha256, stage, waiting, is_guest)
-            )
+            return making.run("state", encoder.state, image, self._outputs_of(encoder, image, image_sha256, making))
 
-        state = self._states.get_or_make(key, make, is_guest=is_guest, waiting=waiting)
-        prefix = self._prefixes.get_or_make(
-            key, lambda: stage("prefix", encoder.prefix, state), is_guest=is_guest, waiting=waiting
-        )
+        state = self._known(self._states, key, make, making)
+        prefix = self._known(self._prefixes, key, lambda: making.run("prefix", encoder.prefix, state), making)
         return state.with_prefix(prefix)
 
-    def _seen(
-        self,
-        encoder: Encoder[Any],
-        image: NDArray[np.uint8],
-        image_sha256: str,
-        stage: Stage,
-        waiting: Callable[[], AbstractContextManager[object]],
-        is_guest: bool,
-    ) -> Any:
-        key = CacheKey(image_sha256, encoder.encoder_version)
+    def _outputs_of(self, encoder: Encoder[Any], image: NDArray[np.uint8], image_sha256: str, making: Making) -> Any:
+        key, disk = CacheKey(image_sha256, encoder.encoder_version), self._disk
 
         def look() -> Any:
-            return stage("look", encoder.look, image)
+            return making.run("look", encoder.look, image)
 
-        disk = self._disk
-        make = look if disk is None else lambda: disk.get_or_make(" ".join(key), look)
-        return self._outputs.get_or_make(key, make, is_guest=is_guest, waiting=waiting)
+        return self._known(
+            self._outputs, key, look if disk is None else lambda: disk.get_or_make(" ".join(key), look), making
+        )
+
+    @staticmethod
+    def _known(layer: ByteCache[Any], key: CacheKey, make: Callable[[], Any], making: Making) -> Any:
+        return layer.get_or_make(key, make, is_guest=making.is_guest, waiting=making.hurried)
 
     def was_asked(self, encoder: Encoder[Any], image_sha256: str) -> None:
         """Count a state's bytes anew: closer looks may have been added."""

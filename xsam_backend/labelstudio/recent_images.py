@@ -3,6 +3,7 @@ the network and be decoded for each of them."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from typing import Protocol
 
@@ -31,14 +32,15 @@ class RecentImages:
     def __init__(self, images: Images, capacity_bytes: int, kept_s: float = KEPT_S) -> None:
         self._images = images
         self._lock = threading.Lock()
-        self._recent: TTLCache[tuple[str, int | None], FetchedImage] = TTLCache(
+        self._recent: TTLCache[tuple[bytes, int | None], FetchedImage] = TTLCache(
             capacity_bytes, kept_s, getsizeof=lambda image: image.pixels.nbytes
         )
 
     def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
         """See ``ImageSource.fetch``. A value is known with its task: behind a cloud address may be what only that
-        task's storage has."""
-        key = (url, task_id)
+        task's storage has. Of the value itself only a hash is kept: a data URI is as large as its picture, and an
+        address may have a signature in it."""
+        key = (hashlib.sha256(url.encode("utf-8", "surrogatepass")).digest(), task_id)
         with self._lock:
             known = self._recent.get(key)
         if known is not None:
