@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from small_models import noise_picture, small_predictor
 
