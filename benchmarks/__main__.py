@@ -5,32 +5,31 @@ python -m benchmarks --suite interactive [--size mid] [--json FILE]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from benchmarks import interactive, load, memory
-from benchmarks.report import Table, as_json, environment
+from benchmarks.report import as_json, environment
 from benchmarks.sizes import SIZES
 
-SUITES: dict[str, Callable[[Sequence[str], str], list[Table]]] = {
-    "interactive": interactive.suite,
-    "load": load.suite,
-    "memory": memory.suite,
-}
+SUITES = ("interactive", "convert", "load", "memory")
+"""Modules beside this one, imported where they are asked for: "convert" needs requirements-dev.txt."""
 
 
 @click.command(help=__doc__)
-@click.option("--suite", "names", type=click.Choice(list(SUITES)), multiple=True, required=True)
-@click.option("--size", "sizes", type=click.Choice(SIZES), multiple=True, default=SIZES, show_default=True)
+@click.option("--suite", "names", type=click.Choice(SUITES), multiple=True, required=True)
+@click.option("--size", "sizes", type=click.Choice(SIZES), multiple=True, default=SIZES, help="Of models.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write them there, too.")
 def main(names: tuple[str, ...], sizes: tuple[str, ...], device: str, json_path: Path | None) -> None:
     """See the module's words."""
     click.echo(", ".join(f"{name} {value}" for name, value in environment().items()), err=True)
-    tables = [table for name in names for table in SUITES[name](sizes, device)]
-    click.echo("\n\n".join(table.as_markdown() for table in tables))
+    tables = []
+    for name in names:
+        of_suite = import_module(f"benchmarks.{name}").suite(sizes, device)
+        click.echo("\n\n".join(table.as_markdown() for table in of_suite) + "\n")
+        tables += of_suite
     if json_path is not None:
         json_path.write_text(as_json(tables), encoding="utf-8")
 

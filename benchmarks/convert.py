@@ -1,6 +1,4 @@
-"""How long masks of a 12-megapixel photo take to become what Label Studio keeps, and back, beside its SDK.
-
-python -m benchmarks.convert [--json FILE]
+"""The "convert" suite: masks of a 12-megapixel photo to what Label Studio keeps, and back, beside its SDK.
 
 Masks are drawn from a seed: smooth blobs; blobs with noisy rims; and such blobs with one pixel in twenty flipped.
 Ours and the SDK's take turns; of several times the shortest counts, in seconds of the processor's time, so that what
@@ -10,21 +8,17 @@ else runs on the machine counts for less.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
-import click
-import cv2
 import numpy as np
 from label_studio_sdk.converter import brush as sdk
 
+from benchmarks.report import Table
 from xsam_backend.geometry.brush_rle import brush_rle_to_mask, mask_to_brush_rle
 from xsam_backend.geometry.coco_rle import coco_rle_to_mask, mask_to_coco_rle
 from xsam_backend.geometry.masks import Mask
@@ -36,6 +30,7 @@ from xsam_backend.labelstudio.tags import ControlTag, Label
 SIZE_HW = 3000, 4000
 INSTANCES = 100
 SEED = 0
+REPETITIONS = 5
 
 
 @dataclass(frozen=True)
@@ -162,8 +157,8 @@ def instance_rows(instances: Instances, repetitions: int) -> list[Row]:
     return rows
 
 
-def suite(repetitions: int = 5) -> list[Row]:
-    """All conversions, one after the other."""
+def suite(_sizes: Sequence[str], _device: str) -> list[Table]:
+    """All conversions, one after the other; no model takes part."""
     rng = np.random.default_rng(SEED)
     smooth = smooth_mask(rng)
     rims = noisy_rims(rng, smooth)
@@ -171,64 +166,25 @@ def suite(repetitions: int = 5) -> list[Row]:
     masks = {"smooth": smooth, "noisy rims": rims, "5 % flipped": flipped}
     rows = []
     for kind, mask in masks.items():
-        times = 1 if kind == "5 % flipped" else repetitions
+        times = 1 if kind == "5 % flipped" else REPETITIONS
         rows += rle_rows(kind, mask, times)
         polygons = alternately(times, partial(mask_to_polygons, mask))
         rows.append(Row(f"polygons, {kind}", *polygons, repetitions=times))
-    return rows + instance_rows(photo_instances(rng), repetitions)
-
-
-def environment() -> dict[str, str | int | None]:
-    """What the times depend on."""
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "label-studio-sdk": version("label-studio-sdk"),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-    }
-
-
-def processor() -> str:
-    """Its name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def table(rows: Sequence[Row]) -> str:
-    """For people."""
-    lines = [
-        "| conversion | ours | SDK | ratio | repetitions | memory beside the masks |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        theirs = "-" if row.their_seconds is None else f"{row.their_seconds * 1000:.1f} ms"
-        ratio = "-" if row.ratio is None else f"{row.ratio:.1f}"
-        peak = "-" if row.peak_in_masks is None else f"{row.peak_in_masks:.2f} masks"
-        lines.append(
-            f"| {row.name} | {row.our_seconds * 1000:.1f} ms | {theirs} | {ratio} | {row.repetitions} | {peak} |"
+    rows += instance_rows(photo_instances(rng), REPETITIONS)
+    columns = ("conversion", "ours, s", "SDK, s", "ratio", "times", "memory beside the masks, in masks")
+    note = f"Processor time, the shortest of so many, by turns with label-studio-sdk {version('label-studio-sdk')}."
+    cells = tuple(
+        (
+            row.name,
+            row.our_seconds,
+            *map(_known, (row.their_seconds, row.ratio)),
+            row.repetitions,
+            _known(row.peak_in_masks),
         )
-    return "\n".join(lines)
+        for row in rows
+    )
+    return [Table(f"Masks of {SIZE_HW[1]} x {SIZE_HW[0]} pixels", columns, cells, note)]
 
 
-@click.command(help=__doc__)
-@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows there, too.")
-@click.option("--repetitions", default=5, show_default=True, help="Of each; one where the SDK takes a minute.")
-def main(output: Path | None, repetitions: int) -> None:
-    """See the module's words."""
-    about, rows = environment(), suite(repetitions)
-    click.echo(", ".join(f"{key} {value}" for key, value in about.items()))
-    click.echo(table(rows))
-    if output:
-        said = [{**asdict(row), "ratio": row.ratio} for row in rows]
-        output.write_text(json.dumps({"environment": about, "rows": said}, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def _known(number: float | None) -> str | float:
+    return "" if number is None else number

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ SECONDS = 30.0
 PICTURES = 16
 """Annotators beyond them share pictures."""
 
-BATCHED, IN_A_BATCH = 300, 4
+BATCHED, IN_A_BATCH = 1200, 4
+"""Enough that none comes twice."""
+
 SIZE_HW = (480, 640)
 CONFIG = """<View><Image name="image" value="$image"/>
 <KeyPointLabels name="click" toName="image" smart="true"><Label value="ball"/></KeyPointLabels>
@@ -73,17 +76,15 @@ def annotate(address: str, number: int, path: Path, until: float, took: list[flo
 
 
 @contextmanager
-def batches(address: str, paths: Sequence[Path]) -> Iterator[list[int]]:
-    """Ask for batches until the block ends; one entry for each picture that was answered."""
+def batches(address: str, unseen: Iterator[tuple[int, Path]]) -> Iterator[list[int]]:
+    """Ask for batches until the block ends; the tasks that were answered so far."""
     stop, answered = threading.Event(), list[int]()
 
     def ask() -> None:
-        number = 0
         while not stop.is_set():
-            some = [(1000 + (number + i) % len(paths), paths[(number + i) % len(paths)]) for i in range(IN_A_BATCH)]
-            answer = requests.post(f"{address}/predict", json=body(some), timeout=300)
-            answered.extend(one for one, entry in enumerate(answer.json()["results"]) if "result" in entry)
-            number += IN_A_BATCH
+            some = list(islice(unseen, IN_A_BATCH))
+            results = requests.post(f"{address}/predict", json=body(some), timeout=300).json()["results"]
+            answered.extend(task for (task, _), entry in zip(some, results, strict=True) if "result" in entry)
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -113,12 +114,14 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
         for number, path in enumerate(paths):
             Image.fromarray(draw_scene(number, SIZE_HW).image).save(path)
         data_dir, log = root / "data", root / "serve.log"
+        data_dir.mkdir()
         with serving(data_dir, log, local_files_root=root, device=device) as address:
             for number, path in enumerate(paths[:PICTURES]):
                 requests.post(f"{address}/predict", json=body([(number, path)], (50, 50)), timeout=120)
+            unseen = iter(list(enumerate(paths))[PICTURES:])
             for annotators in ANNOTATORS:
                 rows.append((annotators, "no", *measured(address, paths[:PICTURES], annotators), 0.0))
-                with batches(address, paths[PICTURES:]) as answered:
+                with batches(address, unseen) as answered:
                     row = measured(address, paths[:PICTURES], annotators)
                     rows.append((annotators, "yes", *row, len(answered) / SECONDS))
     columns = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xsam_backend.inference import disk_tier
-from xsam_backend.inference.disk_tier import SUFFIX, DiskTier
+from xsam_backend.inference.disk_tier import PENDING, SUFFIX, DiskTier
 
 TITLE = 64 + len(b" a\n")
 """Bytes of a file before the value's own."""
@@ -101,8 +101,8 @@ def test_a_full_disk_costs_time_only(
 
     monkeypatch.setattr(disk_tier, "write_whole", full)
     kept = tier(tmp_path)
-    assert [kept.get_or_make("a", lambda: "v") for _ in range(2)] == ["v", "v"]
-    assert "nothing is kept now" in caplog.text
+    assert [kept.get_or_make("a", lambda: "v") for _ in range(3)] == ["v", "v", "v"]
+    assert caplog.text.count("nothing is kept for the next minute") == 1
 
 
 def test_what_is_larger_than_the_budget_is_not_written(tmp_path: Path) -> None:
@@ -117,3 +117,30 @@ def test_writing_may_be_left_to_others(tmp_path: Path) -> None:
     assert not files(tmp_path)
     later[0]()
     assert len(files(tmp_path)) == 1
+
+
+def test_what_waits_to_be_written_is_bounded(tmp_path: Path) -> None:
+    """Each holds its bytes in memory: at full size tens of megabytes."""
+    later = []
+    kept = DiskTier(tmp_path, 1000, pack, unpack, later.append)
+    for number in range(PENDING + 3):
+        kept.get_or_make(str(number), lambda: "v")
+    assert len(later) == PENDING
+    for write in later:
+        write()
+    kept.get_or_make("one more", lambda: "v")
+    assert len(later) == PENDING + 1
+
+
+def test_who_takes_no_more_writing_costs_nothing(tmp_path: Path) -> None:
+    kept = DiskTier(tmp_path, 1000, pack, unpack, lambda _write: False)
+    assert [kept.get_or_make(str(number), lambda: "v") for number in range(3 * PENDING)] == ["v"] * 3 * PENDING
+    assert not files(tmp_path)
+
+
+def test_a_guest_reads_and_does_not_write(tmp_path: Path) -> None:
+    kept = tier(tmp_path)
+    assert kept.get_or_make("a", lambda: "Value", is_guest=True) == "value"
+    assert not files(tmp_path)
+    kept.get_or_make("a", lambda: "Value")
+    assert kept.get_or_make("a", lambda: pytest.fail("made again"), is_guest=True) == "value"

@@ -79,5 +79,4 @@ def test_who_looks_through_a_project_leaves_the_pictures_of_people_alone() -> No
     for number in range(10):
         stages(memory, FakePredictor(), f"bulk {number}", is_guest=True)
     assert stages(memory, FakePredictor(), "clicked") == []
-    assert memory.has(FakePredictor(), "clicked")
-    assert not memory.has(FakePredictor(), "bulk 9")
+    assert stages(memory, FakePredictor(), "bulk 9") == ["look", "state", "prefix"]

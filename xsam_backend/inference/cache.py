@@ -143,12 +143,6 @@ class ByteCache(Generic[ValueT]):
         with self._lock:
             return key in self._values
 
-    def clear(self) -> None:
-        """Forget every value."""
-        with self._lock:
-            self._values.clear()
-            self._nbytes = 0
-
     @property
     def stats(self) -> CacheStats:
         """The counters at this moment."""

@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".kept"
 
+PENDING = 4
+"""So many files may wait to be written: each is held in memory until it is. Others aren't kept."""
+
+AGAIN_AFTER_S = 60.0
+"""Where writing failed, nothing is tried before: each try of a full disk would cost time, and a line in the log."""
+
 LEFT_BEHIND_S = 3600.0
 """A file that was begun so long ago is nobody's any more: its process was killed."""
 
@@ -37,7 +43,7 @@ class DiskTier(Generic[ValueT]):
     Args:
         pack, unpack: value -> bytes -> value; ``unpack`` raises ValueError for others' bytes. What has been through
             both is handed out from the first time on, so that nothing depends on whether a file was there.
-        later: takes the writing of a file, which nobody need wait for.
+        later: takes the writing of a file, which nobody need wait for; False where it has no room.
     """
 
     def __init__(
@@ -51,18 +57,35 @@ class DiskTier(Generic[ValueT]):
         self._folder, self._capacity = folder, capacity_bytes
         self._pack, self._unpack, self._later = pack, unpack, later
         self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(PENDING)
+        self._not_before = 0.0
         self._sweep()
         self._nbytes = sum(size for _, size, _ in self._files())
 
-    def get_or_make(self, name: str, make: Callable[[], ValueT]) -> ValueT:
-        """The value of that name, from its file or from ``make``."""
+    def get_or_make(self, name: str, make: Callable[[], ValueT], *, is_guest: bool = False) -> ValueT:
+        """The value of that name, from its file or from ``make``. What a guest makes isn't written: whoever looks
+        through a whole project once must not push out what people work on."""
         path = self._folder / (hashlib.sha256(name.encode()).hexdigest() + SUFFIX)
         found = self._read(path, name)
         if found is not None:
             return found
         packed = self._pack(make())
-        self._later(lambda: self._write(path, _title(name, packed) + packed))
+        if not is_guest and time.monotonic() >= self._not_before:
+            self._write_later(path, name, packed)
         return self._unpack(packed)
+
+    def _write_later(self, path: Path, name: str, packed: bytes) -> None:
+        if not self._room.acquire(blocking=False):
+            return
+
+        def write() -> None:
+            try:
+                self._write(path, _title(name, packed) + packed)
+            finally:
+                self._room.release()
+
+        if self._later(write) is False:
+            self._room.release()
 
     def _read(self, path: Path, name: str) -> ValueT | None:
         try:
@@ -92,7 +115,8 @@ class DiskTier(Generic[ValueT]):
         try:
             write_whole(path, data)
         except OSError as error:
-            logger.warning("%s: nothing is kept now (%s)", self._folder, error)
+            self._not_before = time.monotonic() + AGAIN_AFTER_S
+            logger.warning("%s: nothing is kept for the next minute (%s)", self._folder, error)
             return
         with self._lock:
             self._nbytes += len(data)

@@ -106,9 +106,10 @@ class PictureMemory:
         def look() -> Any:
             return making.run("look", encoder.look, image)
 
-        return self._known(
-            self._outputs, key, look if disk is None else lambda: disk.get_or_make(" ".join(key), look), making
-        )
+        def read_or_look() -> Any:
+            return look() if disk is None else disk.get_or_make(" ".join(key), look, is_guest=making.is_guest)
+
+        return self._known(self._outputs, key, read_or_look, making)
 
     @staticmethod
     def _known(layer: ByteCache[Any], key: CacheKey, make: Callable[[], Any], making: Making) -> Any:
@@ -117,10 +118,6 @@ class PictureMemory:
     def was_asked(self, encoder: Encoder[Any], image_sha256: str) -> None:
         """Count a state's bytes anew: closer looks may have been added."""
         self._states.measure(CacheKey(image_sha256, encoder.model_version))
-
-    def has(self, encoder: Encoder[Any], image_sha256: str) -> bool:
-        """Whether a picture can be asked about without being encoded."""
-        return CacheKey(image_sha256, encoder.model_version) in self._states
 
     @property
     def stats(self) -> dict[str, CacheStats]:
