@@ -115,7 +115,9 @@ def test_a_version_comes_about_with_its_report(places: Places) -> None:
         "each picture was tested once, by a fold that had not seen it"
     )
     assert {stage for stage, *_ in told} >= {"choosing", "training fold-0", "training version", "keeping the version"}
-    assert ("training version", 2, 2) in told
+    assert ("training fold-0", 1, 1) in told
+    assert [stage for stage in told if stage[0] == "training version"][-1] == ("training version", 2, 2)
+    assert ("training version", 1, 2) not in told, "it goes on where the first fold ended"
     assert {file.parents[1].name for file in places.folder.glob("*/tensorboard/events*")} >= {"version", "fold-0"}
     delta = load_delta(places.files.delta(version.name))
     model = with_delta(load_model(places.model), base, delta)

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from xsam_backend.cli import cli
-from xsam_backend.learning import fine_tuning, folds, gate, pruning, recipe, rehearsal, snapshot
+from xsam_backend.learning import folds, gate, pruning, recipe, rehearsal, snapshot
 from xsam_backend.learning.rehearsed_photographs import photographs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "learning.md").read_text(encoding="
         (r"With fewer than (\d+) such pictures", gate.MIN_PICTURES),
         (r"From (\d+) pictures on, every fifth", folds.PINNED_FROM),
         (r"first fold has at least (\d+) pictures", folds.FIRST_TESTED),
-        (r"with ([\d.]+) of the steps", fine_tuning.FOLD_STEPS_SHARE),
+        (r"with ([\d.]+) of the steps", recipe.FULL_RATE_SHARE),
         (r"the newest (\d+) each that the gate", pruning.KEEP),
         (r"(\d+) drawn scenes that no training sees", rehearsal.SCENES),
         (r"(\d+) % are the project's", 100 * recipe.SHARES[recipe.PROJECT]),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -51,9 +50,6 @@ MARKS = "marks-2"
 
 CALIBRATED = "calibrated"
 """The file that is kept: the trained version, with what its scores mean."""
-
-FOLD_STEPS_SHARE = 0.2
-"""Candidates that are only tested get so much of the version's steps: their gain is a lower bound of its gain."""
 
 
 def fine_tune(job: Job, progress: Progress, settings: Any) -> Mapping[str, Any]:
@@ -154,16 +150,26 @@ class _Run:
         return VERSION if self.plan.is_pinned else f"{FOLD}{number}"
 
     def train(self, name: str) -> Delta:
-        """Train the version or a fold, from the deployed version on; the changes against the base."""
+        """Train the version or a fold, from the deployed version on; the changes against the base.
+
+        A fold's training is the beginning of a version's, on a part of the pictures: its gain is a lower bound of the
+        version's, and the version goes on from the first fold, with all pictures.
+        """
         path = self.places.folder / f"{name}.safetensors"
         if path.is_file():
             return load_delta(path)
+        run = self.places.folder / name
+        of_fold = self.places.folder / f"{FOLD}0" / STATE
+        if name == VERSION and of_fold.is_file() and not (run / STATE).is_file():
+            run.mkdir(exist_ok=True)
+            of_fold.replace(run / STATE)
         config = recipe(
-            self.places.folder / name,
+            run,
             self.plan.learned(name),
             str(self.base.folder),
             photographs=answered_photographs(self.base.predictor_of_base, self.places.folder),
-            steps=self.plan.steps if name == VERSION else math.ceil(FOLD_STEPS_SHARE * self.plan.steps),
+            steps=self.plan.steps,
+            is_fold=name != VERSION,
             parameters=self.base.parameters,
             float32=self.base.is_float32,
             seed=self.job.id,

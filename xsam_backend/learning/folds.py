@@ -7,9 +7,9 @@ tested on, never both, and it counts once as evidence. So do all pictures of a t
   is in it for ever or never, and it grows with the project. No version learns from it. Once it has enough pictures
   that no version had learned from before they were pinned, candidates are tested on it, MOST_TESTED of it at most.
 - Until then, what the deployed version hasn't learned from yet is shared out in two folds; for each, a candidate is
-  trained on all the rest, and tested on it. The version that may be promoted learns from all, with the same recipe:
-  it's that recipe's gain which the folds have measured. A project's first version gains much, if anything: where the
-  first fold has FIRST_TESTED pictures, it is the only one, and people wait less.
+  trained on all the rest, and tested on it. The version that may be promoted goes on from the first of them and
+  learns from all: the folds have measured the gain of that recipe's beginning. A project's first version gains much,
+  if anything: where the first fold has FIRST_TESTED pictures, it is the only one, and people wait less.
 """
 
 from __future__ import annotations

@@ -44,13 +44,26 @@ def share_of_the_way(name: str) -> float:
     return 1.0 if name.startswith("language.") else SHARE_OF_THE_WAY
 
 
+FULL_RATE_SHARE = 0.3
+"""Share of a version's steps at the full learning rate; from there it falls. A fold's training is these steps."""
+
+
 def steps_for(pictures: int) -> int:
     """Steps for so many of the project's pictures: more for more, but ever less for each.
 
     >>> [steps_for(count) for count in (5, 20, 80, 50_000)]
-    [98, 197, 394, 2000]
+    [80, 161, 322, 2000]
     """
-    return min(round(44 * math.sqrt(pictures)), MOST_STEPS)
+    return min(round(36 * math.sqrt(pictures)), MOST_STEPS)
+
+
+def fold_steps(steps: int) -> int:
+    """Of so many steps of a version's training, those that a fold's consists of.
+
+    >>> [fold_steps(count) for count in (161, 1)]
+    [49, 1]
+    """
+    return math.ceil(FULL_RATE_SHARE * steps)
 
 
 def recipe(
@@ -63,6 +76,7 @@ def recipe(
     parameters: int,
     seed: int,
     float32: bool = True,
+    is_fold: bool = False,
     **changes: Any,
 ) -> TrainConfig:
     """The config of one training.
@@ -72,9 +86,11 @@ def recipe(
         snapshot: what the project gives.
         start: the base model, a name or folder.
         photographs: what the base answers on those; see ``rehearsed_photographs``.
-        steps: see ``steps_for``.
+        steps: of the version; see ``steps_for``.
         parameters: of the base model; the rate and the batch depend on it.
         float32: whether the base model is; others, and large ones, are trained in mixed precision.
+        is_fold: only the beginning of a version's training, at the full rate: with the fold's state in its folder,
+            the version's own goes on from there.
         changes: other values of the config's keys, or of its one stage.
     """
     small = parameters < SMALL
@@ -82,17 +98,17 @@ def recipe(
         "name": "fine-tuning",
         "kind": "mixed",
         "trains": ["visual_projector", "seg_projector", "language", "llm_projector", "connector", "segmentor"],
-        "steps": steps,
+        "steps": fold_steps(steps) if is_fold else steps,
         "pictures": 3 if small else 4,
         "accumulate": 1 if small else 4,
         "learning_rate": 5e-4 if small else 4e-5,
         "warmup_steps": min(20, steps // 4),
-        "decay_steps": steps,
+        "decay_steps": 1 if is_fold else max(steps - fold_steps(steps), 1),
         "ema": 0.98,
         "patience": PATIENCE,
         "precision": "float32" if small and float32 else "bf16",
     }
-    views = 0 if small else max(round(stage["steps"] * stage["pictures"] * SHARES[PROJECT] / SEEN_AGAIN), 1)
+    views = 0 if small else max(round(steps * stage["pictures"] * SHARES[PROJECT] / SEEN_AGAIN), 1)
     content = {
         "run": run,
         "start": start,
