@@ -13,7 +13,7 @@ import click
 from benchmarks.report import as_json, environment
 from benchmarks.sizes import SIZES
 
-SUITES = ("interactive", "convert", "load", "memory")
+SUITES = ("interactive", "batch", "convert", "load", "memory", "growth")
 """Modules beside this one, imported where they are asked for: "convert" needs requirements-dev.txt."""
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import requests
 from PIL import Image
 
+from benchmarks.predict_requests import body, predict
 from benchmarks.report import Table
 from benchmarks.servers import serving
 from xsam_backend.scenes.scene import draw_scene
@@ -36,24 +37,6 @@ BATCHED, IN_A_BATCH = 1200, 4
 """Enough that none comes twice."""
 
 SIZE_HW = (480, 640)
-CONFIG = """<View><Image name="image" value="$image"/>
-<KeyPointLabels name="click" toName="image" smart="true"><Label value="ball"/></KeyPointLabels>
-<PolygonLabels name="poly" toName="image" smart="false"><Label value="ball"/></PolygonLabels></View>"""
-
-
-def body(tasks: Sequence[tuple[int, Path]], click_at: tuple[float, float] | None = None) -> dict[str, object]:
-    """A request as Label Studio sends it."""
-    context = None
-    if click_at is not None:
-        value = {"x": click_at[0], "y": click_at[1], "width": 0.3, "keypointlabels": ["ball"]}
-        region = {"type": "keypointlabels", "from_name": "click", "to_name": "image", "value": value}
-        context = {"result": [{**region, "is_positive": True, "original_width": 640, "original_height": 480}]}
-    return {
-        "tasks": [{"id": number, "data": {"image": str(path)}} for number, path in tasks],
-        "project": "7.7",
-        "label_config": CONFIG,
-        "params": {"context": context},
-    }
 
 
 def annotate(address: str, number: int, path: Path, until: float, took: list[float]) -> int:
@@ -83,7 +66,7 @@ def batches(address: str, unseen: Iterator[tuple[int, Path]]) -> Iterator[list[i
     def ask() -> None:
         while not stop.is_set():
             some = list(islice(unseen, IN_A_BATCH))
-            results = requests.post(f"{address}/predict", json=body(some), timeout=300).json()["results"]
+            results = predict(address, body(some))
             answered.extend(task for (task, _), entry in zip(some, results, strict=True) if "result" in entry)
 
     thread = threading.Thread(target=ask)
@@ -117,7 +100,7 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
         data_dir.mkdir()
         with serving(data_dir, log, local_files_root=root, device=device) as address:
             for number, path in enumerate(paths[:PICTURES]):
-                requests.post(f"{address}/predict", json=body([(number, path)], (50, 50)), timeout=120)
+                predict(address, body([(number, path)], (50, 50)))
             unseen = iter(list(enumerate(paths))[PICTURES:])
             for annotators in ANNOTATORS:
                 rows.append((annotators, "no", *measured(address, paths[:PICTURES], annotators), 0.0))

@@ -74,6 +74,14 @@ def test_largest_part_comes_first() -> None:
     assert areas == [6, 4]
 
 
+@given(masks(), st.integers(1, 4))
+def test_only_the_largest_parts_are_written_on_wish(mask: Mask, most: int) -> None:
+    largest = [outline.keyhole for outline in trace_outlines(mask)[:most]]
+    written = mask_to_polygons(mask, 1.0, most_parts=most)
+    assert len(written) == len(largest)
+    np.testing.assert_array_equal(polygons_to_mask(written, mask.shape), polygons_to_mask(largest, mask.shape))
+
+
 def test_holes_can_be_filled_on_wish() -> None:
     mask = TRICKY["a hole"]
     (polygon,) = mask_to_polygons(mask, 1.0, keyholes=False)

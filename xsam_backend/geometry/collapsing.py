@@ -83,21 +83,22 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
         Written out number by number: most of the time that polygons take goes by here.
         """
         latest[first] = -1
-        start, second = before[first], after[first]
+        start = before[first]
+        second = after[first]
         end = after[second]
-        ax, ay = xs[start], ys[start]
+        ax = xs[start]
+        ay = ys[start]
         # As seen from a:
-        bx, by, cx, cy, dx, dy = (
-            xs[first] - ax,
-            ys[first] - ay,
-            xs[second] - ax,
-            ys[second] - ay,
-            xs[end] - ax,
-            ys[end] - ay,
-        )
+        bx = xs[first] - ax
+        by = ys[first] - ay
+        cx = xs[second] - ax
+        cy = ys[second] - ay
+        dx = xs[end] - ax
+        dy = ys[end] - ay
         if dx * dx + dy * dy < _FLAT:
             return
-        height_b, height_c = dx * by - dy * bx, dx * cy - dy * cx
+        height_b = dx * by - dy * bx
+        height_c = dx * cy - dy * cx
         # Twice the signed area of a, b, c, d, which is a's and d's distance times the height that is looked for.
         height = height_c + cx * by - cy * bx
         # Both arms begin on a-d, at height 0.
@@ -105,16 +106,21 @@ def _collapses(ring: Ring, limit: Point) -> _Collapses:
             if -_FLAT < height_b < _FLAT:
                 return
             share = height / height_b
-            ex, ey = share * bx, share * by
+            ex = share * bx
+            ey = share * by
         else:
             if -_FLAT < height_c < _FLAT:
                 return
             share = height / height_c
-            ex, ey = dx + share * (cx - dx), dy + share * (cy - dy)
-        x, y = ex + ax, ey + ay
+            ex = dx + share * (cx - dx)
+            ey = dy + share * (cy - dy)
+        x = ex + ax
+        y = ey + ay
         if not (0.0 <= x <= right and 0.0 <= y <= bottom):
-            x, y = min(max(x, 0.0), right), min(max(y, 0.0), bottom)
-            ex, ey = x - ax, y - ay
+            x = min(max(x, 0.0), right)
+            y = min(max(y, 0.0), bottom)
+            ex = x - ax
+            ey = y - ay
         cost = (
             abs(bx * ey - by * ex)
             + abs((cx - bx) * (ey - by) - (cy - by) * (ex - bx))

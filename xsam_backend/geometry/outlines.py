@@ -108,6 +108,17 @@ class Rings:
         """The same elsewhere."""
         return Rings(self.points + (right_px, down_px), self.sizes, self.outers)
 
+    def largest_parts(self, most: int) -> Rings:
+        """Those of the so many largest parts, in the order that they have."""
+        if np.count_nonzero(self.is_outer) <= most:
+            return self
+        largest = np.zeros(len(self.sizes), np.bool_)
+        largest[np.argsort(np.where(self.is_outer, -self.parts_px, np.inf), kind="stable")[:most]] = True
+        kept = largest[self.outers]
+        new_number = np.cumsum(kept) - 1
+        points = self.points[np.repeat(kept, self.sizes)]
+        return Rings(points, self.sizes[kept], new_number[self.outers[kept]])
+
     def ring(self, number: int) -> Polygon:
         """(N, 2) of one of them."""
         first = int(self.first[number])

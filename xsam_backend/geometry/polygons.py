@@ -19,7 +19,7 @@ from xsam_backend.geometry.raster import polygons_to_mask
 _AROUND = 0.1
 """So far around a ring its simplified one may go, as share of the longer side."""
 
-_DETAIL_SHARE = 0.05
+_DETAIL_SHARE = 0.1
 """Of what may change sides, what may go with the quick first round."""
 
 _FEW = 64
@@ -41,7 +41,9 @@ _SPECK_SHARE = 0.1
 """A part or hole is a speck below this share of what may be lost to specks: 0.1 % of a mask at IoU 0.98."""
 
 
-def mask_to_polygons(mask: Mask, min_iou: float = 0.98, keyholes: bool = True) -> list[Polygon]:
+def mask_to_polygons(
+    mask: Mask, min_iou: float = 0.98, keyholes: bool = True, most_parts: int | None = None
+) -> list[Polygon]:
     """Polygons of a bool (H, W) mask, largest part first; none for an empty mask.
 
     Together they are the fewest vertices found that still give ``min_iou`` with the mask when filled; specks and
@@ -49,7 +51,8 @@ def mask_to_polygons(mask: Mask, min_iou: float = 0.98, keyholes: bool = True) -
     bridges to more than MOST_HOLES holes. Of a mask in thousands of pieces only the longest rings lose vertices. The
     bound holds also once the points are rounded to a thousandth of a pixel, or to a finer grid.
     ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's polygon; without ``keyholes`` holes are
-    filled, and the bound holds for the filled mask.
+    filled, and the bound holds for the filled mask. Of more than ``most_parts`` the smallest are left out, and the
+    bound holds for the others.
 
         mask_to_polygons(np.ones((2, 3), bool)) -> [[[0, 0], [3, 0], [3, 2], [0, 2]]]
 
@@ -67,6 +70,8 @@ def mask_to_polygons(mask: Mask, min_iou: float = 0.98, keyholes: bool = True) -
     if not keyholes:
         outer = [outline.outer for outline in rings.outlines()]
         rings = trace_rings(polygons_to_mask(outer, size_hw))
+    if most_parts is not None:
+        rings = rings.largest_parts(most_parts)
     loss = 1 - min_iou
     for _ in range(6 if loss else 0):
         kept, simpler = _simplify(rings, loss, size_hw)

@@ -149,7 +149,7 @@ def row_crossings(
     slope = along[:, 0] / along[:, 1]
     edge = np.repeat(np.arange(len(crossing)), crossings)
     row = np.arange(total) - (np.cumsum(crossings) - crossings - np.minimum(row_of_start, row_of_end))[edge]
-    x = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * slope[edge]
+    x = upper[:, 0][edge] + (row + 0.5 - upper[:, 1][edge]) * slope[edge]
     return crossing[edge], row, x, (2 * down - 1)[edge]
 
 

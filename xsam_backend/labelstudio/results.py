@@ -177,7 +177,7 @@ def _beside(region: RegionDict, kind: str, from_name: str, more: Mapping[str, An
 
 
 def _write_polygon(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
-    polygons = mask_to_polygons(mask, options.polygon_iou)[:MAX_PARTS]
+    polygons = mask_to_polygons(mask, options.polygon_iou, most_parts=MAX_PARTS)
     return [{"points": _pct(polygon, mask), "closed": True} for polygon in polygons]
 
 

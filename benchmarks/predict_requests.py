@@ -1,0 +1,71 @@
+"""Requests as Label Studio sends them, for suites that talk to the service over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import requests
+
+SMART = """<KeyPointLabels name="click" toName="image" smart="true"><Label value="{first}"/></KeyPointLabels>"""
+DRAWN = """<{kind}Labels name="drawn" toName="image" smart="false">{labels}</{kind}Labels>"""
+LIMIT_S = 600
+
+
+def config(labels: Sequence[str], kind: str = "Polygon") -> str:
+    """A label config: a smart key point of the first label, and shapes of one kind for all."""
+    named = "".join(f'<Label value="{label}"/>' for label in labels)
+    tags = SMART.format(first=labels[0]) + DRAWN.format(kind=kind, labels=named)
+    return f'<View><Image name="image" value="$image"/>{tags}</View>'
+
+
+def body(
+    tasks: Sequence[tuple[int, Path]],
+    click_at: tuple[float, float] | None = None,
+    *,
+    labels: Sequence[str] = ("ball",),
+    size_hw: tuple[int, int] = (480, 640),
+    annotations: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """One request.
+
+    Args:
+        tasks: number and picture of each.
+        click_at: percent of width and height; None asks for pre-labels.
+        size_hw: of the picture that is clicked in.
+        annotations: what Label Studio has of the tasks already, and sends with each request.
+    """
+    context = None
+    if click_at is not None:
+        value = {"x": click_at[0], "y": click_at[1], "width": 0.3, "keypointlabels": [labels[0]]}
+        region = {"type": "keypointlabels", "from_name": "click", "to_name": "image", "value": value}
+        height, width = size_hw
+        context = {"result": [{**region, "is_positive": True, "original_width": width, "original_height": height}]}
+    return {
+        "tasks": [
+            {"id": number, "data": {"image": str(path)}, "annotations": list(annotations)} for number, path in tasks
+        ],
+        "project": "7.7",
+        "label_config": config(labels),
+        "params": {"context": context},
+    }
+
+
+def predict(address: str, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The answers to one request, by task.
+
+    Raises:
+        requests.HTTPError: it was refused.
+    """
+    answer = requests.post(f"{address}/predict", json=asked, timeout=LIMIT_S)
+    answer.raise_for_status()
+    return list(answer.json()["results"])
+
+
+def seconds_to_predict(address: str, asked: Mapping[str, Any]) -> float:
+    """How long that takes, over HTTP."""
+    begun = perf_counter()
+    predict(address, asked)
+    return perf_counter() - begun
