@@ -92,7 +92,7 @@ def photo_instances(rng: np.random.Generator, count: int = INSTANCES) -> Instanc
     for mask, radius_px in zip(masks, np.geomspace(15, 600, count), strict=True):
         rows, columns, inside = blob(rng, SIZE_HW, radius_px, 0.01 * radius_px)
         mask[rows, columns] = inside
-    return Instances(masks, np.linspace(1, 0.5, count, dtype=np.float32), ("thing",) * count)
+    return Instances.of(masks, np.linspace(1, 0.5, count, dtype=np.float32), ("thing",) * count)
 
 
 def alternately(repetitions: int, *ways: Callable[[], object]) -> list[float]:

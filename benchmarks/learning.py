@@ -98,7 +98,7 @@ def accept(places: Places, records: Sequence[Pictured], config: str, first: int 
     files = PictureFiles(places.pictures)
     for number, record in enumerate(records, first):
         truth = record.load()
-        instances = Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
+        instances = Instances.of(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
         regions = write_regions(instances, control)
         picture = TaskPicture("image", None, None, files.put(record.path.read_bytes()), truth.size_hw)
         places.tasks.know(str(KEY), number, [picture])

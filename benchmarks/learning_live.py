@@ -50,7 +50,9 @@ def accept(servers: Running, records: Sequence[CocoRecord], config: str) -> int:
         kind = "image/png" if record.path.suffix == ".png" else "image/jpeg"
         address = servers.client.upload(project, record.path.name, record.path.read_bytes(), kind)
         task = servers.client.create_task(project, {"image": address})["id"]
-        regions = write_regions(Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names), control)
+        regions = write_regions(
+            Instances.of(truth.masks, np.ones(len(truth.names), np.float32), truth.names), control
+        )
         servers.label_studio("POST", f"/api/tasks/{task}/annotations/", {"result": list(regions)})
     return connection
 

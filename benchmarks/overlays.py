@@ -7,6 +7,7 @@ Without the photos only scenes are drawn. ``--readme docs/overview.png`` writes 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -30,7 +31,7 @@ README_SCENE = FIRST_HELD_OUT_SEED + 255
 def asked(predictor: Predictor, state: ImageState, prompt: Prompt, label: str) -> Instances:
     """The answer, named after what was asked."""
     found = predictor.answer(state, prompt).instances
-    return Instances(found.masks, found.scores, (label,) * len(found))
+    return replace(found, labels=(label,) * len(found))
 
 
 def panel(image: NDArray[np.uint8], instances: Instances, region: Region | None, title: str) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from xsam_backend.model.generation import generate
 from xsam_backend.model.hints import clicks
 from xsam_backend.model.image_processor import frame_regions
 from xsam_backend.model.interactive_choice import vote
+from xsam_backend.model.picture_frame import upscale
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.turns import interactive_turn
 from xsam_backend.prompts import Point
@@ -51,7 +52,7 @@ def plain_click(predictor: Predictor, image: NDArray[np.uint8], point: Point) ->
     ((class_logits, mask_logits),) = dialogue.segment(encoded, model.project(written.states), cond_ids, seg_ids)
 
     frame = dialogue.frame(image)
-    every_mask = postprocess.upscale(mask_logits, frame) > 0
+    every_mask = upscale(mask_logits, frame) > 0
     assert len(every_mask) == predictor.queries
     scores = postprocess.class_scores(class_logits)[:, 0]
     found = vote(scores, mask_logits, frame, framed[0], clicks_xy=clicks([point])).mask(frame)

@@ -117,9 +117,9 @@ class FakePredictor:
             found, labels = [left], [prompt.label]
         scores = np.clip(score - 0.05 * np.arange(len(found)), 0, 1).astype(np.float32)
         if prompt.task is Task.GCG:
-            found_there = Instances(np.stack(found), scores, ("the disc",))
+            found_there = Instances.of(np.stack(found), scores, ("the disc",))
             return Answer(found_there, text="I see the disc on the left.", phrase_spans=((6, 14),))
-        return Answer(Instances(np.stack(found), scores, tuple(labels)))
+        return Answer(Instances.of(np.stack(found), scores, tuple(labels)))
 
 
 def draw(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:

@@ -140,7 +140,7 @@ def _instances(masks: Sequence[Mask], labels: Sequence[str | None], size_hw: tup
     kept = [(mask, label) for mask, label in zip(masks, labels, strict=True) if mask.any()]
     if not kept:
         return Instances.empty(size_hw)
-    return Instances(
+    return Instances.of(
         np.stack([mask for mask, _ in kept]), np.ones(len(kept), np.float32), tuple(label for _, label in kept)
     )
 

@@ -8,7 +8,7 @@ from xsam_backend.overlay import draw_overlay
 
 def instances(*masks: np.ndarray, labels: tuple[str | None, ...] | None = None) -> Instances:
     scores = np.linspace(0.9, 0.5, len(masks)).astype(np.float32)
-    return Instances(np.stack(masks), scores, labels or (None,) * len(masks))
+    return Instances.of(np.stack(masks), scores, labels or (None,) * len(masks))
 
 
 def disc(size_hw: tuple[int, int], x: int, y: int, radius: int) -> np.ndarray:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
-"""bool (H, W), True inside the object."""
+from xsam_backend.geometry.cropped_masks import CroppedMask, stacked
 
 
 @dataclass(frozen=True)
@@ -17,61 +16,71 @@ class Instances:
     """N masks of one picture with what is known about each.
 
     Attributes:
-        masks: bool (N, H, W), in the picture's own size, EXIF orientation applied.
+        cropped: N masks, in the picture's own size, EXIF orientation applied.
         scores: float32 (N,), in 0..1, higher is surer.
         labels: N label names or phrases; None where the question had none.
+        size_hw: (height, width) of the picture in pixels.
     """
 
-    masks: NDArray[np.bool_]
+    cropped: tuple[CroppedMask, ...]
     scores: NDArray[np.float32]
     labels: tuple[str | None, ...]
+    size_hw: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
-            raise ValueError(f"masks: expected bool (N, H, W), got {self.masks.dtype} {self.masks.shape}")
-        count = len(self.masks)
+        count = len(self.cropped)
         if self.scores.shape != (count,) or len(self.labels) != count:
             raise ValueError(f"expected {count} scores and labels, got {self.scores.shape} and {len(self.labels)}")
         if count and not (np.isfinite(self.scores).all() and self.scores.min() >= 0 and self.scores.max() <= 1):
             raise ValueError(f"scores: expected finite values in 0..1, got {self.scores}")
+        others = {mask.size_hw for mask in self.cropped} - {self.size_hw}
+        if others:
+            raise ValueError(f"masks: expected all of {self.size_hw} (height, width), got {others}")
+
+    @classmethod
+    def of(cls, masks: NDArray[np.bool_], scores: NDArray[np.float32], labels: tuple[str | None, ...]) -> Instances:
+        """Of masks as large as the picture, bool (N, H, W); they are copied."""
+        if masks.ndim != 3 or masks.dtype != np.bool_:
+            raise ValueError(f"masks: expected bool (N, H, W), got {masks.dtype} {masks.shape}")
+        return cls(tuple(map(CroppedMask.of, masks)), scores, labels, (masks.shape[1], masks.shape[2]))
 
     def __len__(self) -> int:
-        return len(self.masks)
+        return len(self.cropped)
 
     @property
-    def size_hw(self) -> tuple[int, int]:
-        """(height, width) of the picture in pixels."""
-        return self.masks.shape[1], self.masks.shape[2]
+    def masks(self) -> NDArray[np.bool_]:
+        """bool (N, H, W), made anew at each use: large where many objects are in a large picture."""
+        return stacked(self.cropped, self.size_hw)
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float32]:
         """float32 (N, 4): x0, y0, x1, y1 in pixels, maxima exclusive; zeros for an empty mask."""
-        boxes = np.zeros((len(self), 4), np.float32)
-        for index, mask in enumerate(self.masks):
-            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            if len(ys):
-                boxes[index] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
-        return boxes
+        boxes = [mask.box_xyxy or (0, 0, 0, 0) for mask in self.cropped]
+        return np.array(boxes, np.float32).reshape(-1, 4)
 
     def select(self, indices: Sequence[int] | NDArray[np.intp]) -> Instances:
         """The instances at ``indices``, in that order."""
         chosen = [int(i) for i in indices]
-        return Instances(self.masks[chosen], self.scores[chosen], tuple(self.labels[i] for i in chosen))
+        return Instances(
+            tuple(self.cropped[i] for i in chosen),
+            self.scores[chosen],
+            tuple(self.labels[i] for i in chosen),
+            self.size_hw,
+        )
 
     @classmethod
     def empty(cls, size_hw: tuple[int, int]) -> Instances:
         """No instance in a picture of (height, width)."""
-        return cls(np.zeros((0, *size_hw), np.bool_), np.zeros(0, np.float32), ())
+        return cls((), np.zeros(0, np.float32), (), size_hw)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Instances], size_hw: tuple[int, int]) -> Instances:
         """All parts' instances, in order. The parts must be of one picture size."""
-        if not parts:
-            return cls.empty(size_hw)
         return cls(
-            np.concatenate([part.masks for part in parts]),
-            np.concatenate([part.scores for part in parts]),
+            tuple(mask for part in parts for mask in part.cropped),
+            np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
             tuple(label for part in parts for label in part.labels),
+            size_hw,
         )
 
 

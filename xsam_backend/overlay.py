@@ -42,13 +42,18 @@ def draw_overlay(
         label = instances.labels[index]
         key = label if label is not None else f"#{index}"
         color = label_color(names.setdefault(key, len(names)))
-        mask = instances.masks[index]
-        drawn[mask] = ((1 - _OPACITY) * drawn[mask] + _OPACITY * np.array(color)).astype(np.uint8)
-        rings, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(drawn, rings, -1, color, thick, cv2.LINE_AA)
+        mask = instances.cropped[index]
+        part = drawn[mask.window]
+        part[mask.crop] = ((1 - _OPACITY) * part[mask.crop] + _OPACITY * np.array(color)).astype(np.uint8)
+        if mask.area_px:
+            at = mask.corner_xy
+            rings, _ = cv2.findContours(
+                mask.crop.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=at
+            )
+            cv2.drawContours(drawn, rings, -1, color, thick, cv2.LINE_AA)
     for index in np.argsort(instances.scores, kind="stable"):  # after all masks, so that no mask hides a text
         text = _text(instances.labels[index], float(instances.scores[index]), writing)
-        if text and instances.masks[index].any():
+        if text and instances.cropped[index].area_px:
             x0, y0 = (int(value) for value in instances.boxes_xyxy[index][:2])
             _write(drawn, text, (x0, y0), thick)
     return drawn

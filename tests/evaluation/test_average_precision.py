@@ -27,7 +27,7 @@ def strip(x0: int, x1: int) -> np.ndarray:
 def found(*entries: tuple[np.ndarray, float, str]) -> Instances:
     masks = np.stack([mask for mask, _, _ in entries]) if entries else np.zeros((0, *SIZE_HW), np.bool_)
     scores = np.array([score for _, score, _ in entries], np.float32)
-    return Instances(masks, scores, tuple(label for _, _, label in entries))
+    return Instances.of(masks, scores, tuple(label for _, _, label in entries))
 
 
 def ap50(predicted: Instances, masks: list[np.ndarray], labels: list[str], crowd: list[bool] | None = None) -> float:
@@ -232,7 +232,7 @@ def test_ap_agrees_with_pycocotools(max_detections: int) -> None:
         for mask, score, label in guesses:
             detections.append({"image_id": image_id, "category_id": label, "score": score, "segmentation": rle(mask)})
         ours.add(
-            Instances(
+            Instances.of(
                 np.stack([mask for mask, _, _ in guesses]) if guesses else np.zeros((0, 40, 50), np.bool_),
                 np.array([score for _, score, _ in guesses], np.float32),
                 tuple(str(label) for _, _, label in guesses),

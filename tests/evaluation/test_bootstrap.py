@@ -95,7 +95,7 @@ def test_takes_average_precision_as_it_is() -> None:
     mask = np.ones((1, 4, 4), np.bool_)
     measure = AveragePrecision()
     for hit in (True, True, False):
-        answer = Instances(mask, np.array([0.9], np.float32), ("x",)) if hit else Instances.empty((4, 4))
+        answer = Instances.of(mask, np.array([0.9], np.float32), ("x",)) if hit else Instances.empty((4, 4))
         measure.add(answer, mask, ["x"])
     estimate = bootstrap(lambda pictures: measure.at(0.5, pictures), len(measure), rounds=200)
     assert estimate.value == pytest.approx(67 / 101), "two of three: recalls up to 0.66"

@@ -26,7 +26,7 @@ def strip(x0: int, x1: int) -> np.ndarray:
 def found(*entries: tuple[np.ndarray, float, str]) -> Instances:
     masks = np.stack([mask for mask, _, _ in entries]) if entries else np.zeros((0, 10, 20), np.bool_)
     scores = np.array([score for _, score, _ in entries], np.float32)
-    return Instances(masks, scores, tuple(label for _, _, label in entries))
+    return Instances.of(masks, scores, tuple(label for _, _, label in entries))
 
 
 def test_the_curve_by_hand() -> None:

@@ -16,7 +16,7 @@ GREY = np.full((*SIZE_HW, 3), 128, np.uint8)
 
 def instances(*labelled: tuple[np.ndarray, str]) -> Instances:
     masks = np.stack([mask for mask, _ in labelled]) if labelled else np.zeros((0, *SIZE_HW), np.bool_)
-    return Instances(masks, np.full(len(masks), 0.9, np.float32), tuple(label for _, label in labelled))
+    return Instances.of(masks, np.full(len(masks), 0.9, np.float32), tuple(label for _, label in labelled))
 
 
 def pixels(jpeg: bytes) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_large_pictures_are_made_small() -> None:
     size_hw = (LONGEST_PX * 3, LONGEST_PX * 2)
     mask = np.zeros(size_hw, np.bool_)
     mask[:600] = True
-    found = Instances(mask[None], np.ones(1, np.float32), ("x",))
+    found = Instances.of(mask[None], np.ones(1, np.float32), ("x",))
     case = draw(found, Instances.empty(size_hw), np.full((*size_hw, 3), 128, np.uint8))
     assert pixels(case.truth_jpeg).shape[:2] == (LONGEST_PX, round(LONGEST_PX * 2 / 3))
     assert np.abs(pixels(case.truth_jpeg)[150, 100] - 128).max() > 30
@@ -81,7 +81,7 @@ def test_an_outline_is_seen_on_an_object_of_the_masks_own_colour() -> None:
 
 def test_words_count_labels() -> None:
     assert in_words(instances((DOG, "dog"), (CAT, "cat"), (CAT, "cat"))) == "cat × 2, dog"
-    assert in_words(Instances(DOG[None], np.ones(1, np.float32), (None,))) == "object"
+    assert in_words(Instances.of(DOG[None], np.ones(1, np.float32), (None,))) == "object"
     assert in_words(instances()) == "nothing"
 
 
@@ -90,7 +90,7 @@ def test_of_a_small_object_the_surroundings_are_shown() -> None:
     small, image = np.zeros(size_hw, np.bool_), np.zeros((*size_hw, 3), np.uint8)
     small[100:110, 200:210] = True
     image[small] = 200
-    one = Instances(small[None], np.ones(1, np.float32), ("x",))
+    one = Instances.of(small[None], np.ones(1, np.float32), ("x",))
     click = Point(205.0, 105.0)
     far, near = (
         drawn_case(image, one, one.select([]), title="", measure="", score=0.0, regions=(click,), is_close=is_close)
@@ -101,7 +101,7 @@ def test_of_a_small_object_the_surroundings_are_shown() -> None:
     middle = pixels(near.answer_jpeg)
     assert (middle[middle.shape[0] // 2, middle.shape[1] // 2] > 150).all(), "the click is still on it"
     large = np.ones(size_hw, np.bool_)
-    whole = Instances(large[None], np.ones(1, np.float32), ("x",))
+    whole = Instances.of(large[None], np.ones(1, np.float32), ("x",))
     same = [
         drawn_case(image, whole, whole, title="", measure="", score=0.0, is_close=is_close).truth_jpeg
         for is_close in (False, True)

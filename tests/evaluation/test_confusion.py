@@ -20,7 +20,7 @@ def strips(entries: list[Strip]) -> np.ndarray:
 
 
 def add(confusion: Confusion, predicted: list[Strip], true: list[Strip], crowd: list[bool] | None = None) -> None:
-    answer = Instances(
+    answer = Instances.of(
         strips(predicted), np.ones(len(predicted), np.float32), tuple(label for _, _, label in predicted)
     )
     flags = np.array(crowd, np.bool_) if crowd is not None else None

@@ -26,7 +26,7 @@ def strips(entries: list[Strip]) -> np.ndarray:
 
 def found(entries: list[Strip]) -> Instances:
     scores = np.linspace(0.9, 0.5, len(entries), dtype=np.float32)
-    return Instances(strips(entries), scores, tuple(label for _, _, label in entries))
+    return Instances.of(strips(entries), scores, tuple(label for _, _, label in entries))
 
 
 def measured(*pictures: tuple[list[Strip], list[Strip], list[bool]]) -> PanopticQuality:
@@ -188,7 +188,7 @@ def test_agrees_with_the_definition_on_any_maps(seed: int, noise: float, crowd: 
     predicted = np.where(rng.random(SIZE_HW) < noise, rng.integers(0, 5, SIZE_HW), true)
     labels = tuple(IS_THING)
     masks = np.stack([true == i for i in range(1, 5)])
-    answer = Instances(np.stack([predicted == i for i in range(1, 5)]), np.ones(4, np.float32), labels)
+    answer = Instances.of(np.stack([predicted == i for i in range(1, 5)]), np.ones(4, np.float32), labels)
     quality = PanopticQuality(IS_THING)
     quality.add(answer, masks, labels, np.array([i in crowd for i in range(1, 5)]))
     qualities = quality.per_label()

@@ -263,7 +263,7 @@ def test_the_threshold_decides_what_annotators_see_and_no_other_number() -> None
     class Unsure(KnowingPredictor):
         def candidates(self, state: Any, prompt: Prompt) -> Any:
             made = super().candidates(state, prompt)
-            doubted = Instances(made.found.masks, made.found.scores * np.float32(0.5), made.found.labels)
+            doubted = Instances.of(made.found.masks, made.found.scores * np.float32(0.5), made.found.labels)
             return dataclasses.replace(made, found=doubted)
 
     for threshold, found in ((0.4, 1.0), (0.6, 0.0)):

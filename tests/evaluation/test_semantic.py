@@ -26,7 +26,7 @@ def strips(entries: list[Strip]) -> np.ndarray:
 def measured(*pictures: tuple[list[Strip], list[Strip]]) -> SemanticIoU:
     measure = SemanticIoU(LABELS)
     for predicted, true in pictures:
-        answer = Instances(
+        answer = Instances.of(
             strips(predicted), np.ones(len(predicted), np.float32), tuple(label for _, _, label in predicted)
         )
         measure.add(answer, strips(true), [label for _, _, label in true])
@@ -91,7 +91,7 @@ def test_agrees_with_a_confusion_matrix(seed: int) -> None:
     for _ in range(3):
         true, predicted = rng.integers(0, 4, (2, *SIZE_HW))
         np.add.at(confusion, (true[true > 0], predicted[true > 0]), 1)
-        answer = Instances(np.stack([predicted == i for i in (1, 2, 3)]), np.ones(3, np.float32), LABELS)
+        answer = Instances.of(np.stack([predicted == i for i in (1, 2, 3)]), np.ones(3, np.float32), LABELS)
         measure.add(answer, np.stack([true == i for i in (1, 2, 3)]), LABELS)
     right = np.diag(confusion)
     expected = right / (confusion.sum(0) + confusion.sum(1) - right)

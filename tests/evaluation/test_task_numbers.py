@@ -30,7 +30,7 @@ class Narrowed(KnowingPredictor):
         left = np.zeros(SIZE_HW, np.bool_)
         left[:, : 5 + self.columns[min(len(prompt.regions), len(self.columns)) - 1]] = True
         found = answer.instances
-        return dataclasses.replace(answer, instances=Instances(found.masks & left, found.scores, found.labels))
+        return dataclasses.replace(answer, instances=Instances.of(found.masks & left, found.scores, found.labels))
 
 
 def one_dog(**changes: Any) -> GroundTruth:
@@ -102,7 +102,7 @@ def test_half_of_what_is_meant_is_enough_and_incomplete_classes_are_not_named() 
             answer = super().answer(state, prompt)
             left = np.arange(SIZE_HW[1]) < 15
             found = answer.instances
-            return dataclasses.replace(answer, instances=Instances(found.masks & left, found.scores, found.labels))
+            return dataclasses.replace(answer, instances=Instances.of(found.masks & left, found.scores, found.labels))
 
     dog = Expression("the large dog", (0,))
     truth = one_dog(referring=(dog,), complete_for=frozenset({"dog"}))
@@ -130,7 +130,7 @@ def test_alike_objects_by_hand() -> None:
             made = super().candidates(state, prompt)
             masks = np.concatenate([np.roll(made.found.masks[:1], 30, axis=2), made.found.masks])
             scores = np.array([1, 0.9, 0.8, 0.7], np.float32)
-            return dataclasses.replace(made, found=Instances(masks, scores, ("dog", *made.found.labels)))
+            return dataclasses.replace(made, found=Instances.of(masks, scores, ("dog", *made.found.labels)))
 
     table = rows(only(run(dataset, Inventing([labelled(0)]), tasks=("vgd",))).tasks["vgd"], "visual")
     # Dogs: a miss, then two hits: precision 2/3 at every recall.
@@ -162,7 +162,7 @@ def test_the_threshold_that_is_given_decides_which_alike_objects_are_shown() -> 
     class Unsure(KnowingPredictor):
         def candidates(self, state: Any, prompt: Prompt) -> Any:
             made = super().candidates(state, prompt)
-            doubted = Instances(made.found.masks, made.found.scores * np.float32(0.5), made.found.labels)
+            doubted = Instances.of(made.found.masks, made.found.scores * np.float32(0.5), made.found.labels)
             return dataclasses.replace(made, found=doubted)
 
     options = dataclasses.replace(OPTIONS, cases=1, threshold=0.6)
@@ -180,7 +180,7 @@ def test_false_alarms_and_refusals_by_hand() -> None:
             answer = super().answer(state, prompt)
             masks = answer.instances.masks if len(answer.instances) else CAT[None]
             score = np.array([scores[prompt.phrase]], np.float32)
-            return dataclasses.replace(answer, instances=Instances(masks, score, (None,)))
+            return dataclasses.replace(answer, instances=Instances.of(masks, score, (None,)))
 
     options = dataclasses.replace(OPTIONS, threshold=0.5)
     dataset = dataset_of([Given(labelled(0))])
@@ -199,7 +199,7 @@ def test_average_precision_counts_proposals_that_nobody_sees() -> None:
     class Doubting(KnowingPredictor):
         def candidates(self, state: Any, prompt: Prompt) -> Any:
             made = super().candidates(state, prompt)
-            doubted = Instances(made.found.masks, made.found.scores * np.float32(0.01), made.found.labels)
+            doubted = Instances.of(made.found.masks, made.found.scores * np.float32(0.01), made.found.labels)
             return dataclasses.replace(made, found=doubted)
 
     tasks = only(run(SCENES, Doubting(TRUTHS), tasks=("generic",))).tasks
@@ -347,7 +347,7 @@ def test_crowds_are_neither_missed_nor_invented() -> None:
             made = super().candidates(state, prompt)
             masks = np.concatenate([part[None], made.found.masks])
             scores = np.append(np.float32(1), made.found.scores * np.float32(0.9))
-            return dataclasses.replace(made, found=Instances(masks, scores, ("dog", *made.found.labels)))
+            return dataclasses.replace(made, found=Instances.of(masks, scores, ("dog", *made.found.labels)))
 
     tasks = only(run(dataset_of([Given(truth)]), Parting([truth]), tasks=("generic",))).tasks
     assert value(tasks["generic"], "panoptic", "all", "pq") == 1
@@ -377,7 +377,7 @@ def test_ignored_pixels_count_neither_way() -> None:
             answer = super().answer(state, prompt)
             everywhere = answer.instances.masks | ignored
             return dataclasses.replace(
-                answer, instances=Instances(everywhere, answer.instances.scores, answer.instances.labels)
+                answer, instances=Instances.of(everywhere, answer.instances.scores, answer.instances.labels)
             )
 
     dataset = dataset_of([Given(truth)], "phrases", (Task.REASONING,))

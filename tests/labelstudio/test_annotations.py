@@ -30,7 +30,7 @@ def output(kind: str, **options: Any) -> ControlTag:
 
 
 def instances(*masks: np.ndarray) -> Instances:
-    return Instances(np.stack(masks), np.full(len(masks), 0.8, np.float32), ("cat", "dog", "cat")[: len(masks)])
+    return Instances.of(np.stack(masks), np.full(len(masks), 0.8, np.float32), ("cat", "dog", "cat")[: len(masks)])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_plain_tag_takes_the_label_beside_it() -> None:
     xml = """<View><Image name="image" value="$image"/>
       <Labels name="what" toName="image"><Label value="dog"/></Labels>
       <Brush name="brush" toName="image" smart="false"/></View>"""
-    sent = Instances(RING[None], np.array([0.8], np.float32), ("dog",))
+    sent = Instances.of(RING[None], np.array([0.8], np.float32), ("dog",))
     annotation = read_annotation(write_regions(sent, LabelConfig.parse(xml).outputs[0]), SIZE_HW)
     assert annotation.instances.labels == ("dog",)
     assert annotation.left_out == ()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xsam_backend.geometry.masks import mask_iou, mask_to_box_xyxy
+from xsam_backend.geometry.cropped_masks import CroppedMask
+from xsam_backend.geometry.masks import mask_iou
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.known_objects import (
     SAME_IOU,
@@ -59,7 +60,7 @@ def test_prompts_and_other_pictures_are_no_objects() -> None:
         {**rectangle("click"), "type": "keypointlabels", "is_positive": True},
     ]
     found = known_objects(drawn, {"result": [{"id": "asks"}]}, SIZE, "image", None)
-    assert [one.box_xyxy for one in found] == [(6, 4, 18, 12)] * 2, (
+    assert [one.mask.box_xyxy for one in found] == [(6, 4, 18, 12)] * 2, (
         "the object, and the one of a list's other picture"
     )
     assert len(known_objects(drawn, {"result": [{"id": "asks"}]}, SIZE, "image", 0)) == 1
@@ -73,10 +74,10 @@ def polygon(region_id: str, x: float, **changes: Any) -> dict[str, Any]:
 
 def test_parts_of_one_object_are_one() -> None:
     (whole,) = known_objects([polygon("a", 10), polygon("b", 60, parentID="a")], {}, SIZE, "image", None)
-    assert whole.box_xyxy == (6, 4, 48, 12)
+    assert whole.mask.box_xyxy == (6, 4, 48, 12)
     both = np.zeros(SIZE, np.bool_)
     both[4:12, 6:18] = both[4:12, 36:48] = True
-    assert not len(without_known(Instances(both[None], np.ones(1, np.float32), ("cat",)), [whole]))
+    assert not len(without_known(Instances.of(both[None], np.ones(1, np.float32), ("cat",)), [whole]))
 
 
 def test_what_a_rectangle_was_drawn_around_is_known_by_its_box() -> None:
@@ -84,7 +85,7 @@ def test_what_a_rectangle_was_drawn_around_is_known_by_its_box() -> None:
     pen = np.zeros(SIZE, np.bool_)
     pen[np.arange(4, 12), np.arange(6, 14)] = True
     pen[11, 17] = True
-    instances = Instances(pen[None], np.ones(1, np.float32), ("pen",))
+    instances = Instances.of(pen[None], np.ones(1, np.float32), ("pen",))
     assert not len(without_known(instances, known_objects([rectangle("a")], {}, SIZE, "image", None)))
     outlined = known_objects([polygon("a", 10)], {}, SIZE, "image", None)
     assert len(without_known(instances, outlined)) == 1, "an outline tells more"
@@ -104,10 +105,8 @@ def test_the_same_are_left_out_the_others_stay_in_order(found: list[np.ndarray],
     """As if whole masks were compared. An empty mask is nobody's object."""
     masks = np.stack(found) if found else np.zeros((0, *SIZE), np.bool_)
     labels = tuple(str(number) for number in range(len(found)))
-    drawn = [
-        KnownObject(box, mask[box[1] : box[3], box[0] : box[2]]) for mask in known if (box := mask_to_box_xyxy(mask))
-    ]
-    new = without_known(Instances(masks, np.ones(len(found), np.float32), labels), drawn)
+    drawn = [KnownObject(CroppedMask.of(mask), is_outline=True) for mask in known if mask.any()]
+    new = without_known(Instances.of(masks, np.ones(len(found), np.float32), labels), drawn)
     expected = [
         str(number)
         for number, mask in enumerate(found)

@@ -161,7 +161,7 @@ def test_nothing_we_write_has_a_mark(data: st.DataObject) -> None:
     masks = data.draw(arrays(np.bool_, shape))
     scores = data.draw(arrays(np.float32, len(masks), elements=st.floats(0, 1, width=32)))
     words = st.sampled_from(["cat", "Dog", "a red cat", "unicorn", "straße"])
-    found = Instances(masks, scores, tuple(data.draw(st.none() | words) for _ in masks))
+    found = Instances.of(masks, scores, tuple(data.draw(st.none() | words) for _ in masks))
     item_index = data.draw(st.none() | st.integers(0, 9))
     phrases = [data.draw(words) for _ in masks] if data.draw(st.booleans()) else []
     area = config.control("phrase") if data.draw(st.booleans()) else None
@@ -184,7 +184,7 @@ def test_nothing_we_write_has_a_mark(data: st.DataObject) -> None:
 
 def test_two_outputs_of_one_config_are_written_into_one_result() -> None:
     """As recorded in ``brush_multiple_results``."""
-    found = Instances(np.ones((1, *SIZE_HW), bool), np.ones(1, np.float32), ("cat",))
+    found = Instances.of(np.ones((1, *SIZE_HW), bool), np.ones(1, np.float32), ("cat",))
     config = LabelConfig.parse(RECORDED["label_config"])
     result = [region for name in ("brush", "poly") for region in write_regions(found, config.control(name))]
     assert marks_of(result, RECORDED["label_config"], SIZE_HW) == frozenset()

@@ -34,7 +34,7 @@ TWO_PARTS = RING | box_to_mask(60, 10, 12, 20, SIZE_HW)
 
 def instances(*masks: np.ndarray, labels: tuple[str | None, ...] | None = None) -> Instances:
     scores = np.linspace(0.9, 0.5, len(masks)).astype(np.float32)
-    return Instances(np.stack(masks), scores, labels or ("cat",) * len(masks))
+    return Instances.of(np.stack(masks), scores, labels or ("cat",) * len(masks))
 
 
 def control(name: str) -> ControlTag:
@@ -288,7 +288,7 @@ def test_plain_tag_without_labels() -> None:
 )
 def test_score_of_a_prediction(scores: list[float], expected: float, reason: str) -> None:
     masks = np.stack([RING] * len(scores)) if scores else np.zeros((0, *SIZE_HW), bool)
-    found = Instances(masks, np.array(scores, np.float32), ("cat",) * len(scores))
+    found = Instances.of(masks, np.array(scores, np.float32), ("cat",) * len(scores))
     prediction = write_prediction(write_regions(found, control("brush")), "base+3")
     assert prediction["score"] == pytest.approx(expected, abs=1e-6), reason
     assert type(prediction["score"]) is float

@@ -30,7 +30,7 @@ MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_si
 
 def values_of(mask: Mask, tag: str, **options: Any) -> list[dict[str, Any]]:
     control = ControlTag("out", tag, tag.lower(), "image", options=ControlOptions(**options))
-    found = Instances(mask[None], np.ones(1, np.float32), (None,))
+    found = Instances.of(mask[None], np.ones(1, np.float32), (None,))
     return [region["value"] for region in write_regions(found, control)]
 
 

@@ -33,7 +33,7 @@ class Says:
     def __init__(self, *labels: str) -> None:
         masks = np.zeros((len(labels), *SIZE_HW), np.bool_)
         masks[:, :4, :4] = True
-        self.instances = Instances(masks, np.ones(len(labels), np.float32), labels)
+        self.instances = Instances.of(masks, np.ones(len(labels), np.float32), labels)
 
     def encode(self, image: Any, *, keeps_looks: bool = False) -> Any:
         return image

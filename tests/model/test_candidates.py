@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xsam_backend.errors import PromptError
 from xsam_backend.model.candidates import Candidates, Pass
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.prompts import Box, Category, Point, Prompt, Task
 
 FRAME = PictureFrame((8, 8), (8, 8), (8, 8))

@@ -20,7 +20,7 @@ from xsam_backend.model.click_corrections import CLEAR, HELD, LIMIT, Correction,
 from xsam_backend.model.click_refiner import CHANNELS, SHIPPED, SIDE, ClickRefiner, shipped_refiner
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.picture_cells import PictureCells, comparable
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.prompts import Point
 
 SIZE = (96, 128)

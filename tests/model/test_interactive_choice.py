@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsam_backend.model.interactive_choice import at_clicks, vote
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 
 # Twice the padded frame, which is twice the cells: a click at (x, y) is in cell (x / 4, y / 4).
 FRAME = PictureFrame(padded_hw=(16, 16), scaled_hw=(16, 12), size_hw=(32, 24))
@@ -56,7 +56,7 @@ def voted(
 @pytest.mark.parametrize(
     ("scores", "clicked", "chosen"),
     [
-        ((0.9, 0.8, 0.7, 0.6), [IN_RIGHT], RIGHT),  # the best that covers the click
+        ((0.9, 0.8, 0.5, 0.6), [IN_RIGHT], RIGHT),  # the best that covers the click
         ((0.9, 0.7, 0.8, 0.6), [IN_RIGHT], WHOLE),
         ((0.9, 0.8, 0.1, 0.6), [IN_LEFT, IN_RIGHT], WHOLE),  # only one covers both, however bad its score
         ((0.0, 0.0, 0.0, 0.0), [IN_LEFT, IN_RIGHT], WHOLE),  # no score at all: clicks still decide

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from xsam_backend.model.phrase_choice import SURE, vote_on_phrases
-from xsam_backend.model.postprocess import PictureFrame, phrase_masks
+from xsam_backend.model.picture_frame import PictureFrame
+from xsam_backend.model.postprocess import phrase_masks
 from xsam_backend.model.query_worth import query_worth
 
 # Four times the cells of the decoder; two of the eight columns are padding.

@@ -1,12 +1,16 @@
 """Post-processing where the recordings don't reach: ties, empties, dtypes, chunks, small rules."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.model import postprocess
-from xsam_backend.model.postprocess import Detections, PictureFrame
+from xsam_backend.model.mask_boxes import box_iou, boxes_xyxy
+from xsam_backend.model.picture_frame import PictureFrame, unframe_masks, upscale
+from xsam_backend.model.postprocess import Detections
 
 FRAME = PictureFrame(padded_hw=(16, 16), scaled_hw=(16, 12), size_hw=(32, 24))
 HIGH, LOW = 20.0, -20.0
@@ -37,10 +41,10 @@ def random_sample(seed: int, queries: int = 9, classes: int = 3) -> tuple[torch.
 def test_upscaling_cuts_the_padding_before_it_resizes() -> None:
     logits = torch.full((1, 8, 8), LOW)
     logits[:, :, 6:] = HIGH  # the padding, from padded column 12 on
-    up = postprocess.upscale(logits, FRAME)
+    up = upscale(logits, FRAME)
     assert up.shape == (1, 32, 24)
     assert up.max() < 0
-    assert postprocess.upscale(logits[:0], FRAME).shape == (0, 32, 24)
+    assert upscale(logits[:0], FRAME).shape == (0, 32, 24)
 
 
 def test_class_scores_leave_out_background() -> None:
@@ -135,15 +139,13 @@ def test_interactive_equals_scoring_every_query(seed: int, threshold: float) -> 
     region = torch.zeros(16, 16, dtype=torch.bool)
     region[3:9, 2:7] = True
     ours = postprocess.interactive(logits, masks, FRAME, region, threshold=threshold)
-    up = postprocess.upscale(masks, FRAME)
+    up = upscale(masks, FRAME)
     inside = (up > 0).flatten(1).float()
     worth = (
         postprocess.class_scores(logits)[:, 0] * (up.sigmoid().flatten(1) * inside).sum(1) / (inside.sum(1) + 1e-6)
     )
     kept = (worth >= threshold) | (worth == worth.max())
-    iou = postprocess.box_iou(
-        postprocess.boxes_xyxy(up > 0), postprocess.boxes_xyxy(postprocess.unframe_masks(region[None], FRAME))
-    )[:, 0]
+    iou = box_iou(boxes_xyxy(up > 0), boxes_xyxy(unframe_masks(region[None], FRAME)))[:, 0]
     assert kept[ours.query_indices].all()
     assert iou[ours.query_indices] == iou[kept].max()
 
@@ -167,7 +169,7 @@ def test_one_query_may_come_with_two_classes_until_duplicates_go() -> None:
     ]
     unique = postprocess.without_duplicates(found, masks)
     assert list(zip(unique.query_indices.tolist(), unique.class_indices.tolist(), strict=True)) == [(0, 0), (2, 0)]
-    assert len(postprocess.without_duplicates(found[:0], masks)) == 0
+    assert len(postprocess.without_duplicates(found[torch.zeros(0, dtype=torch.int64)], masks)) == 0
 
 
 def test_the_best_query_of_each_phrase_comes_in_the_order_of_phrases() -> None:
@@ -203,21 +205,21 @@ def test_any_floating_dtype_goes_in_and_float32_comes_out(dtype: torch.dtype) ->
     ],
 )
 def test_box_iou(ours: tuple[float, ...], theirs: tuple[float, ...], iou: float) -> None:
-    assert postprocess.box_iou(torch.tensor([ours]).float(), torch.tensor([theirs]).float()).item() == pytest.approx(
-        iou
-    )
+    assert box_iou(torch.tensor([ours]).float(), torch.tensor([theirs]).float()).item() == pytest.approx(iou)
 
 
 def test_boxes_of_masks() -> None:
     masks = torch.zeros(3, 5, 7, dtype=torch.bool)
     masks[0, 1:3, 2:6] = True
     masks[1, 4, 6] = True  # one pixel, in the last corner
-    boxes = postprocess.boxes_xyxy(masks)
+    boxes = boxes_xyxy(masks)
     assert boxes.tolist() == [[2, 1, 6, 3], [6, 4, 7, 5], [0, 0, 0, 0]]
-    assert postprocess.boxes_xyxy(masks[:0]).shape == (0, 4)
+    assert boxes_xyxy(masks[:0]).shape == (0, 4)
 
 
 def test_detections_can_be_chosen_from() -> None:
-    found = Detections(torch.eye(3, dtype=torch.bool)[:, None], torch.rand(3), torch.arange(3), torch.arange(3))
+    masks = tuple(map(CroppedMask.of, np.eye(3, dtype=np.bool_)[:, None]))
+    found = Detections(masks, torch.rand(3), torch.arange(3), torch.arange(3), (1, 3))
     assert found[torch.tensor([2, 0])].query_indices.tolist() == [2, 0]
     assert len(found[torch.tensor([True, False, False])]) == 1
+    assert torch.equal(found.masks[:, 0], torch.eye(3, dtype=torch.bool))

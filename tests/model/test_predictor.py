@@ -215,7 +215,7 @@ def test_the_rest_of_the_picture_is_the_background(
 ) -> None:
     masks = np.zeros((2, *SIZE), np.bool_)
     masks[0, :10], masks[1, 20:30] = True, True
-    found = Instances(masks, np.array([0.9, 0.6], np.float32), ("Ball", "Sky"))
+    found = Instances.of(masks, np.array([0.9, 0.6], np.float32), ("Ball", "Sky"))
     prompt = Prompt(Task.GENERIC, categories=CATEGORIES, form=Form.PANOPTIC, rest="Other")
     monkeypatch.setattr(predictor_module, "_cut", lambda *_: found)
     filled = predictor.answer(state, prompt).instances
@@ -226,7 +226,7 @@ def test_the_rest_of_the_picture_is_the_background(
     monkeypatch.setattr(predictor_module, "_cut", lambda *_: Instances.empty(SIZE))
     nothing = predictor.answer(state, prompt).instances
     assert not len(nothing), "where nothing is found, nobody knows that all is background"
-    whole = Instances(np.ones((1, *SIZE), np.bool_), np.ones(1, np.float32), ("Sky",))
+    whole = Instances.of(np.ones((1, *SIZE), np.bool_), np.ones(1, np.float32), ("Sky",))
     monkeypatch.setattr(predictor_module, "_cut", lambda *_: whole)
     assert predictor.answer(state, prompt).instances.labels == ("Sky",), "nothing is left"
 

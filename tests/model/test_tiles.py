@@ -28,7 +28,7 @@ def squares(*boxes: tuple[int, int, int, int], size_hw: tuple[int, int] = SIZE, 
     for mask, (x, y, width, height) in zip(masks, boxes, strict=True):
         mask[y : y + height, x : x + width] = True
     scores = np.array([score - 0.001 * number for number in range(len(boxes))], np.float32)
-    return Instances(masks, scores, ("cell",) * len(boxes))
+    return Instances.of(masks, scores, ("cell",) * len(boxes))
 
 
 def many(side: int, count: int = MANY) -> Instances:
@@ -107,7 +107,7 @@ def test_a_fine_mask_goes_before_a_coarse_one_and_what_no_window_shows_remains()
 
 def test_other_labels_are_other_objects() -> None:
     cell = squares((100, 50, 20, 20))
-    other = Instances(cell.masks, cell.scores, ("nucleus",))
+    other = Instances.of(cell.masks, cell.scores, ("nucleus",))
     assert len(joined(cell, [other])) == 2
 
 

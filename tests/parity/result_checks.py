@@ -11,7 +11,9 @@ from torch import Tensor
 
 from xsam_backend.model import postprocess
 from xsam_backend.model.image_processor import frame_masks
-from xsam_backend.model.postprocess import Detections, PictureFrame
+from xsam_backend.model.mask_boxes import boxes_xyxy
+from xsam_backend.model.picture_frame import PictureFrame
+from xsam_backend.model.postprocess import Detections
 
 SCORES = 1e-4
 LABEL_MAP = 0.001
@@ -102,9 +104,7 @@ def _assert_instances(
     found = postprocess.instances(*logits, threshold=settings["threshold"])
     assert (found.scores.diff() <= 0).all(), "best first"
     ours = _in_recorded_order(found, recording, variant, sample)
-    assert_close(
-        postprocess.boxes_xyxy(ours.masks), recording.result(variant, "instances.pred_boxes", sample), 0, "boxes"
-    )
+    assert_close(boxes_xyxy(ours.masks), recording.result(variant, "instances.pred_boxes", sample), 0, "boxes")
     void = VOID if recording.task == "vgdseg" else -1
     labels = painted(ours.masks, void) if len(ours) else torch.full(recording.size_hw(sample), void)
     assert_same_labels(labels, recording.result(variant, "segmentation", sample))

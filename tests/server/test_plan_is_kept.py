@@ -50,7 +50,7 @@ class WordyPredictor(FakePredictor):
         if prompt.task is Task.CONVERSATION:
             return Answer(answer.instances.select([]), text=WORDS)
         if prompt.task is Task.GCG:
-            unnamed = Instances(answer.instances.masks, answer.instances.scores, (None,) * len(answer.instances))
+            unnamed = Instances.of(answer.instances.masks, answer.instances.scores, (None,) * len(answer.instances))
             return Answer(unnamed, text=WORDS)
         return answer
 

@@ -215,7 +215,7 @@ class Naming(FakePredictor):
     def answer(self, state: Any, prompt: Prompt) -> Answer:
         mask = np.zeros((1, *state.size_hw), bool)
         mask[:, 10:40, 10:60] = True
-        found = Instances(mask, np.ones(1, np.float32), ("an old cat",))
+        found = Instances.of(mask, np.ones(1, np.float32), ("an old cat",))
         return Answer(found, text="There is an old cat.", phrase_spans=((9, 19),))
 
 

@@ -24,7 +24,7 @@ def to_lines(answers: Sequence[Answer]) -> list[str]:
         for index, box in enumerate(found.boxes_xyxy):
             corners = ",".join(str(int(value)) for value in box)
             name = found.labels[index] or NAMELESS
-            lines.append(f"{found.scores[index]:.2f}  {name}  box {corners}  {int(found.masks[index].sum())} px")
+            lines.append(f"{found.scores[index]:.2f}  {name}  box {corners}  {found.cropped[index].area_px} px")
         if not len(found) and not answer.text:
             lines.append(f"nothing found: {answer.reason}" if answer.reason else "nothing found")
     return lines
@@ -42,9 +42,9 @@ def to_coco(instances: Instances, file_name: str) -> dict[str, Any]:
                 "id": index + 1,
                 "image_id": 1,
                 "category_id": names.index(instances.labels[index] or NAMELESS) + 1,
-                "segmentation": mask_to_coco_rle(instances.masks[index]),
+                "segmentation": mask_to_coco_rle(instances.cropped[index].whole()),
                 "bbox": [float(value) for value in xyxy_to_xywh(instances.boxes_xyxy[index])],
-                "area": int(instances.masks[index].sum()),
+                "area": instances.cropped[index].area_px,
                 "iscrowd": 0,
                 "score": round(float(instances.scores[index]), 6),
             }

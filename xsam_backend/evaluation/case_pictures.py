@@ -100,7 +100,7 @@ def _surroundings(true: Instances, size_hw: tuple[int, ...]) -> tuple[slice, sli
 
 
 def _cut(instances: Instances, rows: slice, columns: slice) -> Instances:
-    return Instances(instances.masks[:, rows, columns], instances.scores, instances.labels)
+    return Instances.of(instances.masks[:, rows, columns], instances.scores, instances.labels)
 
 
 def _moved(region: Region, rows: slice, columns: slice) -> Region:
@@ -115,7 +115,7 @@ def _scaled(instances: Instances, size_hw: tuple[int, int]) -> Instances:
         cv2.resize(mask.astype(np.uint8), size_hw[::-1], interpolation=cv2.INTER_AREA) for mask in instances.masks
     ]
     stacked = np.array(masks, np.bool_) if masks else np.zeros((0, *size_hw), np.bool_)
-    return Instances(stacked, instances.scores, instances.labels)
+    return Instances.of(stacked, instances.scores, instances.labels)
 
 
 def _draw_region(drawn: NDArray[np.uint8], region: Region, scale: float) -> None:

@@ -77,7 +77,7 @@ class GroundedCaptions:
         found = best_first_pairs(ious, (ious >= LEAST_IOU) & (alike > LEAST_ALIKE))
         self._mean_ious.append(float(np.mean([ious[pair] for pair in paired])) if paired else 0.0)
         self._found.append((len(found), len(true_phrases)))
-        unnamed = Instances(masks, np.ones(len(masks), np.float32), (None,) * len(masks))
+        unnamed = Instances.of(masks, np.ones(len(masks), np.float32), (None,) * len(masks))
         self._precision.add(unnamed, true_masks, (None,) * len(true_masks))
         self._captions.append(caption)
         self._references.append(tuple(references))

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from xsam_backend.geometry.collapsing import edges_cross, with_fewer_vertices
 from xsam_backend.geometry.coverage import ComparedRing, least_iou
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.geometry.keyholes import MOST_HOLES
-from xsam_backend.geometry.masks import Mask, check_mask, mask_to_box_xyxy
+from xsam_backend.geometry.masks import Mask, check_mask
 from xsam_backend.geometry.outlines import Outline, Polygon, Rings, signed_area, trace_rings
 from xsam_backend.geometry.raster import polygons_to_mask
 
@@ -42,7 +43,7 @@ _SPECK_SHARE = 0.1
 
 
 def mask_to_polygons(
-    mask: Mask, min_iou: float = 0.98, keyholes: bool = True, most_parts: int | None = None
+    mask: Mask | CroppedMask, min_iou: float = 0.98, keyholes: bool = True, most_parts: int | None = None
 ) -> list[Polygon]:
     """Polygons of a bool (H, W) mask, largest part first; none for an empty mask.
 
@@ -61,12 +62,11 @@ def mask_to_polygons(
     """
     if not 0.5 <= min_iou <= 1:
         raise ValueError(f"min_iou: expected 0.5..1, got {min_iou}")
-    box = mask_to_box_xyxy(check_mask(mask))
-    if box is None:
+    cropped = mask if isinstance(mask, CroppedMask) else CroppedMask.of(check_mask(mask))
+    if not cropped.crop.size:
         return []
-    x0, y0, x1, y1 = box
-    size_hw = mask.shape[0], mask.shape[1]
-    rings = trace_rings(mask[y0:y1, x0:x1]).moved(x0, y0)
+    size_hw = cropped.size_hw
+    rings = trace_rings(cropped.crop).moved(*cropped.corner_xy)
     if not keyholes:
         outer = [outline.outer for outline in rings.outlines()]
         rings = trace_rings(polygons_to_mask(outer, size_hw))

@@ -64,7 +64,7 @@ class Annotation:
         """The objects as instances with score 1, in the annotation's order."""
         if not self.regions:
             return Instances.empty(self.size_hw)
-        return Instances(
+        return Instances.of(
             np.stack([region.mask for region in self.regions]),
             np.ones(len(self.regions), np.float32),
             tuple(region.label for region in self.regions),

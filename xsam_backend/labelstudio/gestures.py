@@ -136,4 +136,4 @@ def _drawn(tool: ControlTag, label: str | None) -> list[RegionDict]:
     """A region in the picture's middle, as Label Studio has one of this tool."""
     masks = np.zeros((1, *_SIZE_HW), np.bool_)
     masks[:, 4:8, 4:12] = True
-    return write_regions(Instances(masks, np.ones(1, np.float32), (label,)), tool)
+    return write_regions(Instances.of(masks, np.ones(1, np.float32), (label,)), tool)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xsam_backend.geometry.masks import Mask, mask_to_box_xyxy
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.annotations import read_annotation
 
@@ -38,15 +38,15 @@ def edited_result(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
 
 @dataclass(frozen=True, eq=False)
 class KnownObject:
-    """An object that is annotated: the box around it, and of its own outline what lies in that box; None for others.
+    """An object that is annotated; not empty.
 
     Attributes:
-        box_xyxy: in pixels, maxima exclusive.
-        cut: bool (h, w) of the box's size, or None where a rectangle or an ellipse was drawn around it.
+        mask: what was drawn.
+        is_outline: whether that is its own outline, and not a rectangle or an ellipse around it.
     """
 
-    box_xyxy: tuple[int, int, int, int]
-    cut: Mask | None
+    mask: CroppedMask
+    is_outline: bool
 
 
 def known_objects(
@@ -65,21 +65,15 @@ def known_objects(
     found = []
     for regions in with_parts.values():  # one by one: their masks are as large as the picture
         for drawn in read_annotation(regions, size_hw, to_name, item_index).regions:
-            box = mask_to_box_xyxy(drawn.mask)
-            if box is not None:
-                cut = drawn.mask[_cut(box)].copy() if drawn.is_outline else None
-                found.append(KnownObject(box, cut))
+            mask = CroppedMask.of(drawn.mask)
+            if mask.box_xyxy is not None:
+                found.append(KnownObject(mask, drawn.is_outline))
     return tuple(found)
 
 
 def without_known(found: Instances, known: Sequence[KnownObject]) -> Instances:
     """Those that are none of the known objects, in their order."""
-    boxes = [mask_to_box_xyxy(mask) for mask in found.masks]
-    new = [
-        index
-        for index, box in enumerate(boxes)
-        if box is None or not any(_is_same(found.masks[index], box, one) for one in known)
-    ]
+    new = [index for index, mask in enumerate(found.cropped) if not any(_is_same(mask, one) for one in known)]
     return found.select(new)
 
 
@@ -91,26 +85,13 @@ def new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:
     return replace(answer, instances=new)
 
 
-def _is_same(mask: Mask, box: tuple[int, int, int, int], known: KnownObject) -> bool:
+def _is_same(mask: CroppedMask, known: KnownObject) -> bool:
     """Whether two are one object: by their pixels, or by their boxes where no more is known."""
-    x0, y0 = np.maximum(box[:2], known.box_xyxy[:2])
-    x1, y1 = np.minimum(box[2:], known.box_xyxy[2:])
-    if x0 >= x1 or y0 >= y1:
-        return False
-    if known.cut is None:
-        return _iou(int((x1 - x0) * (y1 - y0)), _area(box), _area(known.box_xyxy)) > SAME_IOU
-    left, top = known.box_xyxy[:2]
-    common = np.count_nonzero(mask[y0:y1, x0:x1] & known.cut[y0 - top : y1 - top, x0 - left : x1 - left])
-    return _iou(common, np.count_nonzero(mask[_cut(box)]), np.count_nonzero(known.cut)) > SAME_IOU
+    one, other = (mask, known.mask) if known.is_outline else (_filled_box(mask), _filled_box(known.mask))
+    common = one.shared_px(other)
+    return common > SAME_IOU * (one.area_px + other.area_px - common)
 
 
-def _cut(box: tuple[int, int, int, int]) -> tuple[slice, slice]:
-    return slice(box[1], box[3]), slice(box[0], box[2])
-
-
-def _area(box: tuple[int, int, int, int]) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _iou(common: int, one: int, other: int) -> float:
-    return common / (one + other - common)
+def _filled_box(mask: CroppedMask) -> CroppedMask:
+    """All of the mask's box."""
+    return replace(mask, crop=np.ones_like(mask.crop))

@@ -24,7 +24,8 @@ from PIL import Image
 from xsam_backend.errors import LabelConfigError
 from xsam_backend.geometry.boxes import mask_to_rotated_rectangle, px_to_pct
 from xsam_backend.geometry.brush_rle import mask_to_brush_rle
-from xsam_backend.geometry.masks import Mask, interior_point, mask_to_box_xyxy
+from xsam_backend.geometry.cropped_masks import CroppedMask
+from xsam_backend.geometry.masks import interior_point
 from xsam_backend.geometry.polygons import mask_to_polygons
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.tags import ControlOptions, ControlTag
@@ -74,13 +75,13 @@ def write_regions(
             f"{control.tag} '{control.name}' cannot hold masks: expected one of {', '.join(WRITERS)} as output"
         )
     regions: list[RegionDict] = []
-    for number, (mask, label) in enumerate(zip(instances.masks, instances.labels, strict=True)):
-        values = WRITERS[control.geometry](mask, control.options)
-        if values:
+    for number, (mask, label) in enumerate(zip(instances.cropped, instances.labels, strict=True)):
+        if mask.area_px:
+            values = WRITERS[control.geometry](mask, control.options)
             known = control.label_within(label) if label and phrases else control.find_label(label) if label else None
             said = phrases[number] if phrases else label if label and not known else None
             score = float(instances.scores[number])
-            regions += _instance_regions(values, mask.shape, score, known, control, item_index, said, phrase_area)
+            regions += _instance_regions(values, mask.size_hw, score, known, control, item_index, said, phrase_area)
     return regions
 
 
@@ -125,7 +126,7 @@ def new_region_id() -> str:
 
 def _instance_regions(
     values: Sequence[dict[str, Any]],
-    size_hw: tuple[int, ...],
+    size_hw: tuple[int, int],
     score: float,
     label: str | None,
     control: ControlTag,
@@ -176,51 +177,44 @@ def _beside(region: RegionDict, kind: str, from_name: str, more: Mapping[str, An
     return {**without_score, "type": kind, "from_name": from_name, "value": {**region["value"], **more}}
 
 
-def _write_polygon(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+def _write_polygon(mask: CroppedMask, options: ControlOptions) -> list[dict[str, Any]]:
     polygons = mask_to_polygons(mask, options.polygon_iou, most_parts=MAX_PARTS)
     return [{"points": _pct(polygon, mask), "closed": True} for polygon in polygons]
 
 
-def _write_brush(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
-    return [{"format": "rle", "rle": mask_to_brush_rle(mask)}] if mask.any() else []
+def _write_brush(mask: CroppedMask, options: ControlOptions) -> list[dict[str, Any]]:
+    return [{"format": "rle", "rle": mask_to_brush_rle(mask.whole())}]
 
 
-def _write_bitmask(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+def _write_bitmask(mask: CroppedMask, options: ControlOptions) -> list[dict[str, Any]]:
     """A PNG whose alpha is the mask; the editor heeds no other channel."""
-    if not mask.any():
-        return []
-    rgba = np.zeros((*mask.shape, 4), np.uint8)
-    rgba[mask] = 255
+    rgba = np.zeros((*mask.size_hw, 4), np.uint8)
+    rgba[mask.window][mask.crop] = 255
     png = io.BytesIO()
     Image.fromarray(rgba).save(png, "PNG")
     return [{"imageDataURL": "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")}]
 
 
-def _write_rectangle(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+def _write_rectangle(mask: CroppedMask, options: ControlOptions) -> list[dict[str, Any]]:
     """Around all of the mask; straight also where a turned one is wished but were larger than the picture."""
-    box = mask_to_box_xyxy(mask)
-    if box is None:
-        return []
-    pct = _pct([box[0], box[1], box[2] - box[0], box[3] - box[1]], mask)
+    left, top = mask.corner_xy
+    pct = _pct([left, top, mask.crop.shape[1], mask.crop.shape[0]], mask)
     rotation = 0.0
     if options.rotated:
-        x, y, width, height, turned = mask_to_rotated_rectangle(mask)
-        turned_pct = _pct([x, y, width, height], mask)
+        x, y, width, height, turned = mask_to_rotated_rectangle(mask.crop)
+        turned_pct = _pct([left + x, top + y, width, height], mask)
         if max(turned_pct) <= _MOST_PCT:
             pct, rotation = turned_pct, turned
     return [dict(zip(("x", "y", "width", "height"), pct, strict=True), rotation=round(rotation % 360, _DIGITS))]
 
 
-def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
+def _write_ellipse(mask: CroppedMask, options: ControlOptions) -> list[dict[str, Any]]:
     """The ellipse with the mask's centre and second moments; it is the mask itself if that is an ellipse.
 
     A radius of more than half the picture, as a rectangle that fills it would have, is cut down to that.
     """
-    box = mask_to_box_xyxy(mask)
-    if box is None:
-        return []
-    left, top, right, bottom = box
-    moments = cv2.moments(mask[top:bottom, left:right].astype(np.uint8), binaryImage=True)
+    left, top = mask.corner_xy
+    moments = cv2.moments(mask.crop.astype(np.uint8), binaryImage=True)
     area = moments["m00"]
     covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area
     # A pixel is a unit square around its centre, with a variance of 1/12 each way.
@@ -234,19 +228,18 @@ def _write_ellipse(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
     return [{"x": x, "y": y, "radiusX": radius_x, "radiusY": radius_y, "rotation": round(rotation % 360, _DIGITS)}]
 
 
-def _write_keypoint(mask: Mask, options: ControlOptions) -> list[dict[str, Any]]:
-    if not mask.any():
-        return []
-    x_pct, y_pct = _pct(interior_point(mask), mask)
+def _write_keypoint(mask: CroppedMask, options: ControlOptions) -> list[dict[str, Any]]:
+    x, y = interior_point(mask.crop)
+    x_pct, y_pct = _pct([mask.corner_xy[0] + x, mask.corner_xy[1] + y], mask)
     return [{"x": x_pct, "y": y_pct, "width": KEYPOINT_WIDTH_PCT}]
 
 
-def _pct(points_px: ArrayLike, mask: Mask) -> Any:
+def _pct(points_px: ArrayLike, mask: CroppedMask) -> Any:
     """Pixels -> rounded per cent as plain lists of floats."""
-    return np.round(px_to_pct(points_px, (mask.shape[0], mask.shape[1])), _DIGITS).tolist()
+    return np.round(px_to_pct(points_px, mask.size_hw), _DIGITS).tolist()
 
 
-WRITERS: Mapping[str, Callable[[Mask, ControlOptions], list[dict[str, Any]]]] = {
+WRITERS: Mapping[str, Callable[[CroppedMask, ControlOptions], list[dict[str, Any]]]] = {
     "polygon": _write_polygon,
     "brush": _write_brush,
     "bitmask": _write_bitmask,
@@ -254,4 +247,4 @@ WRITERS: Mapping[str, Callable[[Mask, ControlOptions], list[dict[str, Any]]]] = 
     "ellipse": _write_ellipse,
     "keypoint": _write_keypoint,
 }
-"""Geometry of a control -> the ``value`` dicts of one mask's regions, without labels; none of an empty mask."""
+"""Geometry of a control -> the ``value`` dicts of one mask's regions, without labels; the mask isn't empty."""

@@ -55,7 +55,7 @@ def draw_before_after(
         DatasetError: the picture can't be read. OSError: the file can't be written.
     """
     truth = record.load()
-    accepted = Instances(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
+    accepted = Instances.of(truth.masks, np.ones(len(truth.names), np.float32), truth.names)
     prompt = Prompt(Task.GENERIC, categories=tuple(categories))
     found = [predictor.answer(predictor.encode(truth.image), prompt).instances for predictor in (deployed, candidate)]
     panels = [_panel(truth.image, instances, labels) for instances in (accepted, *found)]
@@ -73,7 +73,7 @@ def _panel(image: NDArray[np.uint8], instances: Instances, labels: Sequence[str]
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     masks = [_scaled(mask, size) for mask in instances.masks]
     stacked = np.stack(masks) if masks else np.zeros((0, size[1], size[0]), np.bool_)
-    small = Instances(stacked, instances.scores, instances.labels)
+    small = Instances.of(stacked, instances.scores, instances.labels)
     return draw_overlay(np.asarray(resized, np.uint8), small, writing="nothing", first_labels=labels)
 
 

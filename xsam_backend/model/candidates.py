@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Instances
 from xsam_backend.model import postprocess
-from xsam_backend.model.postprocess import Detections, PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
+from xsam_backend.model.postprocess import Detections
 from xsam_backend.model.tiles import Window, in_picture, joined
 
 
@@ -143,7 +144,8 @@ class Candidates:
             mask = torch.isin(classes, of_label) & (sure >= _least(threshold, label))
             if mask.any():
                 score = np.array([float(sure[mask].mean())], np.float32)
-                parts.append(Instances(mask[None].cpu().numpy(), score, (label,)))
+                cropped = CroppedMask.of(mask.cpu().numpy())
+                parts.append(Instances((cropped,), score, (label,), self._frame.size_hw))
         return self._together(parts)
 
     @torch.inference_mode()
@@ -182,9 +184,9 @@ class Candidates:
 
 def named(found: Detections, labels: Sequence[str | None]) -> Instances:
     """Detections as instances in RAM, with the label of their condition."""
-    masks: NDArray[np.bool_] = found.masks.cpu().numpy()
     return Instances(
-        masks,
+        found.cropped,
         found.scores.float().clamp(0, 1).cpu().numpy(),
-        tuple(labels[int(index)] for index in found.class_indices),
+        tuple(labels[index] for index in found.class_indices.tolist()),
+        found.size_hw,
     )

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from xsam_backend.model.click_refiner import CHANNELS, SIDE, ClickRefiner
 from xsam_backend.model.picture_cells import PictureCells, comparable
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.query_worth import picture_part
 from xsam_backend.prompts import Point
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.model.encoded import Encoded
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.tiles import Window
 
 TOGETHER = 4

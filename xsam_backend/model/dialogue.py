@@ -18,7 +18,7 @@ from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.image_processor import ImageProcessorConfig, process_image, scaled_size
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.language import Prefix
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.regions import region_points
 from xsam_backend.model.tiles import Window
 from xsam_backend.model.turns import Turn, conversation_turn, generic_turn

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from xsam_backend.model.closer_looks import CloserLooks
 from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.language import Prefix
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.picture_vector import picture_vector
-from xsam_backend.model.postprocess import PictureFrame
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xsam_backend.model.postprocess import PictureFrame, box_iou, boxes_xyxy, upscale
+from xsam_backend.model.mask_boxes import box_iou, boxes_xyxy
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.query_worth import picture_part, query_worth
+from xsam_backend.model.upscaling import positive_masks
 
 Clicks = NDArray[np.float64]
 """(N, 2) xy in pixels of the picture; pixel (0, 0) covers 0..1."""
@@ -52,8 +54,8 @@ class Vote:
 
     def mask(self, frame: PictureFrame) -> NDArray[np.bool_]:
         """bool (H, W) in the picture's size. Done at low resolution, only the mean is upscaled."""
-        mask: NDArray[np.bool_] = (upscale(self.mean[None], frame)[0] > self.cut).cpu().numpy()
-        return mask
+        (mask,) = positive_masks(self.mean[None] - self.cut, frame)
+        return mask.whole()
 
     @property
     def log_odds(self) -> Tensor:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xsam_backend.model.postprocess import Detections, PictureFrame, class_scores, upscale
+from xsam_backend.model.picture_frame import PictureFrame
+from xsam_backend.model.postprocess import Detections, class_scores
 from xsam_backend.model.query_worth import query_worth
+from xsam_backend.model.upscaling import positive_masks
 
 SURE = 0.35
 """Pixels at least this probable are in the mask. Below a half: voters agree on the middle and less on the rim."""
@@ -36,4 +38,4 @@ def vote_on_phrases(class_logits: Tensor, mask_logits: Tensor, frame: PictureFra
     mean = torch.einsum("qc,qhw->chw", weight, mask_logits.float().sigmoid())
     best = worth.argmax(0)
     classes = torch.arange(scores.shape[1], device=scores.device)
-    return Detections(upscale(mean, frame) > SURE, scores[best, classes], classes, best)
+    return Detections(positive_masks(mean - SURE, frame), scores[best, classes], classes, best, frame.size_hw)

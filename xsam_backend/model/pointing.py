@@ -83,7 +83,7 @@ class Pointing:
         if seen.score < threshold:
             reason = f"best score {seen.score:.2f} is below {threshold:.2f}"
             return Answer(Instances.empty(state.size_hw), reason=reason)
-        return Answer(Instances(seen.mask[None], np.array([seen.score], np.float32), (prompt.label,)))
+        return Answer(Instances.of(seen.mask[None], np.array([seen.score], np.float32), (prompt.label,)))
 
     def first_look(self, state: ImageState, prompt: Prompt) -> FirstLook:
         """Where further clicks would begin."""

@@ -13,51 +13,52 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from xsam_backend.geometry.cropped_masks import CroppedMask, stacked
+from xsam_backend.model.mask_boxes import box_iou, boxes_xyxy
+from xsam_backend.model.picture_frame import PictureFrame, to_padded, to_picture, unframe_masks, upscale
+from xsam_backend.model.upscaling import masks_with_certainty
 
 _CHUNK_PIXELS = 2**25
 """Pixels upscaled at once, over all queries of a chunk: 128 MB in float32."""
 
 
-@dataclass(frozen=True)
-class PictureFrame:
-    """Where a picture lies in the padded frame, (height, width) each.
-
-    Attributes:
-        padded_hw: the frame that the mask logits cover.
-        scaled_hw: the picture's part of it, at the top left.
-        size_hw: the picture itself.
-    """
-
-    padded_hw: tuple[int, int]
-    scaled_hw: tuple[int, int]
-    size_hw: tuple[int, int]
-
-
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """N masks with their scores, on the model's device.
+    """N masks in RAM with their scores, on the model's device.
 
     Attributes:
-        masks: bool (N, H, W), the picture's size.
+        cropped: N masks in the picture's size.
         scores: float32 (N,), 0..1.
         class_indices: int64 (N,), which condition.
         query_indices: int64 (N,), which of the decoder's queries.
+        size_hw: of the picture.
     """
 
-    masks: Tensor
+    cropped: tuple[CroppedMask, ...]
     scores: Tensor
     class_indices: Tensor
     query_indices: Tensor
+    size_hw: tuple[int, int]
 
     def __len__(self) -> int:
-        return len(self.masks)
+        return len(self.cropped)
+
+    @property
+    def masks(self) -> Tensor:
+        """bool (N, H, W), made anew at each use."""
+        return torch.from_numpy(stacked(self.cropped, self.size_hw))
 
     def __getitem__(self, chosen: Tensor) -> Detections:
         """Those at int64 indices or a bool choice, in that order."""
+        numbers = torch.arange(len(self), device=chosen.device)[chosen].tolist()
         return Detections(
-            self.masks[chosen], self.scores[chosen], self.class_indices[chosen], self.query_indices[chosen]
+            tuple(self.cropped[number] for number in numbers),
+            self.scores[chosen],
+            self.class_indices[chosen],
+            self.query_indices[chosen],
+            self.size_hw,
         )
 
 
@@ -93,22 +94,21 @@ class PanopticResult:
         for index, segment in enumerate(self.segments):
             groups.setdefault(index if segment.is_thing else ("stuff", segment.class_index), []).append(index)
         device = self.owners.device
-        masks = [torch.isin(self.owners, torch.tensor(group, device=device)) for group in groups.values()]
+        masks = [
+            CroppedMask.of(torch.isin(self.owners, torch.tensor(group, device=device)).cpu().numpy())
+            for group in groups.values()
+        ]
         best = [
             max((self.segments[i] for i in group), key=lambda segment: segment.score) for group in groups.values()
         ]
         found = Detections(
-            torch.stack(masks) if masks else self.owners.new_zeros((0, *self.owners.shape), dtype=torch.bool),
+            tuple(masks),
             torch.tensor([segment.score for segment in best], dtype=torch.float32, device=device),
             torch.tensor([segment.class_index for segment in best], dtype=torch.int64, device=device),
             torch.tensor([segment.query_index for segment in best], dtype=torch.int64, device=device),
+            (self.owners.shape[0], self.owners.shape[1]),
         )
         return found[found.scores.argsort(descending=True, stable=True)]
-
-
-def upscale(mask_logits: Tensor, frame: PictureFrame) -> Tensor:
-    """Logits over the padded frame, (N, h, w), to the picture's size: float32 (N, H, W). Logits are resized."""
-    return _to_picture(_to_padded(mask_logits, frame), frame)
 
 
 def class_scores(class_logits: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def semantic(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> 
 
 def semantic_scores(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> Tensor:
     """How much of each class is in every pixel: float32 (C, H, W). Here probabilities are resized, not logits."""
-    return _to_picture(_semantic_totals(class_logits, mask_logits, frame), frame)
+    return to_picture(_semantic_totals(class_logits, mask_logits, frame), frame)
 
 
 def semantic_choice(
@@ -136,7 +136,7 @@ def semantic_choice(
         best, classes: float32 and int64 (H, W), the highest score so far and whose it is; the same afterwards.
     """
     for index, total in enumerate(_semantic_totals(class_logits, mask_logits, frame)):
-        scores = _to_picture(total[None], frame)[0]
+        scores = to_picture(total[None], frame)[0]
         higher = scores > best
         best, classes = torch.where(higher, scores, best), classes.masked_fill(higher, first + index)
     return best, classes
@@ -147,7 +147,7 @@ def _semantic_totals(class_logits: Tensor, mask_logits: Tensor, frame: PictureFr
     scores = class_scores(class_logits)
     total = scores.new_zeros((scores.shape[1], *frame.padded_hw))
     for part in _chunks(len(mask_logits), frame):
-        total += torch.einsum("qc,qhw->chw", scores[part], _to_padded(mask_logits[part], frame).sigmoid())
+        total += torch.einsum("qc,qhw->chw", scores[part], to_padded(mask_logits[part], frame).sigmoid())
     return total
 
 
@@ -162,7 +162,7 @@ def pixel_certainty(class_logits: Tensor, mask_logits: Tensor, frame: PictureFra
     scores = class_scores(class_logits)
     best = scores.new_zeros(frame.size_hw)
     for part in _chunks(len(mask_logits), frame):
-        probabilities = _to_picture(_to_padded(mask_logits[part], frame).sigmoid(), frame)
+        probabilities = to_picture(to_padded(mask_logits[part], frame).sigmoid(), frame)
         best = torch.maximum(best, (probabilities * scores[part][:, classes]).amax(0))
     return best
 
@@ -230,9 +230,11 @@ def instances(
     pairs = top.indices[top.values >= threshold]
     queries, classes = pairs // scores.shape[1], pairs % scores.shape[1]
     shown, positions = torch.unique(queries, return_inverse=True)
-    masks, certainty = _masks(mask_logits[shown], frame)
-    found = Detections(masks[positions], scores[queries, classes] * certainty[positions], classes, queries)
-    found = found[found.masks.flatten(1).any(1) & (found.scores >= threshold)]
+    masks, certainty = masks_with_certainty(mask_logits[shown], frame)
+    of_pairs = tuple(masks[position] for position in positions.tolist())
+    found = Detections(of_pairs, scores[queries, classes] * certainty[positions], classes, queries, frame.size_hw)
+    is_somewhere = torch.tensor([mask.area_px > 0 for mask in of_pairs], dtype=torch.bool, device=scores.device)
+    found = found[is_somewhere & (found.scores >= threshold)]
     return found[found.scores.argsort(descending=True, stable=True)]
 
 
@@ -242,8 +244,8 @@ def phrase_masks(class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame)
     No threshold. For referring and reasoning each phrase is a sample of its own. A mask may be empty.
     """
     scores, queries = class_scores(class_logits).max(0)
-    masks, _ = _masks(mask_logits[queries], frame)
-    return Detections(masks, scores, torch.arange(len(queries), device=queries.device), queries)
+    masks, _ = masks_with_certainty(mask_logits[queries], frame)
+    return Detections(masks, scores, torch.arange(len(queries), device=queries.device), queries, frame.size_hw)
 
 
 def interactive(
@@ -258,18 +260,19 @@ def interactive(
     classes = class_scores(class_logits)[:, 0]
     order = classes.argsort(descending=True, stable=True)
     count = max(int((classes >= threshold).sum()), 1)
-    masks, certainty = _masks(mask_logits[order[:count]], frame)
+    masks, certainty = masks_with_certainty(mask_logits[order[:count]], frame)
     best = (classes[order[:count]] * certainty).max()
     if best < threshold:  # then a query with a lower class score may still be the best
         count = int((classes >= best).sum())
-        masks, certainty = _masks(mask_logits[order[:count]], frame)
+        masks, certainty = masks_with_certainty(mask_logits[order[:count]], frame)
     order = order[:count]
     scores = classes[order] * certainty
     kept = scores >= threshold
     kept[scores.argmax()] = True
-    found = Detections(masks, scores, torch.zeros_like(order), order)[kept]
+    found = Detections(masks, scores, torch.zeros_like(order), order, frame.size_hw)[kept]
     target = boxes_xyxy(unframe_masks(region[None], frame))
-    return found[box_iou(boxes_xyxy(found.masks), target)[:, 0].argmax(0, keepdim=True)]
+    boxes = torch.tensor([mask.box_xyxy or (0, 0, 0, 0) for mask in found.cropped], dtype=torch.float32)
+    return found[box_iou(boxes.to(target.device), target)[:, 0].argmax(0, keepdim=True)]
 
 
 def without_duplicates(found: Detections, mask_logits: Tensor, *, max_iou: float = 0.8) -> Detections:
@@ -287,66 +290,6 @@ def without_duplicates(found: Detections, mask_logits: Tensor, *, max_iou: float
         if all(float(ious[index, other]) <= max_iou for other in kept):
             kept.append(index)
     return found[torch.tensor(kept, dtype=torch.int64, device=found.masks.device)]
-
-
-def unframe_masks(framed: Tensor, frame: PictureFrame) -> Tensor:
-    """Masks of the padded frame at the picture's size: bool (N, P, P) to bool (N, H, W), nearest neighbour."""
-    height, width = frame.scaled_hw
-    cut = framed[:, None, :height, :width].float()
-    return F.interpolate(cut, size=frame.size_hw, mode="nearest")[:, 0] > 0
-
-
-def boxes_xyxy(masks: Tensor) -> Tensor:
-    """Boxes around bool (N, H, W) masks: float32 (N, 4), x0, y0, x1, y1, maxima exclusive; zeros if empty."""
-    boxes = []
-    for along in (masks.any(1), masks.any(2)):
-        length = along.shape[1]
-        steps = torch.arange(length, device=masks.device)
-        first = torch.where(along, steps, length).amin(1)
-        last = torch.where(along, steps, -1).amax(1) + 1
-        boxes.append((torch.where(last > 0, first, 0), last))
-    (x0, x1), (y0, y1) = boxes
-    return torch.stack((x0, y0, x1, y1), 1).float()
-
-
-def box_iou(ours: Tensor, theirs: Tensor) -> Tensor:
-    """IoU of every box of (N, 4) with every one of (M, 4), xyxy: float32 (N, M); 0 where both are empty."""
-    low = torch.maximum(ours[:, None, :2], theirs[None, :, :2])
-    high = torch.minimum(ours[:, None, 2:], theirs[None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1) for boxes in (ours, theirs)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return torch.where(union > 0, shared / union.clamp(min=1e-6), torch.zeros_like(union))
-
-
-def _masks(mask_logits: Tensor, frame: PictureFrame) -> tuple[Tensor, Tensor]:
-    """Masks bool (N, H, W), and the mean probability inside each, float32 (N,), 0 for an empty one."""
-    masks = torch.zeros((len(mask_logits), *frame.size_hw), dtype=torch.bool, device=mask_logits.device)
-    certainty = torch.zeros(len(mask_logits), device=mask_logits.device)
-    # Interpolation stays within the values it starts from: what has no positive logit here has none upscaled.
-    possible = (mask_logits > 0).flatten(1).any(1).nonzero().flatten()
-    for part in _chunks(len(possible), frame):
-        logits = upscale(mask_logits[possible[part]], frame)
-        shown = logits > 0
-        masks[possible[part]] = shown
-        inside = (logits.sigmoid_() * shown).flatten(1).sum(1)
-        certainty[possible[part]] = inside / (shown.flatten(1).sum(1) + 1e-6)
-    return masks, certainty
-
-
-def _to_padded(mask_logits: Tensor, frame: PictureFrame) -> Tensor:
-    return _resized(mask_logits.float(), frame.padded_hw)
-
-
-def _to_picture(padded: Tensor, frame: PictureFrame) -> Tensor:
-    height, width = frame.scaled_hw
-    return _resized(padded[:, :height, :width], frame.size_hw)
-
-
-def _resized(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    if not len(maps):
-        return maps.new_zeros((0, *size_hw))
-    return F.interpolate(maps[:, None], size=size_hw, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _chunks(count: int, frame: PictureFrame) -> Iterator[slice]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from xsam_backend.errors import CheckpointError, PromptError
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint
 from xsam_backend.model.candidates import Candidates, Thresholds
@@ -251,13 +252,16 @@ def _stated(prompt: Prompt) -> list[float | None]:
 
 def _with_rest(instances: Instances, label: str) -> Instances:
     """Those, and all pixels on which none of them is, as sure as the least sure of them."""
-    rest: NDArray[np.bool_] = ~np.any(instances.masks, axis=0)
+    rest = np.ones(instances.size_hw, np.bool_)
+    for mask in instances.cropped:
+        rest[mask.window] &= ~mask.crop
     if not rest.any():
         return instances
     return Instances(
-        np.concatenate([instances.masks, rest[None]]),
+        (*instances.cropped, CroppedMask.of(rest)),
         np.append(instances.scores, instances.scores.min()),
         (*instances.labels, label),
+        instances.size_hw,
     )
 
 

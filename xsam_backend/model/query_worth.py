@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 
 _LEAST = 1e-6
 

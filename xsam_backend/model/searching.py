@@ -15,7 +15,7 @@ from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.image_processor import frame_regions
 from xsam_backend.model.image_state import ImageState
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.tiles import SMALL_SHARE, Window, many_small, tile_windows
 from xsam_backend.model.turns import generic_turn, vgd_turn
 from xsam_backend.prompts import Category, Exemplar, Form, Prompt, Region

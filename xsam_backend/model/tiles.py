@@ -8,10 +8,11 @@ all pixels for itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Instances
 
 SMALL_SHARE = 0.1
@@ -67,19 +68,20 @@ def _shares(length: int, count: int) -> list[slice]:
 def in_picture(found: Instances, window: Window, size_hw: tuple[int, int]) -> Instances:
     """What a window shows, at its place in the picture; without what its inner edges cut."""
     rows, columns = window
-    cut = np.zeros(len(found), np.bool_)
-    for is_inner, edge in (
-        (rows.start > 0, found.masks[:, 0, :]),
-        (rows.stop < size_hw[0], found.masks[:, -1, :]),
-        (columns.start > 0, found.masks[:, :, 0]),
-        (columns.stop < size_hw[1], found.masks[:, :, -1]),
-    ):
-        if is_inner:
-            cut |= edge.any(1)
-    kept = found.select(np.flatnonzero(~cut))
-    masks = np.zeros((len(kept), *size_hw), np.bool_)
-    masks[:, rows, columns] = kept.masks
-    return Instances(masks, kept.scores, kept.labels)
+    moved = [mask.moved(columns.start, rows.start, size_hw) for mask in found.cropped]
+    kept = [number for number, mask in enumerate(moved) if not _is_cut(mask, window)]
+    return replace(found, cropped=tuple(moved), size_hw=size_hw).select(kept)
+
+
+def _is_cut(mask: CroppedMask, window: Window) -> bool:
+    """Whether it touches an edge of the window within the picture."""
+    if mask.box_xyxy is None:
+        return False
+    x0, y0, x1, y1 = mask.box_xyxy
+    rows, columns = window
+    height, width = mask.size_hw
+    edges = ((x0, columns.start, 0), (y0, rows.start, 0), (x1, columns.stop, width), (y1, rows.stop, height))
+    return any(reached == edge != rim for reached, edge, rim in edges)
 
 
 def joined(whole: Instances, closer: Sequence[Instances]) -> Instances:
@@ -93,28 +95,16 @@ def joined(whole: Instances, closer: Sequence[Instances]) -> Instances:
     """
     parts = Instances.concatenate([*closer, whole], whole.size_hw)
     is_whole = np.arange(len(parts)) >= len(parts) - len(whole)
-    areas = parts.masks.sum((1, 2)).astype(np.float64)
+    areas = [mask.area_px for mask in parts.cropped]
     # Windows first, then by score: a coarse mask never takes a fine one's place.
     order = sorted(range(len(parts)), key=lambda index: (is_whole[index], -float(parts.scores[index])))
-    boxes = parts.boxes_xyxy
     kept: list[int] = []
     for index in order:
         if areas[index] and not any(
-            parts.labels[index] == parts.labels[other] and _overlap(parts.masks, boxes, areas, index, other) > SAME
+            parts.labels[index] == parts.labels[other]
+            and parts.cropped[index].shared_px(parts.cropped[other]) > SAME * min(areas[index], areas[other])
             for other in kept
         ):
             kept.append(index)
     kept.sort(key=lambda index: -float(parts.scores[index]))
     return parts.select(kept)
-
-
-def _overlap(
-    masks: NDArray[np.bool_], boxes: NDArray[np.float32], areas: NDArray[np.float64], one: int, other: int
-) -> float:
-    """Shared pixels, over the smaller area; looked at only where the boxes meet."""
-    x0, y0 = (int(value) for value in np.maximum(boxes[one, :2], boxes[other, :2]))
-    x1, y1 = (int(value) for value in np.minimum(boxes[one, 2:], boxes[other, 2:]))
-    if x0 >= x1 or y0 >= y1:
-        return 0.0
-    shared = (masks[one, y0:y1, x0:x1] & masks[other, y0:y1, x0:x1]).sum()
-    return float(shared / min(areas[one], areas[other]))

@@ -17,7 +17,7 @@ from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.generation import generate
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.phrase_choice import vote_on_phrases
-from xsam_backend.model.postprocess import PictureFrame
+from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.turns import conversation_turn, gcg_turn, reasoning_turn, referring_turn
 from xsam_backend.prompts import Prompt, Task
 
@@ -39,7 +39,7 @@ class Wording:
         ((class_logits, mask_logits),) = self._dialogue.ask(state.encoded, turn)
         found = self._best_masks(class_logits, mask_logits, state.frame)
         score = float(found.scores[0])
-        if score < threshold or not found.masks[0].any():
+        if score < threshold or not found.cropped[0].area_px:
             return Answer(
                 Instances.empty(state.size_hw),
                 reason=f"{prompt.phrase!r}: best score {score:.2f}, {threshold:.2f} needed",
@@ -83,7 +83,8 @@ class Wording:
         instances = named(found, [text[start:end] for start, end in spans])
         # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
         said = np.isin(np.arange(len(instances)), cond_ids)
-        kept = np.flatnonzero(said & instances.masks.any((1, 2)) & (instances.scores >= threshold))
+        is_somewhere = np.array([mask.area_px > 0 for mask in instances.cropped], np.bool_)
+        kept = np.flatnonzero(said & is_somewhere & (instances.scores >= threshold))
         return Answer(instances.select(kept), text=text, phrase_spans=tuple(spans[i] for i in kept))
 
     def _best_masks(self, class_logits: Tensor, mask_logits: Tensor, frame: PictureFrame) -> postprocess.Detections:

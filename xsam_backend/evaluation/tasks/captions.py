@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class CaptionsRun:
         true_masks = np.stack([truth.union(segments) for _, segments in true])
         answer = picture.answer(Prompt(Task.GCG))
         said = answer.phrases
-        found = Instances(answer.instances.masks, answer.instances.scores, said)
+        found = replace(answer.instances, labels=said)
         self._measure.add(
             answer.text,
             found.masks,
@@ -62,7 +63,7 @@ class CaptionsRun:
             [phrase for phrase, _ in true],
         )
         self._phrases += len(true)
-        there = Instances(true_masks, np.ones(len(true), np.float32), tuple(phrase for phrase, _ in true))
+        there = Instances.of(true_masks, np.ones(len(true), np.float32), tuple(phrase for phrase, _ in true))
         score = _share_covered(found, there)
         self._gallery.offer(
             score,

@@ -114,7 +114,7 @@ class ClassesRun:
         """All segments where every pixel has an owner; else the objects of complete classes."""
         everything = self._panoptic is not None or self._semantic is not None
         counted = [i for i, name in enumerate(truth.names) if everything or name in complete]
-        true = Instances(
+        true = Instances.of(
             truth.masks[counted], np.ones(len(counted), np.float32), tuple(truth.names[i] for i in counted)
         )
         score = _agreement(shown, true, truth.is_crowd[counted])

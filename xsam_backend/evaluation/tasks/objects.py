@@ -154,12 +154,12 @@ class ObjectsRun:
         truth = picture.truth
         name = truth.names[segment]
         iou = Overlap.of(mask, truth.masks[segment]).iou
-        found = Instances(mask[None], np.array([score], np.float32), (name,))
+        found = Instances.of(mask[None], np.array([score], np.float32), (name,))
         self._gallery.offer(
             iou,
             lambda: drawn_case(
                 truth.image,
-                Instances(truth.masks[segment][None], np.ones(1, np.float32), (name,)),
+                Instances.of(truth.masks[segment][None], np.ones(1, np.float32), (name,)),
                 found if mask.any() else found.select([]),
                 title=f"{truth.source}: {name}, {kind}",
                 measure="IoU",

@@ -140,7 +140,7 @@ def show_phrase(
 
 
 def _one(mask: NDArray[np.bool_], score: float) -> Instances:
-    found = Instances(mask[None], np.array([score], np.float32), (None,))
+    found = Instances.of(mask[None], np.array([score], np.float32), (None,))
     return found if mask.any() else found.select([])
 
 

@@ -68,7 +68,7 @@ class VisualRun:
         for kind, found in asked:
             self._precision[kind].add(found, *there)
         self._exemplars_alone.add(
-            Instances(truth.masks[shown], np.ones(len(shown), np.float32), tuple(names)), *there
+            Instances.of(truth.masks[shown], np.ones(len(shown), np.float32), tuple(names)), *there
         )
         self._pictures += 1
         self._objects += int(np.count_nonzero(~truth.is_crowd[alike]))
@@ -104,7 +104,7 @@ class VisualRun:
     ) -> None:
         """As annotators would see it."""
         names = tuple(truth.names[i] for i in alike)
-        true = Instances(truth.masks[list(alike)], np.ones(len(alike), np.float32), names)
+        true = Instances.of(truth.masks[list(alike)], np.ones(len(alike), np.float32), names)
         crowd = truth.is_crowd[list(alike)]
         _, right = right_detections(seen, true.masks, true.labels, crowd)
         score = 2 * int(right.sum()) / max(len(right) + int(np.count_nonzero(~crowd)), 1)

@@ -1,0 +1,95 @@
+"""Masks of which memory holds only the part that has pixels: a hundred objects of a large photo fit easily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_backend.geometry.masks import Mask, mask_to_box_xyxy
+
+
+@dataclass(frozen=True, eq=False)
+class CroppedMask:
+    """One mask.
+
+    Attributes:
+        crop: bool (h, w), the mask within its box; (0, 0) for an empty one.
+        corner_xy: the box's upper left corner in the picture, in pixels; (0, 0) for an empty one.
+        size_hw: (height, width) of the picture.
+    """
+
+    crop: Mask
+    corner_xy: tuple[int, int]
+    size_hw: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls, mask: Mask, corner_xy: tuple[int, int] = (0, 0), size_hw: tuple[int, int] | None = None
+    ) -> CroppedMask:
+        """Of a bool (H, W) mask, which is copied.
+
+        Args:
+            corner_xy: where the mask lies in the picture.
+            size_hw: of the picture; None: the mask is as large.
+        """
+        size_hw = (mask.shape[0], mask.shape[1]) if size_hw is None else size_hw
+        box = mask_to_box_xyxy(mask)
+        if box is None:
+            return cls(np.zeros((0, 0), np.bool_), (0, 0), size_hw)
+        x0, y0, x1, y1 = box
+        return cls(mask[y0:y1, x0:x1].copy(), (corner_xy[0] + x0, corner_xy[1] + y0), size_hw)
+
+    @property
+    def box_xyxy(self) -> tuple[int, int, int, int] | None:
+        """x0, y0, x1, y1 around it, maxima exclusive; None if it is empty."""
+        if not self.crop.size:
+            return None
+        x, y = self.corner_xy
+        return x, y, x + self.crop.shape[1], y + self.crop.shape[0]
+
+    @property
+    def area_px(self) -> int:
+        """How many pixels it has."""
+        return int(np.count_nonzero(self.crop))
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the picture where the crop lies."""
+        x, y = self.corner_xy
+        return slice(y, y + self.crop.shape[0]), slice(x, x + self.crop.shape[1])
+
+    def whole(self) -> Mask:
+        """bool (H, W), as large as the picture; made anew."""
+        mask = np.zeros(self.size_hw, np.bool_)
+        mask[self.window] = self.crop
+        return mask
+
+    def moved(self, right_px: int, down_px: int, size_hw: tuple[int, int]) -> CroppedMask:
+        """The same further right and down, in a picture of another size; it has to fit in."""
+        x, y = self.corner_xy
+        return CroppedMask(self.crop, (x + right_px, y + down_px) if self.crop.size else (0, 0), size_hw)
+
+    def shared_px(self, other: CroppedMask) -> int:
+        """How many pixels both have."""
+        if self.box_xyxy is None or other.box_xyxy is None:
+            return 0
+        x0, y0 = (max(pair) for pair in zip(self.box_xyxy[:2], other.box_xyxy[:2], strict=True))
+        x1, y1 = (min(pair) for pair in zip(self.box_xyxy[2:], other.box_xyxy[2:], strict=True))
+        if x0 >= x1 or y0 >= y1:
+            return 0
+        return int(np.count_nonzero(self._within(x0, y0, x1, y1) & other._within(x0, y0, x1, y1)))
+
+    def _within(self, x0: int, y0: int, x1: int, y1: int) -> Mask:
+        x, y = self.corner_xy
+        return self.crop[y0 - y : y1 - y, x0 - x : x1 - x]
+
+
+def stacked(masks: Sequence[CroppedMask], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """bool (N, H, W) of masks of one picture."""
+    whole = np.zeros((len(masks), *size_hw), np.bool_)
+    for mask, cropped in zip(whole, masks, strict=True):
+        mask[cropped.window] = cropped.crop
+    return whole
