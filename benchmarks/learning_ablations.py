@@ -56,7 +56,7 @@ FIRST = 8
 TUNED_ON = 16
 """So many pictures that weren't accepted are measured."""
 
-ASKED_PHOTOS, ASKED_SCENES = 60, 60
+ASKED_PHOTOS, ASKED_SCENES = 30, 40
 EVERY = 10
 """Every so-manieth photo of train was left out when the shipped weights were trained."""
 

@@ -52,7 +52,9 @@ def regions_mask(
     wanted = [region for region in regions if not isinstance(region, Point) or region.positive]
     if not wanted:
         raise PromptError("expected a positive click, a box or a stroke, got none: click on the object first")
-    union: NDArray[np.bool_] = np.any([region_mask(region, size_hw, click_radius_share) for region in wanted], axis=0)
+    union, *others = (region_mask(region, size_hw, click_radius_share) for region in wanted)
+    for mask in others:
+        union = union | mask
     return union
 
 

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+
 import pytest
 
 from benchmarks import batch, growth, load, memory
 from benchmarks.growth import with_growth
+from benchmarks.servers import serving
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One service for all suites; it may read what is in the test's temporary folders."""
+    root = tmp_path_factory.mktemp("suites")
+    (root / "data").mkdir()
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        serving(root / "data", root / "serve.log", local_files_root=root) as found,
+    ):
+        patched.setattr(tempfile, "tempdir", str(root))
+        for suite in (batch, growth, load):
+            patched.setattr(suite, "serving", lambda *_, **__: nullcontext(found))
+        yield found
 
 
 def test_growth_is_that_of_time_by_that_of_size() -> None:
@@ -14,6 +34,7 @@ def test_growth_is_that_of_time_by_that_of_size() -> None:
     assert [row[2] for row in rows[1:]] == pytest.approx([1, 0, 2])
 
 
+@pytest.mark.usefixtures("address")
 def test_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "PICTURES", 2)
     monkeypatch.setattr(batch, "WARMING", 1)
@@ -23,6 +44,7 @@ def test_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(float(row[1]) > 0 for row in table.rows)
 
 
+@pytest.mark.usefixtures("address")
 def test_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, values in {"MEGAPIXELS": (0.1, 0.3), "REGIONS": (1, 3), "LABELS": (1, 2), "KEPT": (1, 2)}.items():
         monkeypatch.setattr(growth, name, values)
@@ -32,6 +54,7 @@ def test_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
 
 
+@pytest.mark.usefixtures("address")
 def test_load(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ANNOTATORS": (2,), "SECONDS": 2.0, "PICTURES": 2, "BATCHED": 40, "THINK_S": 0.2}.items():
         monkeypatch.setattr(load, name, value)

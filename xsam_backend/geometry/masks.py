@@ -71,10 +71,18 @@ def parts_touching(mask: Mask, hints: Mask) -> Mask:
 
     Pixels that touch at a corner belong together.
     """
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    box = mask_to_box_xyxy(mask)
+    if box is None:
+        return mask
+    window = slice(box[1], box[3]), slice(box[0], box[2])
+    cut = mask[window]
+    count, labels = cv2.connectedComponents(cut.astype(np.uint8), connectivity=8)
     touched = np.zeros(count, np.bool_)
-    touched[labels[mask & hints]] = True
-    kept: Mask = touched[labels] if touched.any() else mask
+    touched[labels[cut & hints[window]]] = True
+    if count == 2 or not touched.any():
+        return mask
+    kept = np.zeros_like(mask)
+    kept[window] = touched[labels]
     return kept
 
 

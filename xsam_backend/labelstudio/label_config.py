@@ -6,6 +6,7 @@ Which controls are outputs, for each picture, is the rule of ``output_rule``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -13,7 +14,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
-from xsam_backend.errors import LabelConfigError
+from xsam_backend.errors import LabelConfigError, RequestError
 from xsam_backend.labelstudio.output_rule import choose_outputs
 from xsam_backend.labelstudio.tags import (
     CONTROL_OPTIONS,
@@ -111,6 +112,14 @@ class LabelConfig:
             RequestError: the field holds no address, or fewer than ``item_index`` asks for.
         """
         return self.image(name).source(task_data, item_index)
+
+    def addresses(self, task_data: Mapping[str, object]) -> list[str]:
+        """Of all pictures of a task; without those that can't be read, which whoever asks for one is told."""
+        found: list[str] = []
+        for image in self.images:
+            with suppress(LabelConfigError, RequestError):
+                found += image.sources(task_data)
+        return found
 
     def control(self, name: str) -> ControlTag:
         """The control tag of that name (a region's ``from_name``).

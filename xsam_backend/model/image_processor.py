@@ -135,7 +135,7 @@ def frame_masks(masks: NDArray[np.bool_], side: int) -> Tensor:
     height, width = scaled_size((masks.shape[1], masks.shape[2]), side)
     framed = np.zeros((len(masks), side, side), np.bool_)
     for index, mask in enumerate(masks):
-        resized = Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+        resized = Image.fromarray(mask.view(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
         framed[index, :height, :width] = np.asarray(resized).astype(np.bool_)
     return torch.from_numpy(framed)
 

@@ -85,7 +85,9 @@ class LanguageModel(nn.Module):
         cache = DynamicCache(config=self.config)
         if prefix is not None:
             for layer, key, value in zip(self._layers(cache), prefix.keys, prefix.values, strict=True):
-                layer.update(key, value)
+                # Not by ``update``, which would copy a prefix of hundreds of megabytes. Growing makes new tensors.
+                layer.lazy_initialization(key, value)
+                layer.keys, layer.values = key, value
                 if isinstance(layer, DynamicSlidingWindowLayer):
                     layer.cumulative_length = prefix.length
         return cache

@@ -75,8 +75,13 @@ class Predictions:
 
     def mask_logits(self, layer: int = -1) -> Tensor:
         """(P, Q, H, W) mask logits of all queries at decoder resolution."""
-        features = self.mask_features[self.picture]
-        return torch.einsum("pqc,pchw->pqhw", self.mask_embeddings[layer], features)
+        parts = []
+        for of, rows in _groups(self.picture, len(self.mask_features)):
+            embeddings, features = self.mask_embeddings[layer][rows], self.mask_features[of]
+            count, queries, channels = embeddings.shape
+            together = embeddings.reshape(len(features), count // len(features) * queries, channels)
+            parts.append((together @ features.flatten(2)).reshape(count, queries, *features.shape[2:]))
+        return torch.cat(parts)
 
 
 class Segmentor(nn.Module):

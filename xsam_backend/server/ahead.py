@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -104,7 +104,8 @@ class Ahead:
         with self._told(project):
             for row in self._api.tasks_after(project.project_id, place.task_id, self._tasks):
                 with self._told(project):
-                    for url in _addresses(row, place.config):
+                    data = row.get("data")
+                    for url in place.config.addresses(data if isinstance(data, dict) else {}):
                         self._encode(project, int(row["id"]), url)
         return True
 
@@ -129,9 +130,3 @@ class Ahead:
             self._engine.prepare(image.pixels, image.sha256, asker)
         except BusyError:  # others have the model all the time
             return
-
-
-def _addresses(row: dict[str, Any], config: LabelConfig) -> Sequence[str]:
-    data = row.get("data")
-    found = [source for tag in config.images for source in tag.sources(data if isinstance(data, dict) else {})]
-    return [address for address in found if isinstance(address, str)]

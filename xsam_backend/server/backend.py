@@ -38,6 +38,7 @@ from xsam_backend.labelstudio.recent_images import Images
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
 from xsam_backend.prompts import Task
 from xsam_backend.server.batch_shares import BatchShares, Share
+from xsam_backend.server.fetching_ahead import FetchingAhead
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.prediction_records import records_of
 from xsam_backend.server.project_exemplars import ProjectExemplars
@@ -59,6 +60,7 @@ class _Asking:
     priority: Priority
     deadline: float | None
     predictor: Predictor[Any]
+    images: Images
     topic: Topic | None = None
     at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     """One moment for all regions of an answer: the log tells by it what belongs to one prediction."""
@@ -137,10 +139,11 @@ class Backend:
         target = context_target(config, asked.context)
         if not target.regions:  # sent when the last prompt vanishes: nothing is asked any more
             return {"result": []}
-        image = self._fetch(task, config, target.to_name, target.item_index)
+        image = _fetch(self._images, task, config, target.to_name, target.item_index)
         request = interactive_request(config, asked.context, image.size_hw)
         predictor = self._predictor_of(project)
-        asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor, _topic(asked, target))
+        topic = _topic(asked, target)
+        asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor, self._images, topic)
         known: tuple[KnownObject, ...] = ()
         if any(prompt.task is Task.VGD for prompt in request.prompts):
             known = known_objects(
@@ -159,9 +162,14 @@ class Backend:
         if asked.tasks:
             batch_prompts(config)  # a config that has nothing to look for is refused as a whole
         predictor = self._predictor_of(project)  # one for all: Label Studio takes a batch for one version's
-        with self._shares.share(project, asked.tasks, predictor.model_version) as share:
+        whole = [task for task in asked.tasks if task.problem is None]
+        expected = [(url, task.id) for task in whole for url in config.addresses(task.data)]
+        with (
+            self._shares.share(project, asked.tasks, predictor.model_version) as share,
+            FetchingAhead(self._images, expected) as images,
+        ):
             return [
-                self._entry(_Asking(project, task, config, Priority.BATCH, share.deadline, predictor), share)
+                self._entry(_Asking(project, task, config, Priority.BATCH, share.deadline, predictor, images), share)
                 for task in asked.tasks
             ]
 
@@ -190,7 +198,7 @@ class Backend:
         Raises:
             XSamBackendError: it can't be answered, or (BusyError) not now.
         """
-        return self._prelabel(_Asking(project, task, config, Priority.BULK, None, predictor))
+        return self._prelabel(_Asking(project, task, config, Priority.BULK, None, predictor, self._images))
 
     def _questions(self, asking: _Asking) -> Sequence[Question]:
         """What a batch asks of a task; where it looks for labels by example, like what was accepted."""
@@ -213,7 +221,7 @@ class Backend:
                 if asking.deadline is not None and time.monotonic() >= asking.deadline:
                     raise BusyError("out of time: this task is left for the next request")
                 item_index = number if image_tag.is_list else None
-                image = self._fetch(asking.task, asking.config, image_tag.name, item_index)
+                image = _fetch(asking.images, asking.task, asking.config, image_tag.name, item_index)
                 written = self._answer(asking, image, mine, item_index)
                 regions += written.regions
                 vectors.append(written.state.vector)
@@ -241,10 +249,6 @@ class Backend:
             logger.info("%s: %s", asking.where, error)
         except StoreError as error:
             self._monitor.problem(error, asking.where)
-
-    def _fetch(self, task: TaskItem, config: LabelConfig, to_name: str, item_index: int | None) -> FetchedImage:
-        url = config.image_value(_data_of(task), to_name, item_index)
-        return self._images.fetch(url, task.id)
 
     def _answer(
         self,
@@ -332,6 +336,10 @@ def _topic(asked: PredictRequest, target: Target) -> Topic | None:
         return None
     drawn = json.dumps([first["id"], first.get("value")], sort_keys=True)
     return Topic((asked.project, task.id, drawn), len(target.regions))
+
+
+def _fetch(images: Images, task: TaskItem, config: LabelConfig, to_name: str, item_index: int | None) -> FetchedImage:
+    return images.fetch(config.image_value(_data_of(task), to_name, item_index), task.id)
 
 
 def _data_of(task: TaskItem) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Pictures come ahead of the model, a few and no more, and each is fetched once."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from xsam_backend.errors import ImageError
+from xsam_backend.labelstudio.images import FetchedImage
+from xsam_backend.server.fetching_ahead import AHEAD, FetchingAhead
+
+
+class Slow:
+    """Fetches when it may; knows what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may = threading.Event()
+        self.lock = threading.Lock()
+
+    def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
+        with self.lock:
+            self.asked.append(url)
+        if url != "first":
+            assert self.may.wait(10)
+        if "missing" in url:
+            raise ImageError(f"{url}: HTTP 404")
+        return FetchedImage(np.zeros((1, 1, 3), np.uint8), url, (1, 1), "PNG")
+
+
+def test_the_next_ones_come_while_nobody_waits_for_them() -> None:
+    source = Slow()
+    with FetchingAhead(source, [(url, 1) for url in ("first", "a", "b", "c", "d")]) as images:
+        assert images.fetch("first", 1).sha256 == "first"
+        source.may.set()
+        assert [images.fetch(url, 1).sha256 for url in ("a", "b", "c", "d")] == ["a", "b", "c", "d"]
+    assert sorted(source.asked) == ["a", "b", "c", "d", "first"], "each once"
+
+
+def test_no_more_are_held_than_stated() -> None:
+    source = Slow()
+    source.may.set()
+    with FetchingAhead(source, [(str(number), 1) for number in range(20)]) as images:
+        images.fetch("0", 1)
+    assert len(source.asked) <= 1 + AHEAD
+
+
+def test_an_error_comes_to_whoever_wants_the_picture() -> None:
+    source = Slow()
+    source.may.set()
+    with FetchingAhead(source, [("first", 1), ("missing", 1), ("a", 1)]) as images:
+        images.fetch("first", 1)
+        with pytest.raises(ImageError, match="missing: HTTP 404"):
+            images.fetch("missing", 1)
+        assert images.fetch("a", 1).sha256 == "a"
+
+
+def test_what_was_not_expected_and_what_is_left_out() -> None:
+    source = Slow()
+    source.may.set()
+    with FetchingAhead(source, [("first", 1), ("left out", 1), ("a", 1)]) as images:
+        assert images.fetch("other", 1).sha256 == "other"
+        assert images.fetch("a", 1).sha256 == "a"
+        assert images.fetch("a", 2).sha256 == "a", "another task's picture"

@@ -1,0 +1,48 @@
+"""The pictures of a batch: while the model answers about one task, those of the next ones are fetched and decoded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from xsam_backend.labelstudio.images import FetchedImage
+from xsam_backend.labelstudio.recent_images import Images
+
+AHEAD = 2
+"""Pictures at most that are there before anybody wants them: each may be large."""
+
+
+class FetchingAhead:
+    """Hands out pictures, as ``Images`` does. For one thread, within a ``with`` block.
+
+    Args:
+        images: where they come from.
+        expected: value and task of those that will be wanted, in this order. Others may be, too, and none must be.
+    """
+
+    def __init__(self, images: Images, expected: Iterable[tuple[str, int | None]]) -> None:
+        self._images = images
+        self._expected = deque(dict.fromkeys(expected))
+        self._begun: dict[tuple[str, int | None], Future[FetchedImage]] = {}
+        self._pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="fetching ahead")
+
+    def __enter__(self) -> FetchingAhead:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
+        """See ``ImageSource.fetch``; an error of a picture that was fetched ahead comes here."""
+        wanted = url, task_id
+        begun = self._begun.pop(wanted, None)
+        if begun is None and wanted in self._expected:
+            self._expected.remove(wanted)
+        while self._expected and len(self._begun) < AHEAD:
+            coming = self._expected.popleft()
+            self._begun[coming] = self._pool.submit(self._images.fetch, *coming)
+        return self._images.fetch(url, task_id) if begun is None else begun.result()
