@@ -17,8 +17,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Contracts and pure parts.
     "errors": set(),
     "whole_files": set(),
-    "geometry": {"errors", "instances"},
-    "instances": {"errors"},
+    "geometry": {"errors"},
+    "instances": {"errors", "geometry"},
     "prompts": {"errors", "geometry"},
     "ground_truth": {"errors", "instances"},
     "config": {"errors"},
