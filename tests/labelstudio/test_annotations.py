@@ -207,3 +207,9 @@ def test_size_is_found_or_not() -> None:
     assert picture_size_hw([{}, {"original_width": 3, "original_height": 2}]) == (2, 3)
     assert picture_size_hw([{"original_width": "3", "original_height": 2}]) is None
     assert picture_size_hw([]) is None
+
+
+def test_a_score_that_no_float_holds_is_none() -> None:
+    regions = write_regions(instances(RING), output("Rectangle"))
+    annotation = read_annotation([{**regions[0], "score": 10**400}], SIZE_HW)
+    assert [region.score for region in annotation.regions] == [None]

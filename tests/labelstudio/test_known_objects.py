@@ -39,6 +39,11 @@ def saved(*ids: str, at: str = "") -> dict[str, Any]:
         ({}, [], "a batch's task has neither"),
         ({"drafts": [saved("a", "b")], "annotations": []}, ["a", "b"], "the only draft"),
         ({"drafts": [saved("a", at="09"), saved("b", at="10"), saved("c", at="08")]}, ["b"], "the draft saved last"),
+        (
+            {"drafts": [{"result": [{"id": "a"}]}, saved("b", at="2025-01-02")]},
+            ["b"],
+            "one without a time isn't newer",
+        ),
         ({"drafts": [saved("a")], "annotations": [saved("b")]}, ["a"], "a draft goes before what was submitted"),
         ({"drafts": [], "annotations": [saved("b")]}, ["b"], "the only annotation"),
         ({"annotations": [saved("b"), saved("c")]}, [], "one annotator's are not another one's"),

@@ -115,6 +115,8 @@ SMALL_PNG = png_url(ALPHA)
         (region("rectangle", {"x": 120, "y": 1, "width": 5, "height": 5, "rotation": 20}), "no pixel"),
         (region("rectangle", {"x": 1e9, "y": 1, "width": 5, "height": 5}), "per cent"),
         (region("rectangle", {"x": 1, "y": 1, "width": 5, "height": 5, "rotation": None}), "rotation"),
+        (region("rectangle", {"x": 10**400, "y": 1, "width": 5, "height": 5}), "value.x is 1000.*per cent"),
+        (region("polygon", {"points": [[1, 1], [2, 10**400], [3, 1]]}), "numbers"),
         (region("polygon", {"points": [[1, 1], [2, 2]]}), "three"),
         (region("polygon", {"points": [[1, 1], [2, "nan"], [3, 1]]}), "finite"),
         (region("polygon", {"points": [[1, 1], [2, "b"], [3, 1]]}), "numbers"),
@@ -149,6 +151,17 @@ def test_what_cannot_be_read_is_told_with_the_region(wrong: dict[str, Any], word
     with pytest.raises(PromptError, match=words) as error:
         read_region(wrong, SIZE_HW)
     assert "region 'r1'" in str(error.value)
+
+
+def test_a_long_panorama_drawn_at_another_size() -> None:
+    """OpenCV's own nearest neighbour reads beyond such a mask."""
+    drawn = np.zeros((2, 40_000), np.bool_)
+    drawn[:, 10_000:20_000] = True
+    found = read_region(
+        region("brush", {"rle": mask_to_brush_rle(drawn)}, original_width=40_000, original_height=2), SIZE_HW
+    )
+    assert isinstance(found, MaskRegion)
+    np.testing.assert_array_equal(found.mask, box_to_mask(15, 0, 15, 40, SIZE_HW))
 
 
 def test_huge_png_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:

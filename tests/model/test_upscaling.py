@@ -43,6 +43,14 @@ def test_parts_are_those_of_the_whole(name: str, dtype: torch.dtype) -> None:
         assert float(sure) == pytest.approx(float(expected), abs=1e-5)
 
 
+def test_infinite_values_spoil_no_others() -> None:
+    maps = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))
+    (expected,) = positive_masks(maps.clone().index_fill_(2, torch.tensor([3]), upscaling.LARGEST), FRAMES["upright"])
+    (found,) = positive_masks(maps.index_fill_(2, torch.tensor([3]), torch.inf), FRAMES["upright"])
+    assert found.area_px > 0
+    assert (found.whole() == expected.whole()).all()
+
+
 def test_no_maps() -> None:
     masks, certainty = masks_with_certainty(torch.zeros(0, 8, 8), FRAMES["upright"])
     assert masks == ()

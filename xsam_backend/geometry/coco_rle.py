@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.geometry.runs import Lengths, mask_to_runs, runs_to_mask
 
+MOST_PX = 2**30
+"""Of a mask that is read: more than any picture has that the service takes."""
+
 _MOST_GROUPS = 8
 """Of five bits, in a number; more is larger than any picture."""
 
 
-def mask_to_coco_rle(mask: Mask, compressed: bool = True) -> dict[str, object]:
-    """``{"size": [H, W], "counts": text}``, or a list of counts if not ``compressed``. Plain JSON types."""
-    runs = mask_to_runs(mask, by_columns=True)
-    return {"size": list(mask.shape), "counts": _pack_counts(runs) if compressed else runs.tolist()}
+def mask_to_coco_rle(mask: Mask) -> dict[str, object]:
+    """``{"size": [H, W], "counts": text}``: plain JSON types."""
+    return {"size": list(mask.shape), "counts": _pack_counts(mask_to_runs(mask, by_columns=True))}
 
 
 def coco_rle_to_mask(coco_rle: Mapping[str, object]) -> Mask:
@@ -45,18 +47,19 @@ def _read_coco_rle(coco_rle: Mapping[str, object]) -> tuple[tuple[int, int], Len
     if (
         not isinstance(size, Sequence)
         or len(size) != 2
-        or not all(isinstance(side, int) and side > 0 for side in size)
+        or not all(type(side) is int and 0 < side <= MOST_PX for side in size)
+        or size[0] * size[1] > MOST_PX
     ):
-        raise ValueError(f"COCO RLE: expected size [H, W], got {size!r}")
+        raise ValueError(f"COCO RLE: expected size [H, W] of at most {MOST_PX} pixels, got {str(size)[:80]}")
     if isinstance(counts, str):
         counts = counts.encode("ascii", "replace")
     if isinstance(counts, bytes):
         lengths = _unpack_counts(counts)
     elif isinstance(counts, Sequence):
-        try:
-            lengths = np.array([int(count) for count in counts], np.int64)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"COCO RLE: expected whole numbers as counts, got something else ({error})") from error
+        odd = next((count for count in counts if type(count) is not int or not 0 <= count <= MOST_PX), None)
+        if odd is not None:
+            raise ValueError(f"COCO RLE: expected whole numbers of pixels as counts, got {str(odd)[:80]}")
+        lengths = np.array(counts, np.int64)
     else:
         raise ValueError(f"COCO RLE: expected counts as text or a list, got {type(counts).__name__}")
     height, width = size

@@ -7,6 +7,7 @@ region never costs the others.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -167,4 +168,7 @@ def _join_parts(drawn: Mapping[str, AnnotatedRegion], parents: Mapping[str, str]
 
 
 def _score(score: object) -> float | None:
-    return float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None
+    """A number that a float can hold, or None."""
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    return float(score) if abs(score) <= sys.float_info.max else None

@@ -29,7 +29,7 @@ def edited_result(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
         [row for row in rows if isinstance(row, Mapping)] if isinstance(rows := task.get(key), list) else []
         for key in ("drafts", "annotations")
     )
-    chosen = max(drafts, key=lambda draft: str(draft.get("updated_at")), default=None)
+    chosen = max(drafts, key=lambda draft: str(draft.get("updated_at") or ""), default=None)
     if chosen is None and len(annotations) == 1:
         chosen = annotations[0]
     result = chosen.get("result") if chosen is not None else None

@@ -21,8 +21,11 @@ from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.model.mask_boxes import boxes_xyxy
 from xsam_backend.model.picture_frame import PictureFrame
 
-KEPT_SIDES = 32
-"""Of pictures whose matrices are kept. The windows of one picture have sizes of their own."""
+KEPT_SIDES = 16
+"""Of pictures whose matrices are kept, some megabytes each of large ones. Windows have sizes of their own."""
+
+LARGEST = 1e4
+"""Values beyond are taken for this: they mean the same, and infinite ones would spoil a whole product."""
 
 
 def positive_masks(maps: Tensor, frame: PictureFrame) -> tuple[CroppedMask, ...]:
@@ -47,6 +50,7 @@ def _positive_parts(maps: Tensor, frame: PictureFrame) -> Iterator[tuple[int, in
     across, down = (
         _side(maps.shape[2 - axis], *(sizes[1 - axis] for sizes in _sizes(frame)), maps.device) for axis in (0, 1)
     )
+    maps = maps.clamp(-LARGEST, LARGEST)
     # Interpolation stays within the values it starts from: what has no positive cell has no positive pixel.
     for one, (x0, y0, x1, y1) in zip(maps, boxes_xyxy(maps > 0).int().tolist(), strict=True):
         columns, rows = across.reached(x0, x1), down.reached(y0, y1)
