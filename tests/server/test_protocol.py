@@ -22,14 +22,15 @@ def nested(depth: int) -> bytes:
         (b"[1]", r"expected a JSON object, got a list"),
         (b'"text"', r"expected a JSON object, got a text"),
         (b"5", r"expected a JSON object, got a number"),
-        (b'{"x": NaN}', r"NaN is not JSON"),
-        (b'{"x": [-Infinity]}', r"-Infinity is not JSON"),
-        (b'{"x": 1e999}', r"the number 1e999 is too large"),
+        (b'{"x": NaN}', r"NaN, infinite or too large"),
+        (b'{"x": [-Infinity]}', r"NaN, infinite or too large"),
+        (b'{"x": 1e999}', r"NaN, infinite or too large"),
         (b'{"x": ' + b"9" * 5000 + b"}", r"could not read it"),
         (nested(MAX_DEPTH + 1), r"nested deeper than 64 levels"),
         (nested(100_000), r"nested deeper than 64 levels"),
         ('{"x": "é"}'.encode("latin-1"), r"expected UTF-8"),
-        (b'{"x": "\\ud800"}', r"half a character"),
+        (b'{"x": "\\ud800"}', r"could not read it"),
+        (b'{"x": "\\udc00a"}', r"could not read it"),
     ],
     ids=[
         "cut off",
@@ -44,6 +45,7 @@ def nested(depth: int) -> bytes:
         "deep enough to crash a parser",
         "another encoding",
         "a lone surrogate",
+        "the other half",
     ],
 )
 def test_what_is_no_decent_json_object_is_refused(raw: bytes, said: str) -> None:
