@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -89,6 +90,31 @@ def test_endless_zigzag_is_refused_before_it_takes_memory() -> None:
     zigzag = np.stack([np.arange(60_000) % 7, np.arange(60_000) % 2 * 1000], axis=1)
     with pytest.raises(ValueError, match="too intricate"):
         polygon_to_mask(zigzag, (1000, 8))
+
+
+def test_edges_beside_the_picture_take_neither_memory_nor_pixels() -> None:
+    beside = np.array([(50_000 + number % 3, (-1) ** number * 9e5) for number in range(60)])
+    tracemalloc.start()
+    mask = polygon_to_mask(beside, (40, 60))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not mask.any()
+    assert peak < 1e6, "sampled, the sixty edges would be 200 million points"
+
+
+def test_a_line_that_goes_back_and_forth_is_refused_before_it_takes_memory() -> None:
+    level = np.array([((-1) ** number * 9e5, 20) for number in range(60)])  # 20 is no row's centre: drawn as a line
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="draw it anew"):
+        polygon_to_mask(level, (40, 60))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
+
+
+def test_an_edge_far_beyond_the_picture_still_marks_what_it_passes() -> None:
+    mask = polygon_to_mask([(-90_000, 2), (90_000, 2), (0, 2)], (5, 6))
+    assert mask.sum(axis=1).tolist() == [0, 0, 6, 0, 0]
 
 
 def test_union_of_polygons_keeps_overlaps_whatever_the_directions() -> None:

@@ -22,6 +22,9 @@ MAX_COORDINATE = 1e6
 _THIN_PX = 1e-3
 """Ellipses with a smaller radius are drawn as a line."""
 
+_MOST_SAMPLES = 4_000_000
+"""A bound on the work for one line, two for each pixel of its length: 400 times across a picture of 5000 pixels."""
+
 MAX_CROSSINGS = 50_000_000
 """A bound on the work for one polygon: times an outline may cross a row of pixels."""
 
@@ -173,19 +176,35 @@ def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
 
 
 def _mark_line(line: NDArray[np.float64], mask: Mask) -> None:
-    """Set the pixels that a line of (N, 2) points passes, sampled so that neighbours stay 8-connected."""
-    steps = np.ceil(np.abs(np.diff(line, axis=0)).max(axis=1, initial=0.0) * 2).astype(np.int64) + 1
-    pieces = [
-        np.linspace(start, end, count, endpoint=False)
-        for (start, end), count in zip(itertools.pairwise(line), steps, strict=True)
-    ]
-    points = np.floor(np.concatenate([*pieces, line[-1:]])).astype(np.int64)
-    # A point on the picture's right or lower edge belongs to the last pixel.
+    """Set the pixels that a line of (N, 2) points passes, sampled so that neighbours stay 8-connected.
+
+    Raises:
+        ValueError: it is absurdly long, what lies beside the picture left out.
+    """
     height, width = mask.shape
-    points[:, 0] -= points[:, 0] == width
-    points[:, 1] -= points[:, 1] == height
-    inside = (points >= 0).all(axis=1) & (points[:, 0] < width) & (points[:, 1] < height)
-    mask[points[inside, 1], points[inside, 0]] = True
+    starts, ends = line[:-1], line[1:]
+    lowest, highest = np.minimum(starts, ends), np.maximum(starts, ends)
+    near = ((highest >= 0) & (lowest <= (width, height))).all(axis=1)
+    steps = np.ceil((highest - lowest).max(axis=1, initial=0.0) * 2).astype(np.int64) + 1
+    samples = int(steps[near].sum())
+    if samples > _MOST_SAMPLES:
+        raise ValueError(
+            f"expected a line of at most {_MOST_SAMPLES // 2} px in all, got about {samples // 2} px: "
+            "it goes back and forth, or far beyond the picture; draw it anew"
+        )
+    for edge in np.flatnonzero(near).tolist():
+        _mark_points(np.linspace(starts[edge], ends[edge], int(steps[edge]), endpoint=False), mask)
+    _mark_points(line[-1:], mask)
+
+
+def _mark_points(points: NDArray[np.float64], mask: Mask) -> None:
+    """Set the pixels that (N, 2) points lie in; a point on the picture's right or lower edge is in the last pixel."""
+    height, width = mask.shape
+    pixels = np.floor(points).astype(np.int64)
+    pixels[:, 0] -= pixels[:, 0] == width
+    pixels[:, 1] -= pixels[:, 1] == height
+    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    mask[pixels[inside, 1], pixels[inside, 0]] = True
 
 
 def _window(points: NDArray[np.float64], size_hw: tuple[int, ...]) -> tuple[slice, slice]:
