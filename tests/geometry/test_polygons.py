@@ -120,6 +120,38 @@ def test_a_thousand_specks_stay_below_the_bound_together() -> None:
     assert mask_iou(polygons_to_mask(polygons, mask.shape), mask) >= 0.9
 
 
+def test_intricate_masks_of_our_own_are_no_foreign_polygons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comb whose teeth cross more rows in all than a polygon from outside may."""
+    comb = np.zeros((60, 80), bool)
+    comb[:, ::4] = comb[:2] = True
+    found = mask_to_polygons(comb, 0.9)
+    monkeypatch.setattr("xsam_backend.geometry.raster._MOST_CROSSINGS", 1000)
+    with pytest.raises(ValueError, match="too intricate"):
+        polygons_to_mask(found, comb.shape)
+    for again, once in zip(mask_to_polygons(comb, 0.9), found, strict=True):
+        np.testing.assert_array_equal(again, once)
+
+
+@pytest.mark.parametrize(
+    ("most_px", "left_alone", "reason"),
+    [
+        (5000, [False, False, False], "all that there is is 3804 px long"),
+        (530, [False, False, True], "the comb alone is too long, the discs are 280 and 240 px around"),
+        (500, [False, True, True], "of two that are too long together the shorter one"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_rings_too_long_to_be_compared_keep_their_vertices(
+    most_px: int, left_alone: list[bool], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comb = np.zeros((80, 240), bool)
+    comb[:, :80:4] = comb[:2, :80] = True
+    mask = comb | disc_to_mask(120, 40, 30, comb.shape) | disc_to_mask(200, 40, 35, comb.shape)
+    monkeypatch.setattr("xsam_backend.geometry.polygons._MOST_COMPARED_PX", most_px)
+    sizes = list(map(len, mask_to_polygons(mask, 0.9)))
+    assert [size == exact for size, exact in zip(sizes, (164, 140, 82), strict=True)] == left_alone, reason
+
+
 def test_bridge_of_a_keyhole_is_short() -> None:
     mask = np.ones((20, 40), bool)
     mask[8:12, 30:34] = False

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapes import from_text
 
+from xsam_backend.geometry import raster
 from xsam_backend.geometry.masks import Mask, connected_parts
 from xsam_backend.geometry.raster import (
     box_to_mask,
@@ -87,7 +88,7 @@ def test_impossible_polygons_are_refused(polygon: list[list[float]], words: str)
 
 
 def test_endless_zigzag_is_refused_before_it_takes_memory() -> None:
-    zigzag = np.stack([np.arange(60_000) % 7, np.arange(60_000) % 2 * 1000], axis=1)
+    zigzag = np.stack([np.arange(6000) % 7, np.arange(6000) % 2 * 1000], axis=1)
     with pytest.raises(ValueError, match="too intricate"):
         polygon_to_mask(zigzag, (1000, 8))
 
@@ -157,6 +158,23 @@ def test_ellipse_has_its_area_and_turns_clockwise(radius_x: float, radius_y: flo
     tip = 30 + 0.9 * radius_x * math.cos(angle), 30 + 0.9 * radius_x * math.sin(angle)
     near = mask[int(tip[1]) - 1 : int(tip[1]) + 2, int(tip[0]) - 1 : int(tip[0]) + 2]
     assert near.any()
+
+
+@pytest.mark.parametrize("band_px", [1, 100])
+def test_bands_of_rows_fit_together(band_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ellipse = ellipse_to_mask(30, 20, 25, 12, (50, 60), 20)
+    stroke = stroke_to_mask([(3, 3), (50, 40), (20, 45)], 9, (50, 60))
+    monkeypatch.setattr(raster, "_BAND_PX", band_px)
+    np.testing.assert_array_equal(ellipse_to_mask(30, 20, 25, 12, (50, 60), 20), ellipse)
+    np.testing.assert_array_equal(stroke_to_mask([(3, 3), (50, 40), (20, 45)], 9, (50, 60)), stroke)
+
+
+def test_an_ellipse_takes_a_few_bytes_for_each_pixel() -> None:
+    tracemalloc.start()
+    mask = ellipse_to_mask(2000, 1500, 2000, 1500, (3000, 4000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * mask.size, "whole arrays of coordinates would take 32 bytes for each"
 
 
 def test_negative_radius_is_refused() -> None:

@@ -35,6 +35,9 @@ _MOST_VERTICES = 100_000
 _MOST_RINGS = 200
 """Of a mask in thousands of pieces only the longest rings are simplified."""
 
+_MOST_COMPARED_PX = 2_000_000
+"""Of rings that are longer together the shorter ones are left as they are: comparing takes 250 bytes for a pixel."""
+
 _ROUNDS = 6
 """Of looking for a tolerance."""
 
@@ -49,8 +52,9 @@ def mask_to_polygons(
 
     Together they are the fewest vertices found that still give ``min_iou`` with the mask when filled; specks and
     pinholes go first if the bound allows it. They stay within the picture, and no edges of a polygon cross, save for
-    bridges to more than MOST_HOLES holes. Of a mask in thousands of pieces only the longest rings lose vertices. The
-    bound holds also once the points are rounded to a thousandth of a pixel, or to a finer grid.
+    bridges to more than MOST_HOLES holes. Of a mask in thousands of pieces only the longest rings lose vertices, and
+    rings too intricate to be compared, millions of pixels long, keep them all. The bound holds also once the points
+    are rounded to a thousandth of a pixel, or to a finer grid.
     ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's polygon; without ``keyholes`` holes are
     filled, and the bound holds for the filled mask. Of more than ``most_parts`` the smallest are left out, and the
     bound holds for the others.
@@ -97,9 +101,11 @@ def _simplify(rings: Rings, loss: float, size_hw: tuple[int, int]) -> tuple[NDAr
     lengths_px = np.where(kept, rings.lengths_px, 0.0)
     budget_px = loss * area_px - (area_px - float(rings.areas_px[kept].sum()))
     budgets_px = np.minimum(budget_px * lengths_px / lengths_px.sum(), np.abs(rings.areas_px) * min(3 * loss, 0.3))
-    worth_it = kept & (rings.sizes > 4) & ((budgets_px >= 1) | (rings.sizes > 12)) & (rings.sizes <= _MOST_VERTICES)
+    worth_it = kept & (rings.sizes > 4) & ((budgets_px >= 1) | (rings.sizes > 12))
+    worth_it &= (rings.sizes <= _MOST_VERTICES) & (lengths_px <= _MOST_COMPARED_PX)
     longest = np.flatnonzero(worth_it)
     longest = longest[np.argsort(-lengths_px[longest], kind="stable")[:_MOST_RINGS]]
+    longest = longest[np.cumsum(lengths_px[longest]) <= _MOST_COMPARED_PX]
     return kept, {
         number: _simplify_ring(rings.ring(number), float(budgets_px[number]), size_hw) for number in longest.tolist()
     }
