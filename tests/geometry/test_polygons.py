@@ -113,6 +113,18 @@ def test_specks_and_pinholes_go_first_but_only_within_the_bound() -> None:
     assert polygons_to_mask(mask_to_polygons(mask, 1.0), mask.shape)[3, 3]
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_pinholes_use_up_what_may_change_and_do_not_come_back(seed: int) -> None:
+    """400 holes in a disc, together hardly less than may be filled: were they not counted, no round would fit."""
+    mask = disc_to_mask(150, 150, 120, (300, 300))
+    rows, columns = np.nonzero(disc_to_mask(150, 150, 100, mask.shape))
+    holes = np.random.default_rng(seed).choice(len(rows), 400, replace=False)
+    mask[rows[holes] // 2 * 2, columns[holes] // 2 * 2] = False
+    (polygon,) = mask_to_polygons(mask, 0.98)
+    assert len(polygon) < 30
+    assert mask_iou(polygons_to_mask([polygon], mask.shape), mask) >= 0.98
+
+
 def test_a_thousand_specks_stay_below_the_bound_together() -> None:
     mask = np.zeros((100, 100), bool)
     mask[::3, ::3] = True

@@ -63,8 +63,7 @@ def least_iou(
     """
     area_px = float(rings.areas_px.sum())
     parts_px = rings.parts_px
-    lost_px = float(parts_px[rings.is_outer & ~kept].sum())
-    gained_px = -float(rings.areas_px[~rings.is_outer & kept[rings.outers] & ~kept].sum())
+    lost_px, gained_px = rings.left_out_px(kept)
     if instead:
         # The old rings run backwards, so what remains are differences, part by part.
         before = [rings.ring(number)[::-1] for number in instead]

@@ -99,7 +99,7 @@ def _simplify(rings: Rings, loss: float, size_hw: tuple[int, int]) -> tuple[NDAr
     area_px = float(rings.areas_px.sum())
     kept = _without_specks(rings, loss / 2 * area_px)
     lengths_px = np.where(kept, rings.lengths_px, 0.0)
-    budget_px = loss * area_px - (area_px - float(rings.areas_px[kept].sum()))
+    budget_px = loss * area_px - sum(rings.left_out_px(kept))  # lost or gained, both change sides
     budgets_px = np.minimum(budget_px * lengths_px / lengths_px.sum(), np.abs(rings.areas_px) * min(3 * loss, 0.3))
     worth_it = kept & (rings.sizes > 4) & ((budgets_px >= 1) | (rings.sizes > 12))
     worth_it &= (rings.sizes <= _MOST_VERTICES) & (lengths_px <= _MOST_COMPARED_PX)
