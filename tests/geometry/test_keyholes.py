@@ -32,6 +32,7 @@ def test_every_hole_stays_a_hole(name: str) -> None:
     rings = [outline.keyhole for outline in trace_outlines(mask)]
     np.testing.assert_array_equal(polygons_to_mask(rings, (mask.shape[0], mask.shape[1])), mask)
     assert not any(edges_cross([ring]) for ring in rings)
+    assert not any((ring == np.roll(ring, 1, axis=0)).all(axis=1).any() for ring in rings), "a bridge of length 0"
 
 
 @given(masks())
@@ -39,6 +40,15 @@ def test_any_mask_survives(mask: Mask) -> None:
     rings = [outline.keyhole for outline in trace_outlines(mask)]
     np.testing.assert_array_equal(polygons_to_mask(rings, (mask.shape[0], mask.shape[1])), mask)
     assert not any(edges_cross([ring]) for ring in rings)
+
+
+@pytest.mark.usefixtures("bridges")
+def test_a_hole_that_touches_the_rim_needs_no_bridge() -> None:
+    outer = np.array([(0, 0), (9, 0), (9, 9), (0, 9)], float)
+    hole = np.array([(0, 0), (4, 6), (6, 4)], float)
+    ring = joined_by_keyholes(outer, [hole])
+    assert len(ring) == 4 + 3
+    assert polygons_to_mask([ring], (9, 9)).sum() == 81 - polygons_to_mask([hole], (9, 9)).sum()
 
 
 def test_short_bridges_that_cross_are_not_taken() -> None:

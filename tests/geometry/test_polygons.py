@@ -82,13 +82,6 @@ def test_only_the_largest_parts_are_written_on_wish(mask: Mask, most: int) -> No
     np.testing.assert_array_equal(polygons_to_mask(written, mask.shape), polygons_to_mask(largest, mask.shape))
 
 
-def test_holes_can_be_filled_on_wish() -> None:
-    mask = TRICKY["a hole"]
-    (polygon,) = mask_to_polygons(mask, 1.0, keyholes=False)
-    assert len(polygon) == 4
-    assert polygons_to_mask([polygon], mask.shape).all()
-
-
 def test_hole_of_a_ring_survives_simplification() -> None:
     ring = disc_to_mask(50, 50, 45, (100, 100)) & ~disc_to_mask(50, 50, 25, (100, 100))
     back = polygons_to_mask(mask_to_polygons(ring, 0.9), ring.shape)

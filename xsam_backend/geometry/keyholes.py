@@ -28,6 +28,13 @@ def joined_by_keyholes(outer: Ring, holes: Sequence[Ring]) -> Ring:
     """
     if not holes:
         return outer
+    joined = _joined(outer, holes)
+    # A hole that touches another ring has a bridge without length, which ends where it began.
+    moves: NDArray[np.bool_] = (joined != np.roll(joined, 1, axis=0)).any(axis=1)
+    return joined[moves]
+
+
+def _joined(outer: Ring, holes: Sequence[Ring]) -> Ring:
     if len(holes) > MOST_HOLES:
         return _by_one_chain(outer, holes)
     nearest = _by_short_bridges(outer, holes)
