@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from PIL import Image
 from shapes import TRICKY, blobs, masks
 
 from xsam_backend.geometry.brush_rle import brush_rle_to_mask, mask_to_brush_rle
+from xsam_backend.geometry.brush_stream import BrushStream
 from xsam_backend.geometry.masks import Mask
+from xsam_backend.geometry.runs import mask_to_runs
 
 VECTORS = sorted((Path(__file__).parents[1] / "recorded/label_studio/brush_rle").glob("*.json"))
 
@@ -133,10 +136,12 @@ def test_literals_of_a_whole_picture() -> None:
     np.testing.assert_array_equal(brush_rle_to_mask(stream, (40, 50)), rgba[..., 3] >= 128)
 
 
-@pytest.mark.parametrize("word_bits", [12, 32])
-def test_words_wider_than_a_byte(word_bits: int) -> None:
-    stream = written([(True, [6, 128]), (False, [1, 300, 5, 127, 9, 255]), (True, [4, 0])], [3, 4, 8, 16], word_bits)
-    assert brush_rle_to_mask(stream, (2, 2)).tolist() == [[True, True], [True, False]]
+@pytest.mark.parametrize("word_bits", [1, 12, 32])
+def test_values_that_are_no_bytes_are_refused(word_bits: int) -> None:
+    """The header could say so, but neither Label Studio's editor nor its SDK writes anything but bytes."""
+    stream = written([(True, [6, 1]), (False, [1, 0, 1, 0, 1, 0]), (True, [4, 0])], [3, 4, 8, 16], word_bits)
+    with pytest.raises(ValueError, match=rf"{word_bits} bits, expected 8"):
+        brush_rle_to_mask(stream, (2, 2))
 
 
 @given(masks(max_side=12), st.data())
@@ -152,6 +157,28 @@ def test_a_stream_with_wrong_bits_is_refused_or_makes_a_mask_of_the_size(mask: M
 def test_what_follows_a_whole_picture_does_not_count() -> None:
     stream = mask_to_brush_rle(TRICKY["a hole"])
     np.testing.assert_array_equal(brush_rle_to_mask([*stream, *range(256)], (4, 5)), TRICKY["a hole"])
+
+
+def test_what_follows_a_whole_picture_takes_no_memory() -> None:
+    """A small picture has few blocks, so the megabyte behind cannot count and isn't looked at."""
+    stream = [*mask_to_brush_rle(TRICKY["a hole"]), *bytes(1_000_000)]
+    tracemalloc.start()
+    brush_rle_to_mask(stream, (4, 5))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5e6, "hardly more than the bytes themselves"
+
+
+def test_a_stream_as_long_as_can_be_is_read_to_its_end() -> None:
+    blocks = [(False, [value]) for value in (0, 0, 0, 255) * 2]
+    stream = written(blocks, [9, 9, 9, 9], 8)  # a block for each value, with the largest field that there is
+    assert brush_rle_to_mask(stream, (1, 2)).all()
+
+
+def test_blocks_behind_a_whole_picture_are_not_read() -> None:
+    """A large picture may have many blocks, so what follows could count; once all values are out it doesn't."""
+    stream = mask_to_brush_rle(np.ones((1000, 1000), bool))
+    assert len(BrushStream([*stream, *bytes(100_000)])._blocks()) == len(BrushStream(stream)._blocks())
 
 
 def test_a_last_block_that_says_more_than_there_is_room_for_is_cut() -> None:
@@ -187,8 +214,8 @@ ENCODED = mask_to_brush_rle(TRICKY["a hole"])
 @pytest.mark.parametrize(
     ("encoded", "size_hw", "words"),
     [
-        (ENCODED, (5, 4), None),
         (ENCODED, (4, 4), "another size"),
+        (ENCODED[:-1], (4, 5), "cut off"),
         (ENCODED[:-4], (4, 5), "cut off"),
         (ENCODED[:5], (4, 5), "cut off"),
         ([], (4, 5), "cut off"),
@@ -196,11 +223,39 @@ ENCODED = mask_to_brush_rle(TRICKY["a hole"])
         (["a"], (4, 5), "0..255"),
         ([255, 255, 255, 255, 57, 27, 0], (4, 5), "4294967295 values"),
     ],
-    ids=["turned", "other size", "cut short", "only a head", "empty", "no byte", "text", "asks for four gigabytes"],
+    ids=[
+        "other size",
+        "the last byte missing",
+        "cut short",
+        "only a head",
+        "empty",
+        "no byte",
+        "text",
+        "asks for four gigabytes",
+    ],
 )
-def test_damaged_brush_rle_is_refused(encoded: list[int], size_hw: tuple[int, int], words: str | None) -> None:
-    if words is None:  # the same number of pixels: nothing in the stream tells, so the caller's size decides
-        assert brush_rle_to_mask(encoded, size_hw).shape == size_hw
-        return
+def test_damaged_brush_rle_is_refused(encoded: list[int], size_hw: tuple[int, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         brush_rle_to_mask(encoded, size_hw)
+
+
+def test_a_turned_picture_cannot_be_told() -> None:
+    """The number of pixels is the same, and the stream has no other size: the caller's decides."""
+    turned = brush_rle_to_mask(ENCODED, (5, 4))
+    np.testing.assert_array_equal(turned, TRICKY["a hole"].reshape(5, 4))
+
+
+@pytest.mark.parametrize("at_once", [2, 4, 1 << 15])
+def test_runs_whose_bits_are_made_in_pieces(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = blobs((60, 80), 2)
+    assert len(mask_to_runs(mask)) > 20
+    monkeypatch.setattr("xsam_backend.geometry.brush_rle._AT_ONCE", at_once)
+    encoded = mask_to_brush_rle(mask)
+    np.testing.assert_array_equal(brush_rle_to_mask(encoded, mask.shape), mask)
+    np.testing.assert_array_equal(sdk.decode_rle(encoded)[3::4].reshape(mask.shape) >= 128, mask)
+
+
+def test_more_runs_than_are_made_at_once() -> None:
+    mask = np.random.default_rng(1).random((300, 300)) > 0.5
+    assert len(mask_to_runs(mask)) > 1 << 15
+    np.testing.assert_array_equal(brush_rle_to_mask(mask_to_brush_rle(mask), mask.shape), mask)

@@ -78,3 +78,9 @@ def test_polygons_of_masks_do_not_cross_and_stay_in_the_picture(seed: int, min_i
         assert not edges_cross([polygon])
         assert polygon.min() >= 0
         assert (polygon <= (120, 90)).all()
+
+
+def test_where_edges_would_cross_fewer_vertices_go() -> None:
+    """One of the few masks of which the simplest ring of the right area crosses itself."""
+    for polygon in mask_to_polygons(blobs((45, 60), 5, 12), 0.8):
+        assert not edges_cross([polygon])

@@ -11,7 +11,7 @@ from xsam_backend.geometry import keyholes
 from xsam_backend.geometry.collapsing import edges_cross
 from xsam_backend.geometry.keyholes import MOST_HOLES, joined_by_keyholes
 from xsam_backend.geometry.masks import Mask
-from xsam_backend.geometry.outlines import trace_outlines
+from xsam_backend.geometry.outlines import signed_area, trace_outlines
 from xsam_backend.geometry.raster import disc_to_mask, polygons_to_mask
 
 
@@ -32,6 +32,7 @@ def test_every_hole_stays_a_hole(name: str) -> None:
     rings = [outline.keyhole for outline in trace_outlines(mask)]
     np.testing.assert_array_equal(polygons_to_mask(rings, (mask.shape[0], mask.shape[1])), mask)
     assert not any(edges_cross([ring]) for ring in rings)
+    assert not any((ring == np.roll(ring, 1, axis=0)).all(axis=1).any() for ring in rings), "a bridge of length 0"
 
 
 @given(masks())
@@ -39,6 +40,27 @@ def test_any_mask_survives(mask: Mask) -> None:
     rings = [outline.keyhole for outline in trace_outlines(mask)]
     np.testing.assert_array_equal(polygons_to_mask(rings, (mask.shape[0], mask.shape[1])), mask)
     assert not any(edges_cross([ring]) for ring in rings)
+
+
+@pytest.mark.usefixtures("bridges")
+def test_a_hole_that_touches_the_rim_needs_no_bridge() -> None:
+    outer = np.array([(0, 0), (9, 0), (9, 9), (0, 9)], float)
+    hole = np.array([(0, 0), (4, 6), (6, 4)], float)
+    ring = joined_by_keyholes(outer, [hole])
+    assert len(ring) == 4 + 3
+    assert polygons_to_mask([ring], (9, 9)).sum() == 81 - polygons_to_mask([hole], (9, 9)).sum()
+
+
+@pytest.mark.usefixtures("bridges")
+def test_holes_that_begin_in_one_point_do_not_hang_on_each_other() -> None:
+    """Both would be lost. Holes of pixels never do, simplified ones may."""
+    outer = np.array([(0, 0), (20, 0), (20, 20), (0, 20)], float)
+    above = np.array([(6, 10), (12, 10), (12, 2)], float)
+    below = np.array([(6, 10), (6, 16), (12, 16), (12, 12)], float)
+    for holes in ([above[::-1], below], [below, above[::-1]]):
+        ring = joined_by_keyholes(outer, holes)
+        assert signed_area(ring) == 400 + sum(map(signed_area, holes))
+        assert not edges_cross([ring])
 
 
 def test_short_bridges_that_cross_are_not_taken() -> None:

@@ -76,3 +76,20 @@ def test_rings_left_out_and_replaced() -> None:
     np.testing.assert_array_equal(little.outer, triangle)
     moved = rings.moved(3, 5).outlines()
     assert moved[0].outer.min(axis=0).tolist() == [5, 7]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "lost_gained_px", "reason"),
+    [
+        ([], (0, 0), "nothing"),
+        ([-16], (0, 16), "a hole is filled"),
+        ([16], (16, 0), "a part is lost"),
+        ([256, -16], (240, 0), "a part goes with its hole, which is not filled"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_left_out(left_out: list[int], lost_gained_px: tuple[float, float], reason: str) -> None:
+    mask = np.zeros((20, 40), bool)
+    mask[2:18, 2:18], mask[6:10, 6:10], mask[4:8, 30:34] = True, False, True
+    rings = trace_rings(mask)
+    assert rings.left_out_px(~np.isin(rings.areas_px, left_out)) == lost_gained_px, reason

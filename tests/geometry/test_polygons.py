@@ -82,13 +82,6 @@ def test_only_the_largest_parts_are_written_on_wish(mask: Mask, most: int) -> No
     np.testing.assert_array_equal(polygons_to_mask(written, mask.shape), polygons_to_mask(largest, mask.shape))
 
 
-def test_holes_can_be_filled_on_wish() -> None:
-    mask = TRICKY["a hole"]
-    (polygon,) = mask_to_polygons(mask, 1.0, keyholes=False)
-    assert len(polygon) == 4
-    assert polygons_to_mask([polygon], mask.shape).all()
-
-
 def test_hole_of_a_ring_survives_simplification() -> None:
     ring = disc_to_mask(50, 50, 45, (100, 100)) & ~disc_to_mask(50, 50, 25, (100, 100))
     back = polygons_to_mask(mask_to_polygons(ring, 0.9), ring.shape)
@@ -96,12 +89,29 @@ def test_hole_of_a_ring_survives_simplification() -> None:
     assert len(connected_parts(~back, 4)) == 2
 
 
-def test_small_part_beside_a_large_one_keeps_its_shape() -> None:
-    mask = disc_to_mask(80, 80, 70, (160, 260))
-    small = disc_to_mask(220, 80, 14, mask.shape)
-    polygons = mask_to_polygons(mask | small, 0.9)
-    assert len(polygons) == 2
-    assert mask_iou(polygons_to_mask(polygons[1:], mask.shape), small) > 0.7
+@pytest.mark.parametrize(
+    ("min_iou", "least", "reason"),
+    [
+        (0.98, 0.94, "three times what the mask may lose"),
+        (0.95, 0.85, "the same"),
+        (0.8, 0.7, "but never more than three tenths"),
+    ],
+)
+def test_small_part_beside_a_large_one_keeps_its_shape(min_iou: float, least: float, reason: str) -> None:
+    """A cross, of which its share of what the disc may lose, by length, would leave a square or nothing."""
+    disc = disc_to_mask(80, 80, 70, (160, 260))
+    cross = np.zeros_like(disc)
+    cross[68:92, 218:222] = cross[78:82, 208:232] = True
+    _, small = mask_to_polygons(disc | cross, min_iou)
+    assert mask_iou(polygons_to_mask([small], disc.shape), cross) >= least, reason
+
+
+def test_a_ragged_rim_of_thousands_of_vertices_goes_at_once() -> None:
+    """A tenth of what may change, the quick first round's, is too little for it."""
+    right = 400 + np.random.default_rng(1).integers(0, 20, 1500)
+    mask = np.arange(420) < right[:, None]
+    assert len(mask_to_polygons(mask, 1.0)[0]) > 2500
+    assert len(mask_to_polygons(mask, 0.98)[0]) < 20
 
 
 def test_specks_and_pinholes_go_first_but_only_within_the_bound() -> None:
@@ -113,11 +123,55 @@ def test_specks_and_pinholes_go_first_but_only_within_the_bound() -> None:
     assert polygons_to_mask(mask_to_polygons(mask, 1.0), mask.shape)[3, 3]
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_pinholes_use_up_what_may_change_and_do_not_come_back(seed: int) -> None:
+    """400 holes in a disc, together hardly less than may be filled: were they not counted, no round would fit."""
+    mask = disc_to_mask(150, 150, 120, (300, 300))
+    rows, columns = np.nonzero(disc_to_mask(150, 150, 100, mask.shape))
+    holes = np.random.default_rng(seed).choice(len(rows), 400, replace=False)
+    mask[rows[holes] // 2 * 2, columns[holes] // 2 * 2] = False
+    (polygon,) = mask_to_polygons(mask, 0.98)
+    assert len(polygon) < 30
+    assert mask_iou(polygons_to_mask([polygon], mask.shape), mask) >= 0.98
+
+
 def test_a_thousand_specks_stay_below_the_bound_together() -> None:
     mask = np.zeros((100, 100), bool)
     mask[::3, ::3] = True
     polygons = mask_to_polygons(mask, 0.9)
     assert mask_iou(polygons_to_mask(polygons, mask.shape), mask) >= 0.9
+
+
+def test_intricate_masks_of_our_own_are_no_foreign_polygons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comb whose teeth cross more rows in all than a polygon from outside may."""
+    comb = np.zeros((60, 80), bool)
+    comb[:, ::4] = comb[:2] = True
+    found = mask_to_polygons(comb, 0.9)
+    monkeypatch.setattr("xsam_backend.geometry.raster._MOST_CROSSINGS", 1000)
+    with pytest.raises(ValueError, match="too intricate"):
+        polygons_to_mask(found, comb.shape)
+    for again, once in zip(mask_to_polygons(comb, 0.9), found, strict=True):
+        np.testing.assert_array_equal(again, once)
+
+
+@pytest.mark.parametrize(
+    ("most_px", "left_alone", "reason"),
+    [
+        (5000, [False, False, False], "all that there is is 3804 px long"),
+        (530, [False, False, True], "the comb alone is too long, the discs are 280 and 240 px around"),
+        (500, [False, True, True], "of two that are too long together the shorter one"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_rings_too_long_to_be_compared_keep_their_vertices(
+    most_px: int, left_alone: list[bool], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comb = np.zeros((80, 240), bool)
+    comb[:, :80:4] = comb[:2, :80] = True
+    mask = comb | disc_to_mask(120, 40, 30, comb.shape) | disc_to_mask(200, 40, 35, comb.shape)
+    monkeypatch.setattr("xsam_backend.geometry.polygons._MOST_COMPARED_PX", most_px)
+    sizes = list(map(len, mask_to_polygons(mask, 0.9)))
+    assert [size == exact for size, exact in zip(sizes, (164, 140, 82), strict=True)] == left_alone, reason
 
 
 def test_bridge_of_a_keyhole_is_short() -> None:

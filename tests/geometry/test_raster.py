@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapes import from_text
 
+from xsam_backend.geometry import raster
 from xsam_backend.geometry.masks import Mask, connected_parts
 from xsam_backend.geometry.raster import (
     box_to_mask,
@@ -86,9 +88,34 @@ def test_impossible_polygons_are_refused(polygon: list[list[float]], words: str)
 
 
 def test_endless_zigzag_is_refused_before_it_takes_memory() -> None:
-    zigzag = np.stack([np.arange(60_000) % 7, np.arange(60_000) % 2 * 1000], axis=1)
+    zigzag = np.stack([np.arange(6000) % 7, np.arange(6000) % 2 * 1000], axis=1)
     with pytest.raises(ValueError, match="too intricate"):
         polygon_to_mask(zigzag, (1000, 8))
+
+
+def test_edges_beside_the_picture_take_neither_memory_nor_pixels() -> None:
+    beside = np.array([(50_000 + number % 3, (-1) ** number * 9e5) for number in range(60)])
+    tracemalloc.start()
+    mask = polygon_to_mask(beside, (40, 60))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not mask.any()
+    assert peak < 1e6, "sampled, the sixty edges would be 200 million points"
+
+
+def test_a_line_that_goes_back_and_forth_is_refused_before_it_takes_memory() -> None:
+    level = np.array([((-1) ** number * 9e5, 20) for number in range(60)])  # 20 is no row's centre: drawn as a line
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="draw it anew"):
+        polygon_to_mask(level, (40, 60))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
+
+
+def test_an_edge_far_beyond_the_picture_still_marks_what_it_passes() -> None:
+    mask = polygon_to_mask([(-90_000, 2), (90_000, 2), (0, 2)], (5, 6))
+    assert mask.sum(axis=1).tolist() == [0, 0, 6, 0, 0]
 
 
 def test_union_of_polygons_keeps_overlaps_whatever_the_directions() -> None:
@@ -131,6 +158,23 @@ def test_ellipse_has_its_area_and_turns_clockwise(radius_x: float, radius_y: flo
     tip = 30 + 0.9 * radius_x * math.cos(angle), 30 + 0.9 * radius_x * math.sin(angle)
     near = mask[int(tip[1]) - 1 : int(tip[1]) + 2, int(tip[0]) - 1 : int(tip[0]) + 2]
     assert near.any()
+
+
+@pytest.mark.parametrize("band_px", [1, 100])
+def test_bands_of_rows_fit_together(band_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ellipse = ellipse_to_mask(30, 20, 25, 12, (50, 60), 20)
+    stroke = stroke_to_mask([(3, 3), (50, 40), (20, 45)], 9, (50, 60))
+    monkeypatch.setattr(raster, "_BAND_PX", band_px)
+    np.testing.assert_array_equal(ellipse_to_mask(30, 20, 25, 12, (50, 60), 20), ellipse)
+    np.testing.assert_array_equal(stroke_to_mask([(3, 3), (50, 40), (20, 45)], 9, (50, 60)), stroke)
+
+
+def test_an_ellipse_takes_a_few_bytes_for_each_pixel() -> None:
+    tracemalloc.start()
+    mask = ellipse_to_mask(2000, 1500, 2000, 1500, (3000, 4000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * mask.size, "whole arrays of coordinates would take 32 bytes for each"
 
 
 def test_negative_radius_is_refused() -> None:

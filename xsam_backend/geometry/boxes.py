@@ -22,12 +22,6 @@ def xyxy_to_xywh(boxes_xyxy: ArrayLike) -> Array:
     return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
-def xywh_to_xyxy(boxes_xywh: ArrayLike) -> Array:
-    """(..., 4) x, y, width, height -> x0, y0, x1, y1. ``[1, 2, 3, 4]`` -> ``[1, 2, 4, 6]``."""
-    boxes = np.asarray(boxes_xywh, np.float64)
-    return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
-
-
 def px_to_pct(points_px: ArrayLike, size_hw: tuple[int, int]) -> Array:
     """(..., 2k) alternating x and y in pixels -> per cent. In a 200 x 100 picture ``[50, 50]`` -> ``[25, 50]``."""
     points = np.asarray(points_px, np.float64)

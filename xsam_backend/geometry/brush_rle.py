@@ -15,13 +15,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.geometry.brush_stream import HEADER_BITS, BrushStream
+from xsam_backend.geometry.brush_stream import HEADER_BITS, WORD_BITS, BrushStream
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.geometry.runs import Lengths, mask_to_runs
 
 _FIELD_BITS = np.array([3, 4, 8, 16])
 _LONGEST_RUN = 1 << 16
-_WORD_BITS = 8
 _AT_ONCE = 1 << 15
 """Runs whose bits are made together: few enough for a processor's cache, and even, so that zeros come first."""
 
@@ -36,7 +35,7 @@ def mask_to_brush_rle(mask: Mask) -> list[int]:
     """
     runs = mask_to_runs(mask)
     header = 4 * mask.size
-    for number, bits in ((_WORD_BITS - 1, 5), *((size - 1, 4) for size in _FIELD_BITS.tolist())):
+    for number, bits in ((WORD_BITS - 1, 5), *((size - 1, 4) for size in _FIELD_BITS.tolist())):
         header = header << bits | number
     pieces = [(np.array([header]), np.array([HEADER_BITS]))]
     pieces += [_run_codes(runs[start : start + _AT_ONCE]) for start in range(0, len(runs), _AT_ONCE)]
@@ -75,7 +74,7 @@ def _run_codes(runs: Lengths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         counts[last] = rest  # all but the last piece of a run have full length
     field = np.searchsorted(1 << _FIELD_BITS, counts)
     field_bits = _FIELD_BITS[field]
-    return (((4 + field) << field_bits) | (counts - 1)) << _WORD_BITS | words, 3 + _WORD_BITS + field_bits
+    return (((4 + field) << field_bits) | (counts - 1)) << WORD_BITS | words, 3 + WORD_BITS + field_bits
 
 
 def _packed(pieces: Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> bytes:

@@ -63,20 +63,22 @@ def least_iou(
     """
     area_px = float(rings.areas_px.sum())
     parts_px = rings.parts_px
-    lost_px = float(parts_px[rings.is_outer & ~kept].sum())
-    gained_px = -float(rings.areas_px[~rings.is_outer & kept[rings.outers] & ~kept].sum())
+    lost_px, gained_px = rings.left_out_px(kept)
     if instead:
-        count, moves = len(parts_px), len(_ROUNDING_PX)
-        parts = rings.outers[list(instead)] + count * np.arange(moves)[:, None]
-        # The old rings run backwards, so what remains are differences: each part's, with each of the moves.
+        # The old rings run backwards, so what remains are differences, part by part.
         before = [rings.ring(number)[::-1] for number in instead]
-        after = [ring + move for move in _ROUNDING_PX for ring in instead.values()]
-        part, places, turns = _differences(before * moves + after, np.tile(parts.ravel(), 2), size_hw)
-        if (np.tile(parts_px, moves) + np.bincount(part, -turns * places, moves * count) <= 0)[part].any():
-            return 0.0
-        difference = np.cumsum(turns)  # of each part all turns add up to nothing, so it begins anew with each
-        lost_px += _together_px(places, difference < 0)
-        gained_px += _together_px(places, difference > 0)
+        parts = np.tile(rings.outers[list(instead)], 2)
+        lost, gained = [], []
+        for move in _ROUNDING_PX:  # one after the other: together they would take four times the memory
+            after = [ring + move for ring in instead.values()]
+            part, places, turns = _differences(before + after, parts, size_hw)
+            if (parts_px + np.bincount(part, -turns * places, len(parts_px)) <= 0)[part].any():
+                return 0.0
+            difference = np.cumsum(turns)  # of each part all turns add up to nothing, so it begins anew with each
+            lost.append(_stretches(places, difference < 0))
+            gained.append(_stretches(places, difference > 0))
+        lost_px += _together_px(lost)
+        gained_px += _together_px(gained)
     return (area_px - lost_px) / (area_px + gained_px)
 
 
@@ -101,12 +103,17 @@ def _columns(x: NDArray[np.float64], width: int) -> NDArray[np.int64]:
     return columns
 
 
-def _together_px(places: Places, is_in: NDArray[np.bool_]) -> int:
-    """How many pixels lie behind a place that says so, up to the next one; each counts once."""
+def _stretches(places: Places, is_in: NDArray[np.bool_]) -> Places:
+    """(2, S) begins and ends: from each place that says so up to the next one."""
     begins = np.flatnonzero(is_in)
-    if not len(begins):
+    return np.stack([places[begins], places[begins + 1]])
+
+
+def _together_px(stretches: Sequence[Places]) -> int:
+    """How many pixels lie in some stretches; each counts once."""
+    starts, ends = np.sort(np.concatenate(stretches, axis=1), axis=1)
+    if not len(starts):
         return 0
-    starts, ends = np.sort(places[begins]), np.sort(places[begins + 1])
     # Where all stretches that have begun have ended, the next one begins a new piece.
     apart = starts[1:] > ends[:-1]
     return int(ends[np.append(apart, True)].sum() - starts[np.append(True, apart)].sum())

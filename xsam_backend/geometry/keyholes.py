@@ -28,6 +28,13 @@ def joined_by_keyholes(outer: Ring, holes: Sequence[Ring]) -> Ring:
     """
     if not holes:
         return outer
+    joined = _joined(outer, holes)
+    # A hole that touches another ring has a bridge without length, which ends where it began.
+    moves: NDArray[np.bool_] = (joined != np.roll(joined, 1, axis=0)).any(axis=1)
+    return joined[moves]
+
+
+def _joined(outer: Ring, holes: Sequence[Ring]) -> Ring:
     if len(holes) > MOST_HOLES:
         return _by_one_chain(outer, holes)
     nearest = _by_short_bridges(outer, holes)
@@ -76,20 +83,23 @@ def _by_level_bridges(outer: Ring, holes: Sequence[Ring]) -> Ring:
     """From each hole's leftmost vertex level to the left, up to whatever comes first: the outer ring or another hole.
 
     Nothing lies between, so nothing is crossed; and whatever comes first begins further to the left, so that all is
-    connected in the end. The bridge ends in a new vertex.
+    connected in the end. Of holes that begin in one point the first counts as further left: else they would hang on
+    each other, and on nothing else. The bridge ends in a new vertex.
     """
     rings = [outer, *(np.roll(hole, -_leftmost(hole), axis=0) for hole in holes)]
     owner = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     first_of = np.cumsum([0, *(len(ring) for ring in rings)])
     start = np.concatenate(rings)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
+    from_left = np.argsort([-np.inf, *(ring[0, 0] for ring in rings[1:])], kind="stable")
+    rank = np.argsort(from_left)
     bridges: dict[int, list[_Bridge]] = defaultdict(list)
     for number, ring in enumerate(rings[1:], 1):
-        edge, along = _first_to_the_left(ring[0], start, end, owner != number)
+        edge, along = _first_to_the_left(ring[0], start, end, rank[owner] < rank[number])
         place = start[edge] + along * (end[edge] - start[edge])
         bridges[edge].append(_Bridge(along, place, number))
     whole = dict(enumerate(rings))
-    for number in sorted(range(len(rings)), key=lambda ring: -float(rings[ring][0, 0]) if ring else np.inf):
+    for number in from_left[::-1].tolist():
         # Those that begin further right are done: they may hang on this one.
         pieces: list[Ring] = []
         for index, vertex in enumerate(rings[number]):

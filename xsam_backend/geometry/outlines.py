@@ -119,6 +119,12 @@ class Rings:
         points = self.points[np.repeat(kept, self.sizes)]
         return Rings(points, self.sizes[kept], new_number[self.outers[kept]])
 
+    def left_out_px(self, kept: NDArray[np.bool_]) -> tuple[float, float]:
+        """What the mask loses and gains where only some rings are kept: whole parts, and filled holes of others."""
+        lost = self.is_outer & ~kept
+        filled = ~self.is_outer & ~kept & kept[self.outers]
+        return float(self.parts_px[lost].sum()), -float(self.areas_px[filled].sum())
+
     def ring(self, number: int) -> Polygon:
         """(N, 2) of one of them."""
         first = int(self.first[number])

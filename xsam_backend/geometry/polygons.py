@@ -15,7 +15,6 @@ from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.geometry.keyholes import MOST_HOLES
 from xsam_backend.geometry.masks import Mask, check_mask
 from xsam_backend.geometry.outlines import Outline, Polygon, Rings, signed_area, trace_rings
-from xsam_backend.geometry.raster import polygons_to_mask
 
 _AROUND = 0.1
 """So far around a ring its simplified one may go, as share of the longer side."""
@@ -35,6 +34,9 @@ _MOST_VERTICES = 100_000
 _MOST_RINGS = 200
 """Of a mask in thousands of pieces only the longest rings are simplified."""
 
+_MOST_COMPARED_PX = 2_000_000
+"""Of rings that are longer together the shorter ones are left as they are: comparing takes 250 bytes for a pixel."""
+
 _ROUNDS = 6
 """Of looking for a tolerance."""
 
@@ -42,18 +44,16 @@ _SPECK_SHARE = 0.1
 """A part or hole is a speck below this share of what may be lost to specks: 0.1 % of a mask at IoU 0.98."""
 
 
-def mask_to_polygons(
-    mask: Mask | CroppedMask, min_iou: float = 0.98, keyholes: bool = True, most_parts: int | None = None
-) -> list[Polygon]:
+def mask_to_polygons(mask: Mask | CroppedMask, min_iou: float = 0.98, most_parts: int | None = None) -> list[Polygon]:
     """Polygons of a bool (H, W) mask, largest part first; none for an empty mask.
 
     Together they are the fewest vertices found that still give ``min_iou`` with the mask when filled; specks and
     pinholes go first if the bound allows it. They stay within the picture, and no edges of a polygon cross, save for
-    bridges to more than MOST_HOLES holes. Of a mask in thousands of pieces only the longest rings lose vertices. The
-    bound holds also once the points are rounded to a thousandth of a pixel, or to a finer grid.
-    ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's polygon; without ``keyholes`` holes are
-    filled, and the bound holds for the filled mask. Of more than ``most_parts`` the smallest are left out, and the
-    bound holds for the others.
+    bridges to more than MOST_HOLES holes. Of a mask in thousands of pieces only the longest rings lose vertices, and
+    rings too intricate to be compared, millions of pixels long, keep them all. The bound holds also once the points
+    are rounded to a thousandth of a pixel, or to a finer grid.
+    ``min_iou`` 1 keeps every pixel. A hole becomes a keyhole in its part's polygon. Of more than ``most_parts`` the
+    smallest are left out, and the bound holds for the others.
 
         mask_to_polygons(np.ones((2, 3), bool)) -> [[[0, 0], [3, 0], [3, 2], [0, 2]]]
 
@@ -67,9 +67,6 @@ def mask_to_polygons(
         return []
     size_hw = cropped.size_hw
     rings = trace_rings(cropped.crop).moved(*cropped.corner_xy)
-    if not keyholes:
-        outer = [outline.outer for outline in rings.outlines()]
-        rings = trace_rings(polygons_to_mask(outer, size_hw))
     if most_parts is not None:
         rings = rings.largest_parts(most_parts)
     loss = 1 - min_iou
@@ -95,11 +92,13 @@ def _simplify(rings: Rings, loss: float, size_hw: tuple[int, int]) -> tuple[NDAr
     area_px = float(rings.areas_px.sum())
     kept = _without_specks(rings, loss / 2 * area_px)
     lengths_px = np.where(kept, rings.lengths_px, 0.0)
-    budget_px = loss * area_px - (area_px - float(rings.areas_px[kept].sum()))
+    budget_px = loss * area_px - sum(rings.left_out_px(kept))  # lost or gained, both change sides
     budgets_px = np.minimum(budget_px * lengths_px / lengths_px.sum(), np.abs(rings.areas_px) * min(3 * loss, 0.3))
-    worth_it = kept & (rings.sizes > 4) & ((budgets_px >= 1) | (rings.sizes > 12)) & (rings.sizes <= _MOST_VERTICES)
+    worth_it = kept & (rings.sizes > 4) & ((budgets_px >= 1) | (rings.sizes > 12))
+    worth_it &= (rings.sizes <= _MOST_VERTICES) & (lengths_px <= _MOST_COMPARED_PX)
     longest = np.flatnonzero(worth_it)
     longest = longest[np.argsort(-lengths_px[longest], kind="stable")[:_MOST_RINGS]]
+    longest = longest[np.cumsum(lengths_px[longest]) <= _MOST_COMPARED_PX]
     return kept, {
         number: _simplify_ring(rings.ring(number), float(budgets_px[number]), size_hw) for number in longest.tolist()
     }

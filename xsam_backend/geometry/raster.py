@@ -8,7 +8,8 @@ as far as they are in the picture: what somebody drew never vanishes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,8 +23,14 @@ MAX_COORDINATE = 1e6
 _THIN_PX = 1e-3
 """Ellipses with a smaller radius are drawn as a line."""
 
-MAX_CROSSINGS = 50_000_000
-"""A bound on the work for one polygon: times an outline may cross a row of pixels."""
+_MOST_SAMPLES = 4_000_000
+"""A bound on the work for one line, two for each pixel of its length: 400 times across a picture of 5000 pixels."""
+
+_MOST_CROSSINGS = 5_000_000
+"""A bound on the work for one polygon: times it may cross a row of pixels; each takes about 50 bytes."""
+
+_BAND_PX = 1 << 18
+"""Pixels that are computed together, in numbers of 8 bytes and several for each."""
 
 
 def polygon_to_mask(polygon: ArrayLike, size_hw: tuple[int, int]) -> Mask:
@@ -79,12 +86,12 @@ def ellipse_to_mask(
     mask = np.zeros(size_hw, np.bool_)
     reach = max(radius_x_px, radius_y_px)
     rows, columns = _window(np.array([[x_px - reach, y_px - reach], [x_px + reach, y_px + reach]]), size_hw)
-    dx = np.arange(columns.start, columns.stop)[None, :] + 0.5 - x_px
-    dy = np.arange(rows.start, rows.stop)[:, None] + 0.5 - y_px
     cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
-    along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
     if min(radius_x_px, radius_y_px) > _THIN_PX:
-        mask[rows, columns] = (along / radius_x_px) ** 2 + (across / radius_y_px) ** 2 <= 1
+        for band in _bands(rows, columns):
+            dx, dy = _from_point((x_px, y_px), band, columns)
+            along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
+            mask[band, columns] = (along / radius_x_px) ** 2 + (across / radius_y_px) ** 2 <= 1
     if not mask.any():
         axis = (
             np.array([cosine, sine]) * radius_x_px
@@ -109,12 +116,12 @@ def stroke_to_mask(points: ArrayLike, width_px: float, size_hw: tuple[int, int])
     for start, end in itertools.pairwise(line):
         ends = np.stack([start, end])
         rows, columns = _window(np.concatenate([ends - radius, ends + radius]), size_hw)
-        dx = np.arange(columns.start, columns.stop)[None, :] + 0.5 - start[0]
-        dy = np.arange(rows.start, rows.stop)[:, None] + 0.5 - start[1]
         along = end - start
-        # How far along the piece, 0..1, the nearest point of it lies for each pixel's centre.
-        share = np.clip((dx * along[0] + dy * along[1]) / max(float(along @ along), 1e-12), 0.0, 1.0)
-        mask[rows, columns] |= (dx - share * along[0]) ** 2 + (dy - share * along[1]) ** 2 <= radius**2
+        for band in _bands(rows, columns):
+            dx, dy = _from_point(start, band, columns)
+            # How far along the piece, 0..1, the nearest point of it lies for each pixel's centre.
+            share = np.clip((dx * along[0] + dy * along[1]) / max(float(along @ along), 1e-12), 0.0, 1.0)
+            mask[band, columns] |= (dx - share * along[0]) ** 2 + (dy - share * along[1]) ** 2 <= radius**2
     if len(line) == 1:
         mask |= disc_to_mask(line[0, 0], line[0, 1], radius, size_hw)
     _mark_line(line, mask)
@@ -122,7 +129,7 @@ def stroke_to_mask(points: ArrayLike, width_px: float, size_hw: tuple[int, int])
 
 
 def row_crossings(
-    starts: NDArray[np.float64], ends: NDArray[np.float64], rows: slice
+    starts: NDArray[np.float64], ends: NDArray[np.float64], rows: slice, most: float = math.inf
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Where edges cross pixel rows' centre lines: which edge, which row, at what x, and 1 downwards, -1 upwards.
 
@@ -131,6 +138,10 @@ def row_crossings(
     Args:
         starts, ends: (N, 2) xy.
         rows: the rows that are looked at.
+        most: so many crossings are computed.
+
+    Raises:
+        ValueError: there are more than ``most``.
     """
     # Which row's centre line comes next below a vertex: an edge crosses those between.
     row_of_start, row_of_end = (
@@ -141,8 +152,11 @@ def row_crossings(
     starts, ends, row_of_start, row_of_end = (array[crossing] for array in (starts, ends, row_of_start, row_of_end))
     crossings = np.abs(row_of_end - row_of_start)
     total = int(crossings.sum())
-    if total > MAX_CROSSINGS:
-        raise ValueError(f"a polygon that crosses {total} pixel rows in all is too intricate to fill")
+    if total > most:
+        raise ValueError(
+            f"expected a polygon that crosses pixel rows at most {most} times in all, got {total}: "
+            "it is too intricate to fill; draw it with fewer turns"
+        )
     down = row_of_end > row_of_start
     upper = np.where(down[:, None], starts, ends)
     along = ends - starts
@@ -163,7 +177,7 @@ def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if height <= 0 or width <= 0:
         return False
-    _, row, x, turn = row_crossings(ring, np.roll(ring, -1, axis=0), rows)
+    _, row, x, turn = row_crossings(ring, np.roll(ring, -1, axis=0), rows, _MOST_CROSSINGS)
     column = np.clip(np.ceil(x - 0.5), columns.start, columns.stop).astype(np.int64) - columns.start
     change = np.zeros((height, width + 1), np.int32)
     np.add.at(change, (row - rows.start, column), turn)
@@ -173,19 +187,35 @@ def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
 
 
 def _mark_line(line: NDArray[np.float64], mask: Mask) -> None:
-    """Set the pixels that a line of (N, 2) points passes, sampled so that neighbours stay 8-connected."""
-    steps = np.ceil(np.abs(np.diff(line, axis=0)).max(axis=1, initial=0.0) * 2).astype(np.int64) + 1
-    pieces = [
-        np.linspace(start, end, count, endpoint=False)
-        for (start, end), count in zip(itertools.pairwise(line), steps, strict=True)
-    ]
-    points = np.floor(np.concatenate([*pieces, line[-1:]])).astype(np.int64)
-    # A point on the picture's right or lower edge belongs to the last pixel.
+    """Set the pixels that a line of (N, 2) points passes, sampled so that neighbours stay 8-connected.
+
+    Raises:
+        ValueError: it is absurdly long, what lies beside the picture left out.
+    """
     height, width = mask.shape
-    points[:, 0] -= points[:, 0] == width
-    points[:, 1] -= points[:, 1] == height
-    inside = (points >= 0).all(axis=1) & (points[:, 0] < width) & (points[:, 1] < height)
-    mask[points[inside, 1], points[inside, 0]] = True
+    starts, ends = line[:-1], line[1:]
+    lowest, highest = np.minimum(starts, ends), np.maximum(starts, ends)
+    near = ((highest >= 0) & (lowest <= (width, height))).all(axis=1)
+    steps = np.ceil((highest - lowest).max(axis=1, initial=0.0) * 2).astype(np.int64) + 1
+    samples = int(steps[near].sum())
+    if samples > _MOST_SAMPLES:
+        raise ValueError(
+            f"expected a line of at most {_MOST_SAMPLES // 2} px in all, got about {samples // 2} px: "
+            "it goes back and forth, or far beyond the picture; draw it anew"
+        )
+    for edge in np.flatnonzero(near).tolist():
+        _mark_points(np.linspace(starts[edge], ends[edge], int(steps[edge]), endpoint=False), mask)
+    _mark_points(line[-1:], mask)
+
+
+def _mark_points(points: NDArray[np.float64], mask: Mask) -> None:
+    """Set the pixels that (N, 2) points lie in; a point on the picture's right or lower edge is in the last pixel."""
+    height, width = mask.shape
+    pixels = np.floor(points).astype(np.int64)
+    pixels[:, 0] -= pixels[:, 0] == width
+    pixels[:, 1] -= pixels[:, 1] == height
+    inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    mask[pixels[inside, 1], pixels[inside, 0]] = True
 
 
 def _window(points: NDArray[np.float64], size_hw: tuple[int, ...]) -> tuple[slice, slice]:
@@ -194,6 +224,22 @@ def _window(points: NDArray[np.float64], size_hw: tuple[int, ...]) -> tuple[slic
     x0, y0 = (int(value) for value in np.clip(low, 0, [size_hw[1], size_hw[0]]))
     x1, y1 = (int(value) for value in np.clip(high, 0, [size_hw[1], size_hw[0]]))
     return slice(y0, y1), slice(x0, x1)
+
+
+def _bands(rows: slice, columns: slice) -> Iterator[slice]:
+    """Rows in turn, as many at once as have few pixels in these columns."""
+    height = max(_BAND_PX // max(columns.stop - columns.start, 1), 1)
+    for first in range(rows.start, rows.stop, height):
+        yield slice(first, min(first + height, rows.stop))
+
+
+def _from_point(
+    point: Sequence[float] | NDArray[np.float64], rows: slice, columns: slice
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far right, (1, w), and down, (h, 1), of a point xy the pixels' centres are."""
+    right = np.arange(columns.start, columns.stop)[None, :] + 0.5 - point[0]
+    down = np.arange(rows.start, rows.stop)[:, None] + 0.5 - point[1]
+    return right, down
 
 
 def _check_points(points: ArrayLike, least: int) -> NDArray[np.float64]:
