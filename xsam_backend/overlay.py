@@ -45,7 +45,7 @@ def draw_overlay(
         mask = instances.cropped[index]
         part = drawn[mask.window]
         part[mask.crop] = ((1 - _OPACITY) * part[mask.crop] + _OPACITY * np.array(color)).astype(np.uint8)
-        if mask.area_px:
+        if not mask.is_empty:
             at = mask.corner_xy
             rings, _ = cv2.findContours(
                 mask.crop.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=at
@@ -53,7 +53,7 @@ def draw_overlay(
             cv2.drawContours(drawn, rings, -1, color, thick, cv2.LINE_AA)
     for index in np.argsort(instances.scores, kind="stable"):  # after all masks, so that no mask hides a text
         text = _text(instances.labels[index], float(instances.scores[index]), writing)
-        if text and instances.cropped[index].area_px:
+        if text and not instances.cropped[index].is_empty:
             x0, y0 = (int(value) for value in instances.boxes_xyxy[index][:2])
             _write(drawn, text, (x0, y0), thick)
     return drawn

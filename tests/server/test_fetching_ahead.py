@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -55,6 +56,20 @@ def test_an_error_comes_to_whoever_wants_the_picture() -> None:
         with pytest.raises(ImageError, match="missing: HTTP 404"):
             images.fetch("missing", 1)
         assert images.fetch("a", 1).sha256 == "a"
+
+
+def test_what_is_passed_over_keeps_no_others_from_coming_ahead() -> None:
+    source = Slow()
+    source.may.set()
+    with FetchingAhead(source, [(str(number), 1) for number in range(9)]) as images:
+        for url in ("0", "4"):
+            images.fetch(url, 1)
+        deadline = time.monotonic() + 10
+        while not {"5", "6"} <= set(source.asked):
+            assert time.monotonic() < deadline, "the next ones don't come ahead any more"
+            time.sleep(0.01)
+        assert [images.fetch(url, 1).sha256 for url in ("5", "6")] == ["5", "6"]
+    assert source.asked.count("5") == source.asked.count("6") == 1
 
 
 def test_what_was_not_expected_and_what_is_left_out() -> None:

@@ -133,4 +133,4 @@ class AskedPicture:
     def _first(self, found: Instances) -> tuple[NDArray[np.bool_], float]:
         if not len(found):
             return np.zeros(self.truth.size_hw, np.bool_), 0.0
-        return found.masks[0], float(found.scores[0])
+        return found.cropped[0].whole(), float(found.scores[0])

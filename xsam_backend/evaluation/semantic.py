@@ -40,10 +40,10 @@ class SemanticIoU:
         unknown = sorted(map(str, {*predicted.labels, *labels} - set(self._index)))
         if unknown:
             raise ValueError(f"expected labels among {sorted(self._index)}, got {unknown}: name them all at first")
-        known = masks.any(0)
+        known, predicted_masks = masks.any(0), predicted.masks
         counts = np.zeros((len(self._index), 2), np.int64)
         for label in {*predicted.labels, *labels}:
-            found = _union(predicted.masks, predicted.labels, label) & known
+            found = _union(predicted_masks, predicted.labels, label) & known
             true = _union(masks, labels, label)
             counts[self._index[str(label)]] = np.count_nonzero(found & true), np.count_nonzero(found | true)
         self._counts.add(counts)

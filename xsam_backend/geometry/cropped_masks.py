@@ -45,10 +45,15 @@ class CroppedMask:
     @property
     def box_xyxy(self) -> tuple[int, int, int, int] | None:
         """x0, y0, x1, y1 around it, maxima exclusive; None if it is empty."""
-        if not self.crop.size:
+        if self.is_empty:
             return None
         x, y = self.corner_xy
         return x, y, x + self.crop.shape[1], y + self.crop.shape[0]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel."""
+        return not self.crop.size
 
     @property
     def area_px(self) -> int:
@@ -70,17 +75,20 @@ class CroppedMask:
     def moved(self, right_px: int, down_px: int, size_hw: tuple[int, int]) -> CroppedMask:
         """The same further right and down, in a picture of another size; it has to fit in."""
         x, y = self.corner_xy
-        return CroppedMask(self.crop, (x + right_px, y + down_px) if self.crop.size else (0, 0), size_hw)
+        return CroppedMask(self.crop, (0, 0) if self.is_empty else (x + right_px, y + down_px), size_hw)
+
+    def shared_box_xyxy(self, other: CroppedMask) -> tuple[int, int, int, int] | None:
+        """What is in both boxes; None where they don't meet."""
+        if self.box_xyxy is None or other.box_xyxy is None:
+            return None
+        x0, y0 = (max(pair) for pair in zip(self.box_xyxy[:2], other.box_xyxy[:2], strict=True))
+        x1, y1 = (min(pair) for pair in zip(self.box_xyxy[2:], other.box_xyxy[2:], strict=True))
+        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
     def shared_px(self, other: CroppedMask) -> int:
         """How many pixels both have."""
-        if self.box_xyxy is None or other.box_xyxy is None:
-            return 0
-        x0, y0 = (max(pair) for pair in zip(self.box_xyxy[:2], other.box_xyxy[:2], strict=True))
-        x1, y1 = (min(pair) for pair in zip(self.box_xyxy[2:], other.box_xyxy[2:], strict=True))
-        if x0 >= x1 or y0 >= y1:
-            return 0
-        return int(np.count_nonzero(self._within(x0, y0, x1, y1) & other._within(x0, y0, x1, y1)))
+        box = self.shared_box_xyxy(other)
+        return 0 if box is None else int(np.count_nonzero(self._within(*box) & other._within(*box)))
 
     def _within(self, x0: int, y0: int, x1: int, y1: int) -> Mask:
         x, y = self.corner_xy

@@ -63,7 +63,7 @@ def mask_to_polygons(mask: Mask | CroppedMask, min_iou: float = 0.98, most_parts
     if not 0.5 <= min_iou <= 1:
         raise ValueError(f"min_iou: expected 0.5..1, got {min_iou}")
     cropped = mask if isinstance(mask, CroppedMask) else CroppedMask.of(check_mask(mask))
-    if not cropped.crop.size:
+    if cropped.is_empty:
         return []
     size_hw = cropped.size_hw
     rings = trace_rings(cropped.crop).moved(*cropped.corner_xy)

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.annotations import read_annotation
@@ -66,7 +64,7 @@ def known_objects(
     for regions in with_parts.values():  # one by one: their masks are as large as the picture
         for drawn in read_annotation(regions, size_hw, to_name, item_index).regions:
             mask = CroppedMask.of(drawn.mask)
-            if mask.box_xyxy is not None:
+            if not mask.is_empty:
                 found.append(KnownObject(mask, drawn.is_outline))
     return tuple(found)
 
@@ -87,11 +85,12 @@ def new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:
 
 def _is_same(mask: CroppedMask, known: KnownObject) -> bool:
     """Whether two are one object: by their pixels, or by their boxes where no more is known."""
-    one, other = (mask, known.mask) if known.is_outline else (_filled_box(mask), _filled_box(known.mask))
-    common = one.shared_px(other)
-    return common > SAME_IOU * (one.area_px + other.area_px - common)
-
-
-def _filled_box(mask: CroppedMask) -> CroppedMask:
-    """All of the mask's box."""
-    return replace(mask, crop=np.ones_like(mask.crop))
+    shared = mask.shared_box_xyxy(known.mask)
+    if shared is None:
+        return False
+    if known.is_outline:
+        common, one, other = mask.shared_px(known.mask), mask.area_px, known.mask.area_px
+    else:
+        x0, y0, x1, y1 = shared
+        common, one, other = (x1 - x0) * (y1 - y0), mask.crop.size, known.mask.crop.size
+    return common > SAME_IOU * (one + other - common)

@@ -114,9 +114,11 @@ class LabelConfig:
         return self.image(name).source(task_data, item_index)
 
     def addresses(self, task_data: Mapping[str, object]) -> list[str]:
-        """Of all pictures of a task; without those that can't be read, which whoever asks for one is told."""
+        """Of a task's pictures that a control is on; without those that can't be read, which whoever asks for one is
+        told."""
         found: list[str] = []
-        for image in self.images:
+        controlled = {control.to_name for control in self.controls}
+        for image in (image for image in self.images if image.name in controlled):
             with suppress(LabelConfigError, RequestError):
                 found += image.sources(task_data)
         return found

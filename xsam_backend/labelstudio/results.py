@@ -76,7 +76,7 @@ def write_regions(
         )
     regions: list[RegionDict] = []
     for number, (mask, label) in enumerate(zip(instances.cropped, instances.labels, strict=True)):
-        if mask.area_px:
+        if not mask.is_empty:
             values = WRITERS[control.geometry](mask, control.options)
             known = control.label_within(label) if label and phrases else control.find_label(label) if label else None
             said = phrases[number] if phrases else label if label and not known else None

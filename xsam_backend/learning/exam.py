@@ -267,7 +267,7 @@ def _quality(found: Instances, truth: GroundTruth, names: set[str]) -> float:
     for name in sorted(names):
         mine = [i for i, label in enumerate(found.labels) if label == name]
         there = [i for i, label in enumerate(truth.names) if label == name and not truth.is_crowd[i]]
-        ious = pairwise_ious(found.masks[mine], truth.masks[there])
+        ious = pairwise_ious(found.select(mine).masks, truth.masks[there])
         paired = best_first_pairs(ious, ious > LEAST_IOU)
         right += sum(float(ious[pair]) for pair in paired)
         pairs += len(paired)
@@ -294,5 +294,6 @@ def _median_object(truth: GroundTruth, name: str) -> int | None:
 def _iou(found: Instances, mask: NDArray[np.bool_]) -> float:
     if not len(found):
         return 0.0
-    union = found.masks[0] | mask
-    return float((found.masks[0] & mask).sum() / union.sum()) if union.any() else 0.0
+    first = found.cropped[0].whole()
+    union = first | mask
+    return float((first & mask).sum() / union.sum()) if union.any() else 0.0

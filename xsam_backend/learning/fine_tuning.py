@@ -152,8 +152,8 @@ class _Run:
     def train(self, name: str) -> Delta:
         """Train the version or a fold, from the deployed version on; the changes against the base.
 
-        A fold's training is the beginning of a version's, on a part of the pictures: its gain is a lower bound of the
-        version's, and the version goes on from the first fold, with all pictures.
+        A fold's training is the beginning of a version's, on a part of the pictures; the version goes on from the
+        first fold, with all of them. So what a fold has gained is expected of the version, too: it has learned more.
         """
         path = self.places.folder / f"{name}.safetensors"
         if path.is_file():

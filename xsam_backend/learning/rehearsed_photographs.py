@@ -110,13 +110,14 @@ def _answers(predictor: Predictor, image: NDArray[np.uint8]) -> list[NDArray[np.
     found: list[tuple[float, NDArray[np.bool_]]] = []
     for point in _clicks(image.shape[0], image.shape[1]):
         instances = answer(point)
-        if len(instances) and LEAST_SHARE <= instances.masks[0].mean() <= LARGEST_SHARE:
-            found.append((float(instances.scores[0]), instances.masks[0]))
+        mask = instances.cropped[0].whole() if len(instances) else None
+        if mask is not None and LEAST_SHARE <= mask.mean() <= LARGEST_SHARE:
+            found.append((float(instances.scores[0]), mask))
     kept: list[NDArray[np.bool_]] = []
     for _, mask in sorted(found, key=lambda one: -one[0]):
         if all(mask_iou(mask, other) <= ALIKE for other in kept):
             again = answer(centre_click(mask))
-            if len(again) and mask_iou(again.masks[0], mask) > ALIKE:
+            if len(again) and mask_iou(again.cropped[0].whole(), mask) > ALIKE:
                 kept.append(mask)
     return kept
 

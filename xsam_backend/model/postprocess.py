@@ -233,7 +233,7 @@ def instances(
     masks, certainty = masks_with_certainty(mask_logits[shown], frame)
     of_pairs = tuple(masks[position] for position in positions.tolist())
     found = Detections(of_pairs, scores[queries, classes] * certainty[positions], classes, queries, frame.size_hw)
-    is_somewhere = torch.tensor([mask.area_px > 0 for mask in of_pairs], dtype=torch.bool, device=scores.device)
+    is_somewhere = torch.tensor([not mask.is_empty for mask in of_pairs], dtype=torch.bool, device=scores.device)
     found = found[is_somewhere & (found.scores >= threshold)]
     return found[found.scores.argsort(descending=True, stable=True)]
 
@@ -289,7 +289,7 @@ def without_duplicates(found: Detections, mask_logits: Tensor, *, max_iou: float
     for index in order:
         if all(float(ious[index, other]) <= max_iou for other in kept):
             kept.append(index)
-    return found[torch.tensor(kept, dtype=torch.int64, device=found.masks.device)]
+    return found[torch.tensor(kept, dtype=torch.int64, device=found.scores.device)]
 
 
 def _chunks(count: int, frame: PictureFrame) -> Iterator[slice]:

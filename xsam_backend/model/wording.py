@@ -39,7 +39,7 @@ class Wording:
         ((class_logits, mask_logits),) = self._dialogue.ask(state.encoded, turn)
         found = self._best_masks(class_logits, mask_logits, state.frame)
         score = float(found.scores[0])
-        if score < threshold or not found.cropped[0].area_px:
+        if score < threshold or found.cropped[0].is_empty:
             return Answer(
                 Instances.empty(state.size_hw),
                 reason=f"{prompt.phrase!r}: best score {score:.2f}, {threshold:.2f} needed",
@@ -83,7 +83,7 @@ class Wording:
         instances = named(found, [text[start:end] for start, end in spans])
         # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
         said = np.isin(np.arange(len(instances)), cond_ids)
-        is_somewhere = np.array([mask.area_px > 0 for mask in instances.cropped], np.bool_)
+        is_somewhere = np.array([not mask.is_empty for mask in instances.cropped], np.bool_)
         kept = np.flatnonzero(said & is_somewhere & (instances.scores >= threshold))
         return Answer(instances.select(kept), text=text, phrase_spans=tuple(spans[i] for i in kept))
 

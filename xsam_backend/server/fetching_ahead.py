@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -19,13 +18,15 @@ class FetchingAhead:
 
     Args:
         images: where they come from.
-        expected: value and task of those that will be wanted, in this order. Others may be, too, and none must be.
+        expected: value and task of those that will be wanted, in this order. Some may be passed over, others come.
     """
 
     def __init__(self, images: Images, expected: Iterable[tuple[str, int | None]]) -> None:
         self._images = images
-        self._expected = deque(dict.fromkeys(expected))
-        self._begun: dict[tuple[str, int | None], Future[FetchedImage]] = {}
+        self._expected = list(dict.fromkeys(expected))
+        self._number = {wanted: number for number, wanted in enumerate(self._expected)}
+        self._next = 0  # the first that wasn't begun
+        self._begun: dict[int, Future[FetchedImage]] = {}
         self._pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="fetching ahead")
 
     def __enter__(self) -> FetchingAhead:
@@ -38,11 +39,14 @@ class FetchingAhead:
 
     def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
         """See ``ImageSource.fetch``; an error of a picture that was fetched ahead comes here."""
-        wanted = url, task_id
-        begun = self._begun.pop(wanted, None)
-        if begun is None and wanted in self._expected:
-            self._expected.remove(wanted)
-        while self._expected and len(self._begun) < AHEAD:
-            coming = self._expected.popleft()
-            self._begun[coming] = self._pool.submit(self._images.fetch, *coming)
+        number = self._number.get((url, task_id))
+        if number is None:
+            return self._images.fetch(url, task_id)
+        for passed in [one for one in self._begun if one < number]:
+            self._begun.pop(passed).cancel()
+        begun = self._begun.pop(number, None)
+        self._next = max(self._next, number + 1)
+        while self._next < len(self._expected) and len(self._begun) < AHEAD:
+            self._begun[self._next] = self._pool.submit(self._images.fetch, *self._expected[self._next])
+            self._next += 1
         return self._images.fetch(url, task_id) if begun is None else begun.result()

@@ -97,7 +97,9 @@ class ObjectsRun:
                     asked.append(_Asked(_PROMPT_ITSELF, region_mask(region, truth.size_hw), target))
                 shown.append((segment, kind, region, mask, score))
                 if self._setting.own_prompts:
-                    asked.append(_Asked(f"{kind} closest", picture.candidates(prompt).closest().masks[0], target))
+                    asked.append(
+                        _Asked(f"{kind} closest", picture.candidates(prompt).closest().cropped[0].whole(), target)
+                    )
                 foreign = picture.elsewhere(prompt) if options.controls else None
                 if foreign is not None:
                     asked.append(_Asked(f"{kind} elsewhere", foreign, target))
