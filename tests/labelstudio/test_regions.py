@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_a_long_panorama_drawn_at_another_size() -> None:
     )
     assert isinstance(found, MaskRegion)
     np.testing.assert_array_equal(found.mask, box_to_mask(15, 0, 15, 40, SIZE_HW))
+
+
+@pytest.mark.parametrize("drawn_hw", [(1, 10_000_000), (10_000_000, 1)])
+def test_a_hostile_size_takes_no_more_memory_than_its_own_pixels(drawn_hw: tuple[int, int]) -> None:
+    rle = mask_to_brush_rle(np.ones(drawn_hw, np.bool_))
+    tracemalloc.start()
+    found = read_region(
+        region("brush", {"rle": rle}, original_width=drawn_hw[1], original_height=drawn_hw[0]), SIZE_HW
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(found, MaskRegion)
+    assert found.mask.all()
+    assert peak < 40_000_000
 
 
 def test_huge_png_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:

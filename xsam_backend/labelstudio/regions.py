@@ -217,7 +217,9 @@ def _resize(mask: Mask, size_hw: tuple[int, int]) -> Mask:
     rows, columns = (
         (2 * np.arange(side) + 1) * drawn // (2 * side) for side, drawn in zip(size_hw, mask.shape, strict=True)
     )
-    resized: Mask = mask[rows][:, columns]
+    # The side first after which less is left: on the way it's never more than the larger of both masks.
+    rows_first = len(rows) * mask.shape[1] <= len(columns) * mask.shape[0]
+    resized: Mask = mask[rows][:, columns] if rows_first else mask[:, columns][rows]
     return resized
 
 
