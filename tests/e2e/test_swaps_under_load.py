@@ -100,6 +100,9 @@ class Load:
             try:
                 answer = requests.post(f"{self._url}/predict", json=asked(interactive), timeout=60)
                 (entry,) = answer.json()["results"]
+                if "model_version" not in entry:
+                    self.failed.append(json.dumps(entry))
+                    continue
                 with self._lock:
                     self.answers[interactive, entry["model_version"]][without_ids(entry)] += 1
             except (requests.RequestException, KeyError, ValueError) as error:

@@ -61,6 +61,7 @@ def test_large_counts_agree_with_pycocotools() -> None:
     [
         ({"size": [2, 2], "counts": [1, 2]}, "add up to 3"),
         ({"size": [2, 2], "counts": [5, -1]}, "whole numbers"),
+        ({"size": [2, 2], "counts": [None, 4]}, "whole numbers"),
         ({"size": [2], "counts": [2]}, "size"),
         ({"size": [2, "2"], "counts": [4]}, "size"),
         ({"counts": [4]}, "size"),

@@ -37,6 +37,31 @@ def test_people_go_before_batches_and_each_in_order_of_arrival() -> None:
     assert order == ["click 1", "click 2", "batch 1", "batch 2"]
 
 
+def test_who_waits_behind_endless_clicks_gets_a_turn_from_time_to_time() -> None:
+    turns, order = Turns(patience_s=0.2), list[str]()
+
+    def ask(name: str, priority: Priority, seconds: float) -> None:
+        with turns.take(priority, 30):
+            order.append(name)
+            threading.Event().wait(seconds)
+
+    def clicks() -> None:
+        while order.count("batch") < 3:
+            ask("click", Priority.INTERACTIVE, 0.02)
+
+    with ThreadPoolExecutor(9) as pool:
+        clicking = [pool.submit(clicks) for _ in range(3)]  # one always waits
+        ahead = pool.submit(ask, "ahead", Priority.AHEAD, 0)
+        batches = [pool.submit(ask, "batch", Priority.BATCH, 0.02) for _ in range(3)]
+        for future in (*batches, *clicking, ahead):
+            future.result(30)
+    first, second, third = (number for number, name in enumerate(order) if name == "batch")
+    assert first > 3
+    assert second - first > 3, "the batches that waited as long don't all go before the clicks"
+    assert third - second > 3
+    assert order.index("ahead") > third, "what nobody has asked for yet has time"
+
+
 def test_one_at_a_time() -> None:
     turns, inside, most = Turns(), 0, 0
 

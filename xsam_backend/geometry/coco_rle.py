@@ -56,9 +56,9 @@ def _read_coco_rle(coco_rle: Mapping[str, object]) -> tuple[tuple[int, int], Len
     if isinstance(counts, bytes):
         lengths = _unpack_counts(counts)
     elif isinstance(counts, Sequence):
-        odd = next((count for count in counts if type(count) is not int or not 0 <= count <= MOST_PX), None)
-        if odd is not None:
-            raise ValueError(f"COCO RLE: expected whole numbers of pixels as counts, got {str(odd)[:80]}")
+        for count in counts:
+            if type(count) is not int or not 0 <= count <= MOST_PX:
+                raise ValueError(f"COCO RLE: expected whole numbers of pixels as counts, got {str(count)[:80]}")
         lengths = np.array(counts, np.int64)
     else:
         raise ValueError(f"COCO RLE: expected counts as text or a list, got {type(counts).__name__}")

@@ -1,7 +1,8 @@
 """Whose turn it is on the model: one at a time, people before batches, each in order of arrival.
 
 A batch takes a turn per stage (a look, an answer), so a click waits for one stage of it at most. Where a click waits
-for something that a batch has begun, such as the encoding of its own picture, that goes as early as a click.
+for something that a batch has begun, such as the encoding of its own picture, that goes as early as a click. Where
+clicks leave no pause, one stage of what waits behind them gets a turn from time to time, so nothing waits for ever.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from xsam_backend.errors import BusyError, SupersededError
+
+PATIENCE_S = 5.0
+"""So long clicks may keep the model from all others."""
 
 
 class Priority(IntEnum):
@@ -32,18 +36,24 @@ class _Ticket:
     priority: Priority
     arrival: int
     work: Hashable
+    since: float
 
 
 class Turns:
-    """A lock with a queue ordered by priority, then arrival."""
+    """A lock with a queue ordered by priority, then arrival.
 
-    def __init__(self) -> None:
+    Args:
+        patience_s: so long clicks may keep it from all others, seconds.
+    """
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
         self._changed = threading.Condition()
         self._arrivals = itertools.count()
         self._queue: list[_Ticket] = []
         self._hurried: list[tuple[Hashable, Priority]] = []
         self._taken = False
-        self._idle_since = time.monotonic()
+        self._idle_since = self._others_since = time.monotonic()
 
     @contextmanager
     def take(
@@ -63,13 +73,15 @@ class Turns:
             BusyError: it did not come within ``wait_limit_s``.
             SupersededError: nobody wants it any more.
         """
-        self._wait(_Ticket(priority, next(self._arrivals), work), wait_limit_s, is_superseded)
+        self._wait(_Ticket(priority, next(self._arrivals), work, time.monotonic()), wait_limit_s, is_superseded)
         try:
             yield
         finally:
             with self._changed:
                 self._taken = False
                 self._idle_since = time.monotonic()
+                if priority is not Priority.INTERACTIVE:
+                    self._others_since = self._idle_since
                 self._changed.notify_all()
 
     @contextmanager
@@ -91,11 +103,11 @@ class Turns:
             self._changed.notify_all()
 
     def _wait(self, ticket: _Ticket, wait_limit_s: float, is_superseded: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + wait_limit_s
+        deadline = ticket.since + wait_limit_s
         with self._changed:
             self._queue.append(ticket)
             try:
-                while not is_superseded() and (self._taken or min(self._queue, key=self._order) != ticket):
+                while not is_superseded() and (self._taken or self._next() != ticket):
                     left_s = deadline - time.monotonic()
                     if left_s <= 0:
                         raise BusyError(
@@ -109,6 +121,16 @@ class Turns:
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
+
+    def _next(self) -> _Ticket:
+        """Whose turn it is: changed by the queue or the end of a turn alone, not by time, so all who wait agree."""
+        first = min(self._queue, key=self._order)
+        others = [ticket for ticket in self._queue if Priority.INTERACTIVE < ticket.priority < Priority.AHEAD]
+        if first.priority is Priority.INTERACTIVE and others:
+            other = min(others, key=self._order)
+            if self._idle_since - max(self._others_since, other.since) >= self._patience_s:
+                return other
+        return first
 
     def _order(self, ticket: _Ticket) -> tuple[Priority, int]:
         hurried = [priority for work, priority in self._hurried if work == ticket.work]
