@@ -19,6 +19,9 @@ SIZE_WH = (640, 480)
 NAMES = ("ball", "box", "cat", "tree", "sky")
 MIDDLE = Point(SIZE_WH[0] / 2, SIZE_WH[1] / 2)
 CLICK = Prompt(Task.INTERACTIVE, (MIDDLE,))
+PHRASES = tuple(
+    Prompt(Task.REFERRING, phrase=f"the {name} on the {side}") for name in NAMES[:4] for side in ("left", "right")
+)
 LABELS = Prompt(Task.GENERIC, categories=tuple(Category(name, name) for name in NAMES))
 ROUNDS = {"tiny": 15, "mid": 5}
 
@@ -30,7 +33,7 @@ def picture(seed: int = 0) -> NDArray[np.uint8]:
 
 def suite(sizes: Sequence[str], device: str) -> list[Table]:
     """Its tables."""
-    clicks, stages, plain = [], [], []
+    clicks, stages, together, plain = [], [], [], []
     for size in sizes:
         predictor = predictor_of_size(size, device)
         image, rounds = picture(), ROUNDS[size]
@@ -43,6 +46,8 @@ def suite(sizes: Sequence[str], device: str) -> list[Table]:
             "prefix": lambda predictor=predictor, bare=bare: predictor.prefix(bare),
             "click": lambda predictor=predictor, warm=warm: predictor.answer(warm, CLICK),
             "labels": lambda predictor=predictor, warm=warm: predictor.answer(warm, LABELS),
+            "phrases": lambda predictor=predictor, warm=warm: predictor.answers(warm, PHRASES),
+            "one by one": lambda predictor=predictor, warm=warm: [predictor.answer(warm, one) for one in PHRASES],
         }
         if not predictor.model.config.close_up_share:
             works["plain"] = lambda predictor=predictor, image=image: plain_click(predictor, image, MIDDLE)
@@ -52,6 +57,7 @@ def suite(sizes: Sequence[str], device: str) -> list[Table]:
         cold = encoding + ms["click"]
         megabytes = warm.nbytes / 2**20
         clicks.append((size, cold, ms["click"], cold / ms["click"], ms["labels"], encoding + ms["labels"], megabytes))
+        together.append((size, ms["phrases"], ms["one by one"], ms["one by one"] / ms["phrases"]))
         stages.append((size, ms["look"], ms["state"], ms["prefix"], ms["click"]))
         if "plain" in took:
             ours = predictor.answer(warm, CLICK).instances.masks
@@ -72,6 +78,11 @@ def suite(sizes: Sequence[str], device: str) -> list[Table]:
             ("size", "look (encoders)", "state", "prefix", "answer"),
             tuple(stages),
             "The first three depend on the picture only.",
+        ),
+        Table(
+            f"{len(PHRASES)} phrases about one warm picture, ms",
+            ("size", "in one pass", "one by one", "ratio"),
+            tuple(together),
         ),
     ]
     if plain:

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -89,6 +89,9 @@ class FakePredictor:
     def exemplar(self, state: FakeState, region: Region, label: str) -> Exemplar:
         share = np.array([draw(region, state.size_hw).mean()], np.float32)
         return Exemplar(label, share, share)
+
+    def answers(self, state: FakeState, prompts: Sequence[Prompt]) -> list[Answer]:
+        return [self.answer(state, prompt) for prompt in prompts]
 
     def answer(self, state: FakeState, prompt: Prompt) -> Answer:
         self._before("answer")

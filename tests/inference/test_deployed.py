@@ -23,7 +23,7 @@ class Named:
     def encode(self, image: Any, /) -> Any:
         raise AssertionError("only its name is asked for")
 
-    def answer(self, state: Any, prompt: Any, /) -> Any:
+    def answers(self, state: Any, prompts: Any, /) -> Any:
         raise AssertionError("only its name is asked for")
 
 

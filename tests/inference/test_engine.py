@@ -38,6 +38,20 @@ def test_one_answer_per_prompt_in_order_with_one_encoding() -> None:
     assert engine.cache_stats["states"].hits == 1
 
 
+def test_short_prompts_share_a_stage_and_others_have_their_own() -> None:
+    """A click waits for a stage, so it may not grow without end; the answers stay in order."""
+    seen: list[str] = []
+    engine = Engine(FakePredictor(), memory(), wait_limit_s=5, observe=lambda stage, seconds: seen.append(stage))
+    phrase, caption = Prompt(Task.REFERRING, phrase="a disc"), Prompt(Task.GCG)
+    prompts = [*[CLICK] * 9, phrase, NAMES, NAMES, phrase, caption, CLICK]
+    answered = engine.answer(picture(0), "a", prompts, Asker(Priority.INTERACTIVE))
+    assert seen.count("answer") == len(
+        [[*[CLICK] * 8], [CLICK, phrase], [NAMES], [NAMES], [phrase], [caption], [CLICK]]
+    )
+    assert [len(answer.instances) for answer in answered.answers] == [*[1] * 10, 2, 2, 1, 1, 1]
+    assert [bool(answer.text) for answer in answered.answers] == [prompt is caption for prompt in prompts]
+
+
 def test_stages_are_timed() -> None:
     seen: list[str] = []
     engine = Engine(FakePredictor(), memory(0), wait_limit_s=5, observe=lambda stage, seconds: seen.append(stage))

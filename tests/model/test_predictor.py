@@ -28,7 +28,7 @@ from xsam_backend.model.phrase_choice import vote_on_phrases
 from xsam_backend.model.pointing import CRUMB_SHARE
 from xsam_backend.model.postprocess import phrase_masks
 from xsam_backend.model.predictor import Predictor, load_predictor
-from xsam_backend.model.turns import reasoning_turn, referring_turn
+from xsam_backend.model.turns import reasoning_turn, referring_turn, vgd_turn
 from xsam_backend.prompts import Box, Category, Form, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
 
@@ -102,6 +102,34 @@ def test_the_same_question_gets_the_same_answer(predictor: Predictor, state: Ima
     predictor.answer(state, PROMPTS["vgd"])
     assert_same(predictor.answer(state, PROMPTS[name]), first)
     assert_same(predictor.answer(predictor.encode(PICTURE), PROMPTS[name]), first)
+
+
+def test_prompts_asked_together_are_answered_like_each_alone(predictor: Predictor, state: ImageState) -> None:
+    """More than fit into one pass, of different lengths, and every task between them."""
+    clicks = [Prompt(Task.INTERACTIVE, (Point(6 * i + 3, 4 * i + 3),), label=f"{i}") for i in range(10)]
+    phrases = [Prompt(Task.REFERRING, phrase=" ".join(["red"] * (i + 1)), score_threshold=0.0) for i in range(3)]
+    prompts = [*clicks, *PROMPTS.values(), *phrases]
+    together = predictor.answers(state, prompts)
+    for ours, prompt in zip(together, prompts, strict=True):
+        alone = predictor.answer(state, prompt)
+        assert ours.instances.labels == alone.instances.labels
+        assert (ours.text, ours.reason) == (alone.text, alone.reason)
+        np.testing.assert_allclose(ours.instances.scores, alone.instances.scores, atol=1e-5)
+        assert ours.instances.masks.shape == alone.instances.masks.shape
+        assert (ours.instances.masks != alone.instances.masks).sum() <= 3, "but for pixels on the rim"
+    assert predictor.answers(state, []) == []
+
+
+def test_turns_asked_together_have_the_logits_of_each_alone(predictor: Predictor, state: ImageState) -> None:
+    """Also those with fewer exemplars than their neighbours: the columns that fill up are left out."""
+    shapes = torch.randn(6, predictor.model.language.width, generator=torch.Generator().manual_seed(0))
+    asked = [(vgd_turn(count), shapes[:count]) for count in (1, 6, 3)]
+    asked.append((referring_turn("the red ball behind the box"), None))
+    together = predictor.dialogue.ask_together(state.encoded, asked)
+    for (turn, regions), ours in zip(asked, together, strict=True):
+        (alone,) = predictor.dialogue.ask(state.encoded, turn, regions)
+        for logits, expected in zip(ours, alone, strict=True):
+            torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_answers_do_not_change_a_state(predictor: Predictor) -> None:

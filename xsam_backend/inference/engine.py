@@ -5,8 +5,9 @@ It ties the predictor, what is kept of pictures and the turns together, and time
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -20,7 +21,7 @@ from xsam_backend.inference.picture_memory import Encoder, PictureMemory, State
 from xsam_backend.inference.scheduling import Priority, Turns
 from xsam_backend.inference.superseding import Newest, Topic
 from xsam_backend.instances import Answer
-from xsam_backend.prompts import Exemplar, Prompt, Region
+from xsam_backend.prompts import Exemplar, Prompt, Region, Task
 
 StateT = TypeVar("StateT", bound=State)
 
@@ -28,8 +29,8 @@ StateT = TypeVar("StateT", bound=State)
 class Predictor(Encoder[StateT], Protocol[StateT]):
     """The door of the model, as :mod:`xsam_backend.model.predictor` offers it."""
 
-    def answer(self, state: StateT, prompt: Prompt, /) -> Answer:
-        """The cheap half: one question about an encoded picture."""
+    def answers(self, state: StateT, prompts: Sequence[Prompt], /) -> list[Answer]:
+        """The cheap half: questions about an encoded picture, one answer each."""
 
     def exemplar(self, state: StateT, region: Region, label: str, /) -> Exemplar:
         """What is in a region of an encoded picture, for prompts about others."""
@@ -59,6 +60,13 @@ class Asker:
     topic: Topic | None = None
     predictor: Predictor[Any] | None = None
 
+
+TOGETHER = 8
+"""At most so many prompts are one stage, for which a click may have to wait."""
+
+SHORT = frozenset({Task.INTERACTIVE, Task.REFERRING, Task.REASONING})
+"""What is asked in few words and has one answer: several take little longer than one. A list of labels is a stage of
+its own, and so is what is written word by word."""
 
 StageObserver = Callable[[str, float], None]
 """Called with a stage ("look", "state", "prefix", "answer", "exemplar") and its seconds, waiting not counted."""
@@ -116,7 +124,7 @@ class Engine:
         Args:
             image: uint8 (H, W, 3) RGB, EXIF orientation applied.
             image_sha256: names the picture's content.
-            prompts: asked one after the other; the picture is encoded once.
+            prompts: asked in order, short ones together; the picture is encoded once.
 
         Raises:
             BusyError: no turn came in time, or the deadline has passed.
@@ -127,7 +135,9 @@ class Engine:
         with self._newest.asked(asker.topic) as is_superseded:
             stages = _Stages(self._turns, self._observe, self._wait_limit_s, asker, image_sha256, is_superseded)
             predictor, state = self._asked(image, image_sha256, asker, stages)
-            answers = [stages.run("answer", predictor.answer, state, prompt) for prompt in prompts]
+            answers: list[Answer] = []
+            for together in _stages_of(prompts):
+                answers += stages.run("answer", predictor.answers, state, together)
         self._memory.was_asked(predictor, image_sha256)
         return Answered(answers, state)
 
@@ -158,6 +168,14 @@ class Engine:
         """Who answers, and the picture as it can be asked."""
         predictor = self._predictor if asker.predictor is None else asker.predictor
         return predictor, self._memory.state(predictor, image, image_sha256, stages)
+
+
+def _stages_of(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+    """Neighbours that are answered in one stage."""
+    for is_short, neighbours in itertools.groupby(prompts, lambda prompt: prompt.task in SHORT):
+        alike, most = list(neighbours), TOGETHER if is_short else 1
+        for first in range(0, len(alike), most):
+            yield alike[first : first + most]
 
 
 @dataclass(frozen=True)

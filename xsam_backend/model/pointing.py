@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -72,9 +73,19 @@ class Pointing:
         self._close_up_share = dialogue.model.config.close_up_share
         self._refiner = shipped_refiner() if dialogue.model.config.refines_clicks else None
 
-    def answer(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
-        """One object from clicks, boxes and strokes together."""
-        seen = self._object(state, prompt.regions, self._typical_size(prompt.label))
+    def answers(self, state: ImageState, prompts: Sequence[Prompt], thresholds: Sequence[float]) -> list[Answer]:
+        """One object from the clicks, boxes and strokes of each prompt. All that begin with a look at the whole
+        picture are asked about in one pass."""
+        sizes = [self._first_window_size(prompt) for prompt in prompts]
+        in_whole = [number for number, size in enumerate(sizes) if size is None]
+        hints = [self._hint(prompts[number].regions, state.size_hw) for number in in_whole]
+        asked = dict(zip(in_whole, self._asked(state, hints), strict=True))
+        return [
+            self._told(state, prompt, self._object(state, prompt.regions, size, asked.get(number)), threshold)
+            for number, (prompt, size, threshold) in enumerate(zip(prompts, sizes, thresholds, strict=True))
+        ]
+
+    def _told(self, state: ImageState, prompt: Prompt, seen: _Seen, threshold: float) -> Answer:
         if not seen.mask.any():
             reason = "the model sees no object where the prompt points"
             if any(is_negative(region) for region in prompt.regions):
@@ -87,38 +98,52 @@ class Pointing:
 
     def first_look(self, state: ImageState, prompt: Prompt) -> FirstLook:
         """Where further clicks would begin."""
-        return self._object(state, prompt.regions, self._typical_size(prompt.label)).look
+        return self._object(state, prompt.regions, self._first_window_size(prompt)).look
 
     def candidates(self, state: ImageState, prompt: Prompt) -> Candidates:
         """All that the decoder proposes."""
         region = regions_mask(prompt.regions, state.size_hw)
         framed = frame_regions(region[None], self._dialogue.processor.seg_size)
-        logits = self._logits(state, framed)
+        (logits,) = self._asked(state, [framed])
         return Candidates([Pass(*logits, (prompt.label,), region=framed[0])], state.frame)
 
-    def _typical_size(self, label: str | None) -> float | None:
-        """Of small objects, where it is known that the hints mean one: longer side, as share of the picture's."""
-        of_label = self._typical_sizes if label is None else {label: self._typical_sizes.get(label, 1.0)}
+    def _first_window_size(self, prompt: Prompt) -> float | None:
+        """Where it is known that the hints mean something small: how long it is, as share of the picture's longer
+        side. None: the first look is at the whole picture."""
+        if outlines(prompt.regions) or not self._close_up_share:
+            return None
+        of_label = self._typical_sizes
+        if prompt.label is not None:
+            of_label = {prompt.label: self._typical_sizes.get(prompt.label, 1.0)}
         sizes = list(of_label.values())
         return float(np.median(sizes)) if sizes and max(sizes) < SMALL_SHARE else None
 
-    def _object(self, state: ImageState, regions: Sequence[Region], typical_size: float | None = None) -> _Seen:
+    def _object(
+        self,
+        state: ImageState,
+        regions: Sequence[Region],
+        first_window_size: float | None = None,
+        in_whole: Logits | None = None,
+    ) -> _Seen:
         """The one object that the hints mean.
 
         A small object is answered a second time in a close-up of its surroundings, where it has more of the model's
         pixels, and again with more around it if it turns out to be larger. Where it is known to be small, the first
         look is a close-up already: in the whole picture, a click may mean anything.
+
+        Args:
+            in_whole: what the decoder says about the hints in the whole picture, where it was asked already.
         """
         hinted = regions_mask(regions, state.size_hw)
         found = None
-        if typical_size is not None and not outlines(regions) and self._close_up_share:
-            window = typical_window(hinted, typical_size)
+        if first_window_size is not None:
+            window = typical_window(hinted, first_window_size)
             found = self._close_up(state, window, regions)
             if reaches_beyond(found.mask, window):
                 found = None
         if found is None or not found.mask.any():
             whole = slice(0, state.size_hw[0]), slice(0, state.size_hw[1])
-            found = self._seen_object(state, whole, regions)
+            found = self._seen_object(state, whole, regions, in_whole)
         mask = found.mask
         for _ in range(CLOSE_UPS):
             extent = hinted if outlines(regions) else mask | hinted
@@ -140,11 +165,15 @@ class Pointing:
         mask[rows, columns] = seen.mask
         return replace(seen, mask=mask)
 
-    def _seen_object(self, state: ImageState, window: Window, regions: Sequence[Region]) -> _Seen:
+    def _seen_object(
+        self, state: ImageState, window: Window, regions: Sequence[Region], logits: Logits | None = None
+    ) -> _Seen:
         """``_object`` in one look, at a window whose state this is; mask and regions are in its pixels."""
         asked, further = asked_and_corrected(regions)
-        framed = frame_regions(regions_mask(asked, state.size_hw)[None], self._dialogue.processor.seg_size)
-        class_logits, mask_logits = self._logits(state, framed)
+        framed = self._hint(regions, state.size_hw)
+        if logits is None:
+            (logits,) = self._asked(state, [framed])
+        class_logits, mask_logits = logits
         voted = vote(
             postprocess.class_scores(class_logits)[:, 0],
             mask_logits,
@@ -176,7 +205,14 @@ class Pointing:
             inside = without_crumbs(inside, named_pixels(regions, look.state.size_hw), CRUMB_SHARE)
         return inside
 
-    def _logits(self, state: ImageState, framed: Tensor) -> Logits:
-        dialogue = self._dialogue
-        (logits,) = dialogue.ask(state.encoded, interactive_turn(), dialogue.embedded(state.encoded, framed))
-        return logits
+    def _hint(self, regions: Sequence[Region], size_hw: tuple[int, int]) -> Tensor:
+        """What of an object's hints the model is asked about, bool (1, P, P) in the padded frame."""
+        asked, _ = asked_and_corrected(regions)
+        return frame_regions(regions_mask(asked, size_hw)[None], self._dialogue.processor.seg_size)
+
+    def _asked(self, state: ImageState, hints: Sequence[Tensor]) -> list[Logits]:
+        """What the decoder says of each hint, bool (1, P, P)."""
+        if not hints:
+            return []
+        shown = self._dialogue.embedded(state.encoded, torch.cat(list(hints)))
+        return self._dialogue.ask_together(state.encoded, [(interactive_turn(), one) for one in shown.split(1)])

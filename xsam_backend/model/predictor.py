@@ -9,7 +9,7 @@ what is likely wrong is left out, besides what the default leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -188,14 +188,31 @@ class Predictor:
         Raises:
             PromptError: a region outside the picture, or more words than the model reads.
         """
-        if prompt.task in DEFAULT_THRESHOLDS:
-            return self._searched(state, prompt)
-        threshold = self._least_score(prompt)
-        if prompt.task is Task.INTERACTIVE:
-            return self._pointing.answer(state, prompt, threshold)
-        if prompt.task in (Task.REFERRING, Task.REASONING):
-            return self._wording.phrase(state, prompt, threshold)
-        return self._wording.written(state, prompt, threshold)
+        (answer,) = self.answers(state, [prompt])
+        return answer
+
+    @torch.inference_mode()
+    def answers(self, state: ImageState, prompts: Sequence[Prompt]) -> list[Answer]:
+        """One answer per prompt, as ``answer``; what points, and phrases, are asked in one pass each.
+
+        Raises:
+            PromptError: as ``answer``.
+        """
+        given: dict[int, Answer] = {}
+        for tasks, ask in (
+            ((Task.INTERACTIVE,), self._pointing.answers),
+            ((Task.REFERRING, Task.REASONING), self._wording.phrases),
+        ):
+            mine = [number for number, prompt in enumerate(prompts) if prompt.task in tasks]
+            asked = [prompts[number] for number in mine]
+            thresholds = [self._least_score(prompt) for prompt in asked]
+            given |= dict(zip(mine, ask(state, asked, thresholds), strict=True))
+        for number, prompt in enumerate(prompts):
+            if prompt.task in DEFAULT_THRESHOLDS:
+                given[number] = self._searched(state, prompt)
+            elif number not in given:
+                given[number] = self._wording.written(state, prompt, self._least_score(prompt))
+        return [given[number] for number in range(len(prompts))]
 
     def _searched(self, state: ImageState, prompt: Prompt) -> Answer:
         """All of some names, or like some examples; each label's own threshold holds for what has it."""

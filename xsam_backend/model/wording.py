@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from xsam_backend.errors import PromptError
@@ -13,7 +15,7 @@ from xsam_backend.model import postprocess
 from xsam_backend.model.candidates import named
 from xsam_backend.model.chat_templates import stop_ids
 from xsam_backend.model.conversation import generated_ids_to_phrases, phrase_text, special_ids, split_phrases
-from xsam_backend.model.dialogue import Dialogue
+from xsam_backend.model.dialogue import Dialogue, Logits
 from xsam_backend.model.generation import generate
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.phrase_choice import vote_on_phrases
@@ -33,11 +35,19 @@ class Wording:
         self._stop_ids = stop_ids(dialogue.tokenizer, dialogue.template)
         self._sharpness = dialogue.model.config.phrase_sharpness
 
-    def phrase(self, state: ImageState, prompt: Prompt, threshold: float) -> Answer:
-        """The one thing that a phrase or a question means."""
-        turn = (referring_turn if prompt.task is Task.REFERRING else reasoning_turn)(prompt.phrase)
-        ((class_logits, mask_logits),) = self._dialogue.ask(state.encoded, turn)
-        found = self._best_masks(class_logits, mask_logits, state.frame)
+    def phrases(self, state: ImageState, prompts: Sequence[Prompt], thresholds: Sequence[float]) -> list[Answer]:
+        """The one thing that each phrase or question means."""
+        turns = [
+            (referring_turn if prompt.task is Task.REFERRING else reasoning_turn)(prompt.phrase) for prompt in prompts
+        ]
+        asked = self._dialogue.ask_together(state.encoded, [(turn, None) for turn in turns])
+        return [
+            self._meant(state, prompt, logits, threshold)
+            for prompt, logits, threshold in zip(prompts, asked, thresholds, strict=True)
+        ]
+
+    def _meant(self, state: ImageState, prompt: Prompt, logits: Logits, threshold: float) -> Answer:
+        found = self._best_masks(*logits, state.frame)
         score = float(found.scores[0])
         if score < threshold or found.cropped[0].is_empty:
             return Answer(
@@ -78,7 +88,8 @@ class Wording:
         if not (cond_ids >= 0).any() or (seg_ids >= 0).sum() != 1:
             return Answer(empty, text=text, reason="the caption names nothing that it also segments")
         projected = model.project(written.states[:, len(merged.embeddings) :])
-        ((class_logits, mask_logits),) = dialogue.segment(state.encoded, projected, cond_ids, seg_ids)
+        ids = (torch.from_numpy(of_tokens) for of_tokens in (cond_ids, seg_ids))
+        ((class_logits, mask_logits),) = dialogue.segment(state.encoded, projected, *ids)
         found = self._best_masks(class_logits, mask_logits, state.frame)
         instances = named(found, [text[start:end] for start, end in spans])
         # A closing tag before its opening one counts as a pair, but has no words: its mask means nothing.
