@@ -14,7 +14,7 @@ from benchmarks.report import as_json, environment
 from benchmarks.sizes import SIZES
 
 SUITES = ("interactive", "batch", "convert", "load", "memory", "growth")
-"""Modules beside this one, imported where they are asked for: "convert" needs requirements-dev.txt."""
+"""Modules beside this one, imported where they are asked for: "convert" and curves need requirements-dev.txt."""
 
 
 @click.command(help=__doc__)
@@ -22,7 +22,10 @@ SUITES = ("interactive", "batch", "convert", "load", "memory", "growth")
 @click.option("--size", "sizes", type=click.Choice(SIZES), multiple=True, default=SIZES, help="Of models.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write them there, too.")
-def main(names: tuple[str, ...], sizes: tuple[str, ...], device: str, json_path: Path | None) -> None:
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw them as curves (PNG).")
+def main(
+    names: tuple[str, ...], sizes: tuple[str, ...], device: str, json_path: Path | None, picture: Path | None
+) -> None:
     """See the module's words."""
     click.echo(", ".join(f"{name} {value}" for name, value in environment().items()), err=True)
     tables = []
@@ -32,6 +35,8 @@ def main(names: tuple[str, ...], sizes: tuple[str, ...], device: str, json_path:
         tables += of_suite
     if json_path is not None:
         json_path.write_text(as_json(tables), encoding="utf-8")
+    if picture is not None:
+        import_module("benchmarks.curves").draw(tables, picture)
 
 
 if __name__ == "__main__":
