@@ -49,12 +49,17 @@ def click_on_a_car(page: LabelingPage) -> None:
         page.click("Car", 36, 49)
 
 
-def cup_without_its_inside(page: LabelingPage) -> None:
-    """The large cup of the first scene: a click on it, an Alt-click on its dark inside."""
+def rocket_with_the_wall(page: LabelingPage) -> None:
+    """A fin of the red rocket of the fourth scene, right at its rim: the wall is taken with it."""
     with page.answered():
-        page.click("Cup", 68, 68)
+        page.click("Rocket", 47.8, 20)
+
+
+def rocket_without_the_wall(page: LabelingPage) -> None:
+    """The same, and an Alt-click on the wall."""
+    rocket_with_the_wall(page)
     with page.answered():
-        page.click("Cup", 66, 45.5, negative=True)
+        page.click("Rocket", 14, 18.8, negative=True)
 
 
 def box_around_a_cup(page: LabelingPage) -> None:
@@ -71,7 +76,8 @@ def phrase_for_a_tree(page: LabelingPage) -> None:
 
 SHOTS = (
     Shot("click", scene(4), click_on_a_car),
-    Shot("alt-click", scene(0), cup_without_its_inside),
+    Shot("spilt-click", scene(3), rocket_with_the_wall),
+    Shot("alt-click", scene(3), rocket_without_the_wall),
     Shot("box", "coffee.png", box_around_a_cup),
     Shot("phrase", scene(2), phrase_for_a_tree),
 )
