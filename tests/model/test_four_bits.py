@@ -14,7 +14,7 @@ from xsam_backend.evaluation.simulated_prompts import exact_box
 from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer
 from xsam_backend.model.delta import Delta, with_delta
 from xsam_backend.model.four_bits import PairBeside, is_in_four_bits, put_in_four_bits
-from xsam_backend.model.predictor import Predictor
+from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Box, Prompt, Task
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
@@ -45,6 +45,18 @@ def test_a_box_means_nearly_the_same_object() -> None:
         predictor = Predictor(model, load_tokenizer(SHIPPED / "tiny"), "v")
         masks.append(predictor.answer(predictor.encode(scene.image), prompt).instances.masks[0])
     assert (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum() > 0.9
+
+
+def test_a_model_is_served_in_four_bits_where_the_number_format_says_so() -> None:
+    predictor = load_predictor("tiny", "cpu", "four-bits")
+    layers = [layer for layer in predictor.model.language.modules() if is_in_four_bits(layer)]
+    assert layers
+    assert predictor.model.dtype == torch.bfloat16, "all else"
+    plain = load_predictor("tiny", "cpu", "bfloat16")
+    packed, whole = (sum(p.nbytes for p in one.model.language.parameters()) for one in (predictor, plain))
+    assert packed < whole
+    answer = predictor.answer(predictor.encode(noise_picture()), Prompt(Task.INTERACTIVE, (Box(8, 8, 20, 20),)))
+    assert answer.instances.size_hw == noise_picture().shape[:2]
 
 
 def load_tiny() -> XSam:
@@ -78,7 +90,7 @@ def test_changes_of_another_size_are_refused() -> None:
 
 def test_without_bitsandbytes_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes.nn", None)
-    with pytest.raises(SettingsError, match=r"pip install '\.\[four-bits\]' .* or set train_four_bits"):
+    with pytest.raises(SettingsError, match=r"pip install '\.\[four-bits\]' .* or set dtype to auto and train_four_bits"):
         put_in_four_bits(small_model(), CPU)
 
 

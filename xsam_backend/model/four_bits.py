@@ -1,4 +1,4 @@
-"""The language model in four bits, a quarter of bfloat16's memory: for fine-tuning where a GPU is small.
+"""The language model in four bits, a quarter of bfloat16's memory: where a GPU is small.
 
 NF4 with doubly quantized scales, low-rank pairs beside it that stay as they are (QLoRA, arXiv 2305.14314, sec. 3),
 through bitsandbytes. The matrix for the next words and the words' embeddings keep their format, as there.
@@ -24,7 +24,7 @@ def put_in_four_bits(model: XSam, device: torch.device) -> XSam:
     except ImportError as error:
         raise SettingsError(
             f"four bits need bitsandbytes, which can't be imported ({error}): pip install '.[four-bits]' in the "
-            "project's folder, or set train_four_bits to false"
+            "project's folder, or set dtype to auto and train_four_bits to false"
         ) from error
     language = model.language.model
     for name, module in list(language.named_modules()):

@@ -25,6 +25,7 @@ from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint
 from xsam_backend.model.candidates import Candidates, Thresholds
 from xsam_backend.model.dialogue import Dialogue
+from xsam_backend.model.four_bits import put_in_four_bits
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.language import Prefix
 from xsam_backend.model.pointing import FirstLook, Pointing
@@ -63,11 +64,13 @@ def load_predictor(
 
     Args:
         device: "auto": a GPU if there is one.
-        dtype: number format to run in, or "auto"; see ``precision.choose_dtype``.
+        dtype: number format to run in, or "auto" (see ``precision.choose_dtype``), or "four-bits": the language model
+            is, the rest in bfloat16.
         models: where pulled models lie by their names.
 
     Raises:
         CheckpointError: no such model, or its files don't fit together.
+        SettingsError: four bits aren't to be had here.
     """
     folder = checkpoint.model_folder(name_or_path, models)
     if device == "auto":
@@ -75,7 +78,10 @@ def load_predictor(
     weights = folder / checkpoint.WEIGHTS
     stored = main_dtype(stored_layout(weights)) if weights.is_file() else "float32"
     try:
-        model = checkpoint.load_model(folder, choose_dtype(dtype, stored, device), torch.device(device))
+        if dtype == "four-bits":
+            model = put_in_four_bits(checkpoint.load_model(folder, torch.bfloat16), torch.device(device))
+        else:
+            model = checkpoint.load_model(folder, choose_dtype(dtype, stored, device), torch.device(device))
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without that device
         raise CheckpointError(f"{folder}: cannot be put on device {device!r}: {error}") from error
     return Predictor(model, checkpoint.load_tokenizer(folder), checkpoint.model_version(folder))
