@@ -26,6 +26,7 @@ from xsam_backend.server.endpoints import blueprint, pages
 from xsam_backend.server.home import home_pages
 from xsam_backend.server.job_pages import job_pages
 from xsam_backend.server.next_page import next_page
+from xsam_backend.server.openapi import openapi_page
 from xsam_backend.server.rate_limits import FREE_ENDPOINTS, ClientLimit
 from xsam_backend.server.services import Services, open_services
 
@@ -55,7 +56,7 @@ def create_app(
     Raises:
         SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
     """
-    app = Flask("xsam_backend")
+    app = Flask("xsam_backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_mb * 2**20
     app.url_map.strict_slashes = False
     services = open_services(settings, predictor, images)
@@ -65,6 +66,7 @@ def create_app(
     app.register_blueprint(job_pages)
     app.register_blueprint(next_page)
     app.register_blueprint(home_pages)
+    app.register_blueprint(openapi_page)
     limit = ClientLimit(settings.requests_per_minute)
     app.before_request(_start_clock)
     app.before_request(lambda: _count_client(limit))
