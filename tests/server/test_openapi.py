@@ -69,9 +69,11 @@ def test_a_reply_that_is_not_described_is_found(app, monkeypatch: pytest.MonkeyP
         test_replies_are_as_described(app, "POST /train")
 
 
-@pytest.mark.parametrize("number", [0, 2**31, 2**63, 10**30, 10**400], ids=["0", "31 bits", "63", "30 digits", "400"])
-def test_no_number_of_a_job_is_too_large(app, number: int) -> None:
+@pytest.mark.parametrize("digits", [1, 10, 19, 30, 5000])
+def test_no_number_of_a_job_is_too_large(app, digits: int) -> None:
+    """Python refuses to read numbers of more than 4300 digits."""
+    number = "9" * digits
     client = app.test_client()
     assert client.get(f"/jobs/{number}").status_code == 404
     assert client.get(f"/jobs/{number}/log").status_code == 404
-    assert client.post("/job_status", json={"job": str(number)}).get_json()["job_status"] == "removed"
+    assert client.post("/job_status", json={"job": number}).get_json()["job_status"] == "removed"
