@@ -90,7 +90,7 @@ def changed_json(seeds: Sequence[Any]) -> st.SearchStrategy[Any]:
 
 
 def changed_bytes(seeds: Sequence[bytes], pieces: Sequence[bytes] = ()) -> st.SearchStrategy[bytes]:
-    """One of some byte strings, with bytes overwritten, cut out, doubled or inserted, pieces of the format as well."""
+    """One of some byte strings, with bytes overwritten, cut out, doubled or inserted, also whole pieces."""
     inserted = st.binary(max_size=8)
     if pieces:
         inserted = inserted | st.sampled_from(pieces)
