@@ -201,6 +201,7 @@ class TestRedacted:
             ("https://b.example/a.png#secret", "https://b.example/a.png"),
             ("https://user:sec/ret@b.example/a.png", "https://user:…"),
             ("https:/user:secret@b.example/a.png", "https:/…@b.example/a.png"),
+            ("@ttp://user:secret@b.example/a.png", "…@b.example/a.png"),
             ("user:secret@b.example/a.png", "user:…@b.example/a.png"),
             ("https://user:secret#x@b.example/a.png", "https://user:…"),
             ("https://user:secret?x@b.example/a.png", "https://user:…?…"),

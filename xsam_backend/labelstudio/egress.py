@@ -244,7 +244,7 @@ def redacted(url: str) -> str:
     authority = re.split(r"[/?#\\]", url[len(begin) :], maxsplit=1)[0]
     if begin.endswith("//") and "@" not in authority and not re.search(r"(^[^:]*|:\d*|\])$", authority):
         rest = f"{authority.partition(':')[0]}:…"  # no port, so half of a password with one of these signs in it
-    before, at, after = rest.rpartition("@") if ":" in rest.partition("@")[0] else rest.partition("@")
+    before, at, after = rest.rpartition("@") if ":" in rest.rpartition("@")[0] else rest.partition("@")
     shown = begin + (f"…@{after}" if at and (":" in before or "/" not in before) else rest)
     if url[:5].lower() == "data:":
         shown = f"{url.partition(',')[0][:60]},… ({len(url):,} characters)"
