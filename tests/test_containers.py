@@ -137,6 +137,18 @@ def test_a_backend_is_wired_to_label_studio(name: str) -> None:
     assert service["volumes"] == ["backend-data:/data"]
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_can_write_to_its_data_only_and_gain_no_rights(name: str) -> None:
+    """That it works so: tests/e2e/test_read_only_root.py."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp", "/home/xsam"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert "privileged" not in service
+
+
 def test_each_profile_has_its_backend() -> None:
     cpu, gpu = (SERVICES[name] for name in BACKENDS)
     assert (cpu["profiles"], cpu["build"]["args"]) == (["cpu"], {"TORCH": "cpu"})

@@ -69,6 +69,7 @@ SPEAKS_OUTWARD = {
     "labelstudio/fetching.py",  # the download itself, for images
     "labelstudio/egress.py",  # whom images may speak to
     "cli/checks/service.py",  # the service itself, on this machine
+    "server/http_worker.py",  # answers only: the sockets that gunicorn accepted
     "demo/ports.py",  # which of this machine's ports are free
     "model/hub.py",  # weights by name, through huggingface_hub
     "model/hub_errors.py",  # its errors by their types

@@ -167,6 +167,12 @@ class Settings(BaseSettings):
     )
 
     max_request_mb: int = Field(32, ge=1, description="Largest request body, in megabytes.")
+    requests_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Most requests of a minute from one address, health and metrics not counted; 0: any number. "
+        "Label Studio sends those of all its users from its own.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
 
     @field_validator("label_studio_url")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
 from xsam_backend.errors import LabelConfigError, RequestError
-from xsam_backend.labelstudio.label_config import MAX_CHARACTERS, LabelConfig
+from xsam_backend.labelstudio.label_config import MAX_CHARACTERS, MAX_DEPTH, LabelConfig
 from xsam_backend.labelstudio.tags import GEOMETRIES, clean_phrase
 from xsam_backend.prompts import Category, Form, Task
 
@@ -340,9 +342,52 @@ def test_hostile_broken_or_useless_xml_is_refused(xml: str, words: str) -> None:
         LabelConfig.parse(xml)
 
 
-def test_deep_nesting_does_no_harm() -> None:
-    deep = "<View>" * 20_000 + '<Image name="image" value="$image"/>' + "</View>" * 20_000
-    assert LabelConfig.parse(deep).images[0].name == "image"
+def test_nesting_is_bounded() -> None:
+    for depth, passes in ((MAX_DEPTH - 1, True), (MAX_DEPTH, False), (70_000, False)):
+        deep = "<View>" * depth + '<Image name="image" value="$image"/>' + "</View>" * depth
+        if passes:
+            assert LabelConfig.parse(deep).images[0].name == "image"
+        else:
+            with pytest.raises(LabelConfigError, match="nested deeper than 50 tags"):
+                LabelConfig.parse(deep)
+
+
+BEGUN_VIEW = '<View><Image name="i" value="$i"/>'
+ODD_OPTIONS = " ".join(f'model_score_thre{n}="1"' for n in range(30))
+BEGUN_POLYGON = '<PolygonLabels name="p" toName="i">'
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        BEGUN_VIEW + "".join(f'{BEGUN_POLYGON}<Label value="{n}"/></PolygonLabels>' for n in range(8000)),
+        f'{BEGUN_VIEW}{BEGUN_POLYGON * 45}{"""<Label value="x"/>""" * 45_000}{"</PolygonLabels>" * 45}',
+        f'{BEGUN_VIEW}{"<View>" * 45}{"""<Label value="x"/>""" * 45_000}{"</View>" * 45}',
+        f"{BEGUN_VIEW}{BEGUN_POLYGON * 45}{'<a/>' * 200_000}{'</PolygonLabels>' * 45}",
+        f'{BEGUN_VIEW}{BEGUN_POLYGON}{"""<Label value="x" model_scoer_threshold="1"/>""" * 20_000}</PolygonLabels>',
+        f"""{BEGUN_VIEW}<Polygon name="p" toName="i" {" ".join(f'model_a{n}="1"' for n in range(50_000))}/>""",
+        f'{BEGUN_VIEW}<PolygonLabels name="p" toName="{"i," * 300_000}"><Label value="x"/></PolygonLabels>',
+        f'{BEGUN_VIEW}<Labels name="p" toName="{"x," * 200_000}">{"""<Label value="x"/>""" * 20_000}</Labels>',
+        "<View>" + "".join(f'<Image name="i{n}" value="$i"/>' for n in range(20_000)),
+        BEGUN_VIEW + "".join(f'<Polygon name="p" toName="i" {ODD_OPTIONS}/>' for _ in range(900)),
+    ],
+    ids=[
+        *("controls", "labels in nested controls", "labels in nested views", "nested controls", "misspelt options"),
+        *("unknown options", "a control on pictures", "labels beside", "pictures", "controls with unknown options"),
+    ],
+)
+def test_no_config_takes_long(xml: str) -> None:
+    """Each held every thread for up to minutes, and anybody may send a setup."""
+    begun = time.process_time()
+    with suppress(LabelConfigError):
+        LabelConfig.parse(xml + "</View>")
+    assert time.process_time() - begun < 5
+
+
+def test_ten_thousand_labels_are_read() -> None:
+    labels = "".join(f'<Label value="label {n}"/>' for n in range(10_000))
+    config = LabelConfig.parse(f"{BEGUN_VIEW}{BEGUN_POLYGON}{labels}</PolygonLabels></View>")
+    assert len(config.outputs[0].labels) == 10_000
 
 
 @given(st.text(max_size=200))

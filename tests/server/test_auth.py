@@ -73,3 +73,21 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot keep the webhook secret"):
         root_secret(tmp_path / "file", None)
+
+
+def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hmac.compare_digest, of things equally long, also where a guess is right at its start."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    monkeypatch.setattr("xsam_backend.server.auth.hmac.compare_digest", compare)
+    login, secrets = BasicAuth("user", "password"), WebhookSecrets("root" * 8)
+    project = ProjectKey("a", 1, 5)
+    for guess in ("", "p", "passwor", "password" * 50, "é"):
+        assert not login.accepts(Authorization("basic", {"username": "user", "password": guess}))
+    assert not secrets.verifies(project, secrets.of(project)[:-1] + "x")
+    assert len(compared) == 6
+    assert {(len(one), len(other)) for one, other in compared} == {(32, 32), (64, 64)}

@@ -91,7 +91,7 @@ def test_any_other_event_names_its_project_whole(parts: Parts, project: Any) -> 
         parts.receiver.receive({"action": "TASKS_CREATED", "project": project}, None, has_login=False)
 
 
-@pytest.mark.parametrize("body", [{}, {"action": 5}, {"action": ""}])
+@pytest.mark.parametrize("body", [{}, {"action": 5}, {"action": ""}, {"action": "a\0b"}, {"action": "a\nERROR b"}])
 def test_an_event_without_an_action_is_refused(parts: Parts, body: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match=r"action: expected the name of an event"):
         parts.receiver.receive(body, None, has_login=False)

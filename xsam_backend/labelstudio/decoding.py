@@ -31,9 +31,14 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
 
-# How files begin that people take for pictures, in the words of the message about them.
+# How files begin that people take for pictures, in the words of the message about them. Each pattern can match in one
+# way only: one that tries several takes years over a kilobyte of comments.
+_COMMENTS = rb"(<!--(?:(?!-->).)*-->\s*)*"
 _OTHER_FILES = (
-    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!doctype svg[^>]*>\s*)?<svg", "an SVG drawing: export it as PNG"),
+    (
+        rb"\s*(<\?xml[^>]*>\s*)?(<!--(?:(?!-->).)*-->\s*)*(<!doctype svg[^>]*>\s*)?<svg",
+        "an SVG drawing: export it as PNG",
+    ),
     (rb"\s*(<!doctype\s+html|<html|<head|<body)", "an HTML page, often a login page: open the address in a browser"),
     (rb"\s*<", "XML text, often a storage's error message: check the address and its permissions"),
     (rb"\s*[\[{]", "JSON text, often an error message: check the address"),

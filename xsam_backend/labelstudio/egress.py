@@ -33,6 +33,8 @@ _FILE_PATHS = re.compile(
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _AZURE_HOST = ipaddress.ip_address("168.63.129.16")  # public by number, yet the cloud's own machine room
 
+_BEGIN = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?/*)(.*)", re.IGNORECASE | re.DOTALL)
+
 _URL_CHARACTERS = "/%:@!$&'()*+,;=~?[]|"
 
 
@@ -233,10 +235,17 @@ def resolve_host(host: str, port: int) -> list[str]:
 def redacted(url: str) -> str:
     """``url`` as it may stand in messages and logs: no user name, no query (signatures live there), not too long.
 
+    A password shows nowhere, however wrong the address around it is; for that, all before an @ with a colon goes.
+
     One query is kept, because it names a file and signs nothing: the ``d`` of Label Studio's local files.
     """
     start, question, query = url.partition("?")
-    shown = re.sub(r"(?<=//)[^/@]*@", "…@", start.partition("#")[0])
+    begin, rest = _BEGIN.findall(start.partition("#")[0])[0]
+    authority = re.split(r"[/?#\\]", url[len(begin) :], maxsplit=1)[0]
+    if begin.endswith("//") and "@" not in authority and not re.search(r"(^[^:]*|:\d*|\])$", authority):
+        rest = f"{authority.partition(':')[0]}:…"  # no port, so half of a password with one of these signs in it
+    before, at, after = rest.rpartition("@") if ":" in rest.rpartition("@")[0] else rest.partition("@")
+    shown = begin + (f"…@{after}" if at and (":" in before or "/" not in before) else rest)
     if url[:5].lower() == "data:":
         shown = f"{url.partition(',')[0][:60]},… ({len(url):,} characters)"
     elif question:

@@ -5,7 +5,7 @@ Which controls are outputs, for each picture, is the rule of ``output_rule``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,19 @@ MAX_CHARACTERS = 1_000_000
 """Longest config read. Ten thousand labels fit in it."""
 
 
+MAX_DEPTH = 50
+"""Deepest nesting of tags. Label Studio's own templates have up to ten levels."""
+
+MAX_TAGS = 1000
+"""Most pictures, and most controls, counted on each of their pictures: some things are done for pairs of them."""
+
+MAX_LABELS = 25_000
+"""Most labels, counted for each control on each of its pictures."""
+
+MAX_NOTES = 100
+"""Of a config; no more is said about odd options, as what was meant takes time to find."""
+
+
 @dataclass(frozen=True)
 class LabelConfig:
     """What a label config says to us.
@@ -55,7 +68,7 @@ class LabelConfig:
         Raises:
             LabelConfigError: not XML, hostile, too long, without an Image, or with an option that cannot work.
         """
-        elements = list(_elements(read_xml(xml)))
+        elements = _elements(read_xml(xml))
         images = tuple(image for tag, attributes, _ in elements if tag == "image" if (image := _image(attributes)))
         if not images:
             seen = ", ".join(sorted({tag for tag, _, _ in elements})) or "nothing"
@@ -63,20 +76,25 @@ class LabelConfig:
                 'the label config has no picture: expected <Image name="image" value="$image"/>, found only '
                 f"{seen}: add an Image tag"
             )
+        names = {image.name for image in images}
+        _check_amounts(elements, names)
         labels_tags = {
-            to_name: (attributes["name"], _labels(children))
+            to_name: (attributes["name"], labels)
             for tag, attributes, children in elements
             if tag == "labels" and attributes.get("name")
+            for labels in [_labels(children)]
             for to_name in _to_names(attributes)
         }
-        names = {image.name for image in images}
         controls: list[ControlTag] = []
         notes: list[str] = []
         for tag, attributes, children in elements:
             if tag in CONTROL_TAGS and attributes.get("name"):
                 where = f"{CONTROL_TAGS[tag][0]} '{attributes['name']}'"
-                notes += option_notes(attributes, CONTROL_OPTIONS, where)
+                if len(notes) < MAX_NOTES:
+                    notes += option_notes(attributes, CONTROL_OPTIONS, where)
                 for label in children:
+                    if len(notes) >= MAX_NOTES:
+                        break
                     notes += option_notes(label, LABEL_OPTIONS, f"{where}, Label '{label.get('value', '')}'")
                 controls += [
                     _control(tag, attributes, children, to_name, labels_tags, where)
@@ -225,17 +243,64 @@ def read_xml(xml: str) -> Element:
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise LabelConfigError(f"the label config is not well-formed XML: {error}") from error
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        level = [inner for element in level for inner in element]
+    if level:
+        raise LabelConfigError(f"the label config is nested deeper than {MAX_DEPTH} tags: take tags away")
     return root
 
 
-def _elements(root: Element) -> Iterator[tuple[str, Attributes, Sequence[Attributes]]]:
-    """(tag, attributes, attributes of each Label inside) of every element, in order. Names are in lower case, for
-    Label Studio does not heed their case either."""
-    for element in root.iter():
-        yield (
-            element.tag.lower(),
-            _lower(element.attrib),
-            [_lower(inner.attrib) for inner in element.iter() if inner.tag.lower() == "label"],
+_Tag = tuple[str, Attributes, list[Attributes]]
+
+
+def _elements(root: Element) -> list[_Tag]:
+    """(tag, attributes, attributes of each Label inside) of every element, in order; Labels of controls only.
+
+    Names are in lower case, for Label Studio does not heed their case either.
+
+    Raises:
+        LabelConfigError: there are too many of them.
+    """
+    found: list[_Tag] = []
+    around: list[list[Attributes]] = []
+    controls = labels = 0
+    left: list[Element | None] = [root]
+    while left:
+        element = left.pop()
+        if element is None:  # the end of a control
+            around.pop()
+            continue
+        tag, attributes = element.tag.lower(), _lower(element.attrib)
+        found.append((tag, attributes, []))
+        if tag == "label":
+            labels += len(around)
+            for inside in around:
+                inside.append(attributes)
+        elif tag == "labels" or tag in CONTROL_TAGS:
+            controls += 1
+            around.append(found[-1][2])
+            left.append(None)
+        _demand_at_most(controls=controls, labels=labels)
+        left += reversed(element)
+    return found
+
+
+def _check_amounts(elements: Sequence[_Tag], images: set[str]) -> None:
+    """Refuse what would take minutes: several things are done for each pair of what is counted here."""
+    controls = labels = 0
+    for tag, attributes, children in elements:
+        if tag in CONTROL_TAGS:
+            pictures = sum(name in images for name in _to_names(attributes))
+            controls, labels = controls + pictures, labels + pictures * len(children)
+    _demand_at_most(len(images), controls, labels)
+
+
+def _demand_at_most(images: int = 0, controls: int = 0, labels: int = 0) -> None:
+    if max(images, controls) > MAX_TAGS or labels > MAX_LABELS:
+        raise LabelConfigError(
+            f"the label config has too much in it: at most {MAX_TAGS} pictures, {MAX_TAGS} controls on pictures and "
+            f"{MAX_LABELS} labels of controls are read"
         )
 
 

@@ -35,12 +35,13 @@ def choose_outputs(controls: Sequence[ControlTag], to_name: str) -> list[Control
         key=lambda control: GEOMETRIES.index(control.geometry),
     )
     outputs = list(asked_for)
+    covered = {name for output in outputs for name in output.label_names}
     for prompt_tools in (False, True):
         tier = [control for control in others if control.is_prompt_tool == prompt_tools]
         for control in tier:
-            covered = {name for output in outputs for name in output.label_names}
             if control.has_dynamic_labels or not covered.issuperset(control.label_names):
                 outputs.append(control)
+                covered.update(control.label_names)
         outputs = outputs or tier[:1]
         if outputs:
             break

@@ -296,9 +296,13 @@ LABEL_OPTIONS = ("model_stuff", "model_score_threshold", "model_background")
 """The ``model_*`` attributes of a Label."""
 
 
+_MOST_UNKNOWN = 20
+"""Of a tag, that are told; looking for the names that were meant takes time."""
+
+
 def unknown_options(attributes: Mapping[str, str], known: Sequence[str]) -> dict[str, str | None]:
     """``model_*`` attributes that are not ours -> the one of ``known`` that seems to be meant, or None."""
-    unknown = [name for name in attributes if name.startswith("model_") and name not in known]
+    unknown = [name for name in attributes if name.startswith("model_") and name not in known][:_MOST_UNKNOWN]
     return {name: next(iter(difflib.get_close_matches(name, known, 1, _SAME_NAME)), None) for name in unknown}
 
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException, Unauthorized
+from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
 
 from xsam_backend.config import Settings
 from xsam_backend.errors import (
@@ -26,6 +26,8 @@ from xsam_backend.server.endpoints import blueprint, pages
 from xsam_backend.server.home import home_pages
 from xsam_backend.server.job_pages import job_pages
 from xsam_backend.server.next_page import next_page
+from xsam_backend.server.openapi import openapi_page
+from xsam_backend.server.rate_limits import FREE_ENDPOINTS, ClientLimit
 from xsam_backend.server.services import Services, open_services
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def create_app(
     Raises:
         SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
     """
-    app = Flask("xsam_backend")
+    app = Flask("xsam_backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_mb * 2**20
     app.url_map.strict_slashes = False
     services = open_services(settings, predictor, images)
@@ -64,7 +66,10 @@ def create_app(
     app.register_blueprint(job_pages)
     app.register_blueprint(next_page)
     app.register_blueprint(home_pages)
+    app.register_blueprint(openapi_page)
+    limit = ClientLimit(settings.requests_per_minute)
     app.before_request(_start_clock)
+    app.before_request(lambda: _count_client(limit))
     app.before_request(lambda: _demand_login(services))
     app.after_request(lambda response: _count(services, response))
     app.register_error_handler(Exception, lambda error: _to_response(services, error))
@@ -73,6 +78,12 @@ def create_app(
 
 def _start_clock() -> None:
     g.started = time.perf_counter()
+
+
+def _count_client(limit: ClientLimit) -> None:
+    """Before the login is looked at, so that guessing passwords counts as well."""
+    if request.endpoint not in FREE_ENDPOINTS:
+        limit.demand(request.remote_addr)
 
 
 def _demand_login(services: Services) -> None:
@@ -97,6 +108,9 @@ def _to_response(services: Services, error: Exception) -> Response:
         response.status_code = error.code or 500
         if isinstance(error, Unauthorized) and error.www_authenticate:
             response.headers["WWW-Authenticate"] = ", ".join(map(str, error.www_authenticate))
+        if isinstance(error, TooManyRequests):
+            services.monitor.note("TooManyRequests", f"client {request.remote_addr}", words)
+            response.headers["Retry-After"] = str(error.retry_after)
         return response
     problem = services.monitor.problem(error, g.get("where", f"{request.method} {request.path}"))
     status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)

@@ -14,6 +14,7 @@ from gunicorn.arbiter import Arbiter
 from xsam_backend.config import Settings
 from xsam_backend.errors import XSamBackendError
 from xsam_backend.server.app import create_app
+from xsam_backend.server.http_worker import OTHER_CONNECTIONS, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ class Service(BaseApplication):  # type: ignore[misc]
         for name, value in {
             "bind": f"{host}:{settings.port}",
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": type("Worker", (Worker,), {"most_bytes": settings.max_request_mb * 2**20}),
             "threads": settings.threads,
+            "worker_connections": settings.threads + OTHER_CONNECTIONS,
             # The watchdog would kill a worker that loads weights for minutes; a stuck thread it can't see anyway.
             "timeout": 0,
             "graceful_timeout": GRACE_S,
             "keepalive": 5,
+            "sendfile": False,  # it would wait for the client
             "loglevel": settings.log_level.lower(),
             "control_socket_disable": True,
             "worker_exit": lambda _arbiter, _worker: self._close(),

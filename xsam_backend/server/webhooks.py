@@ -83,7 +83,7 @@ class WebhookReceiver:
             StoreError: the event or the job could not be written, so it must not be acknowledged.
         """
         action = body.get("action")
-        if not isinstance(action, str) or not action:
+        if not isinstance(action, str) or not action.isprintable() or not action:  # PostgreSQL takes no NUL
             raise RequestError("action: expected the name of an event, such as ANNOTATION_CREATED, got none")
         project = body.get("project")
         # A deleted project comes as {"id": 21}, which names no project of ours: it is kept as a hint.

@@ -1,0 +1,74 @@
+"""Fuzz the parsers of outside data for some minutes each, and say what was found.
+
+OMP_NUM_THREADS=1 python tests/fuzzing/fuzz.py --minutes 5 [--target "pictures"]
+
+Hypothesis keeps what it found in ``.hypothesis/fuzzing`` and begins with it the next time. What broke something goes
+into ``kept.json`` beside this file, smallest form, with the mend.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+import warnings
+
+import click
+from hypothesis import HealthCheck, given, settings
+from hypothesis import seed as seeded
+from hypothesis.database import DirectoryBasedExampleDatabase
+from targets import TARGETS, Target
+
+AT_ONCE = 300
+
+
+def fuzz(target: Target, until: float, seed: int) -> tuple[int, list[str]]:
+    """Executions, and a traceback for each round that found a bug."""
+    count, found = 0, []
+    while time.monotonic() < until and len(found) < 3:
+        seed += 1
+
+        @seeded(seed)
+        @settings(
+            max_examples=AT_ONCE,
+            deadline=None,
+            database=DirectoryBasedExampleDatabase(".hypothesis/fuzzing"),
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+        )
+        @given(target.inputs)
+        def once(value: object) -> None:
+            nonlocal count
+            count += 1
+            target.try_one(value)
+
+        try:
+            once()
+        except Exception:
+            found.append(traceback.format_exc())
+    return count, found
+
+
+@click.command(help=__doc__)
+@click.option("--minutes", default=1.0, show_default=True, help="For each target.")
+@click.option("--target", "names", type=click.Choice(list(TARGETS)), multiple=True, default=list(TARGETS))
+@click.option("--seed", default=0, show_default=True, help="Other numbers try other inputs.")
+def main(minutes: float, names: tuple[str, ...], seed: int) -> None:
+    """See the module's words."""
+    warnings.simplefilter("ignore")
+    logging.disable()
+    failed = False
+    for name in names:
+        begun = time.monotonic()
+        count, found = fuzz(TARGETS[name], begun + 60 * minutes, 1_000_000 * seed)
+        click.echo(
+            f"{name}: {count:,} executions in {time.monotonic() - begun:.0f} s, {len(found)} rounds with a bug"
+        )
+        for words in found:
+            click.echo(words, err=True)
+        failed = failed or bool(found)
+    raise SystemExit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Each target of the fuzzing for a moment, and everything that once broke one: ``kept.json``.
+
+For longer: ``python tests/fuzzing/fuzz.py --minutes 5``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from targets import TARGETS, Target
+
+KEPT = json.loads((Path(__file__).parent / "kept.json").read_text("utf-8"))
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_moment_of_fuzzing(name: str) -> None:
+    target = TARGETS[name]
+
+    @settings(max_examples=60, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(target.inputs)
+    def once(value: Any) -> None:
+        target.try_one(value)
+
+    once()
+
+
+@pytest.mark.parametrize("row", KEPT, ids=[row["was"][:60] for row in KEPT])
+def test_what_once_broke_something(row: dict[str, Any]) -> None:
+    value = base64.b64decode(row["base64"]) if "base64" in row else row["json"]
+    TARGETS[row["target"]].try_one(value)
+
+
+def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither another error nor a long time passes."""
+    monkeypatch.setattr("targets.SLOW_S", 0.01)
+    with pytest.raises(ZeroDivisionError):
+        Target(st.none(), lambda _: 1 / 0).try_one(None)
+    with pytest.raises(AssertionError, match="took"):
+        Target(st.none(), lambda _: time.sleep(0.02)).try_one(None)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from app_parts import services_of
+from test_app import login
+from werkzeug.exceptions import TooManyRequests
+
+from xsam_backend.server.rate_limits import ClientLimit, client_of
+
+
+def get(app: Any, path: str = "/versions", address: str = "10.0.0.7", **given: Any) -> Any:
+    return app.test_client().get(path, environ_base={"REMOTE_ADDR": address}, **given)
+
+
+def test_too_many_are_told_when_to_come_back(make_app: Any) -> None:
+    app = make_app(requests_per_minute=5)
+    assert [get(app).status_code for _ in range(7)] == [200] * 5 + [429] * 2
+    answer = get(app)
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert "at most 5 requests a minute from 10.0.0.7" in answer.get_json()["error"]
+    (problem,) = services_of(app).monitor.last_problems
+    assert problem.where == "client 10.0.0.7"
+
+
+def test_others_are_not_counted_along(make_app: Any) -> None:
+    app = make_app(requests_per_minute=1)
+    assert [get(app, address=f"10.0.0.{number}").status_code for number in range(3)] == [200] * 3
+    assert [get(app, path, "10.0.0.1").status_code for path in ("/health", "/metrics", "/jobs")] == [200, 200, 429]
+
+
+def test_guessed_passwords_count(make_app: Any) -> None:
+    app = make_app(requests_per_minute=2, basic_auth_user="u", basic_auth_password="right")
+    guesses = [get(app, headers=login("u", guess)).status_code for guess in ("a", "b", "c", "right")]
+    assert guesses == [401, 401, 429, 429]
+
+
+def test_it_is_off_unless_it_is_set(make_app: Any) -> None:
+    app = make_app()
+    assert {get(app).status_code for _ in range(200)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("10.0.0.7", "10.0.0.7"),
+        ("::ffff:10.0.0.7", "10.0.0.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_who_an_address_stands_for(address: str | None, client: str) -> None:
+    assert client_of(address) == client
+
+
+def test_the_next_minute_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1_000_000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    limit = ClientLimit(2)
+    limit.demand("10.0.0.7")
+    limit.demand("10.0.0.7")
+    with pytest.raises(TooManyRequests):
+        limit.demand("10.0.0.7")
+    clock[0] += 121
+    limit.demand("10.0.0.7")
