@@ -38,6 +38,7 @@ from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
 from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.bulk_tasks import BulkTasks
+from xsam_backend.store.data_folder import Hold
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.inbox_reading import InboxReader
@@ -88,6 +89,7 @@ class Services:
     prediction_slots: threading.BoundedSemaphore
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
+    hold: Hold | None
 
     def prediction_slot(self) -> AbstractContextManager[None]:
         """Hold one of the threads that predictions may occupy. Raises BusyError if none is free."""
@@ -108,6 +110,8 @@ class Services:
         self.housekeeping.close()
         for database in self.databases:
             database.dispose()
+        if self.hold is not None:
+            self.hold.close()
 
 
 @contextmanager
@@ -169,6 +173,7 @@ def open_services(
     Raises:
         SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
     """
+    hold = None if settings.shared_database_url else Hold(settings.data_dir)
     secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
@@ -326,4 +331,5 @@ def open_services(
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database, log_database),
+        hold=hold,
     )
