@@ -167,6 +167,9 @@ class Settings(BaseSettings):
 
     max_request_mb: int = Field(32, ge=1, description="Largest request body, in megabytes.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for people, or a JSON object a line for programs."
+    )
 
     @field_validator("label_studio_url")
     @classmethod

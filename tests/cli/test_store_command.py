@@ -1,4 +1,4 @@
-"""``store``: what it says, and what goes with a shared database. The rest is in tests/e2e/test_backup_and_restore.py."""
+"""``store``: what it says, and what goes with a shared database; the rest: tests/e2e/test_backup_and_restore.py."""
 
 from __future__ import annotations
 

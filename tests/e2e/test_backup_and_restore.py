@@ -1,4 +1,4 @@
-"""Backup of a service under load, restored beside and over it; a database that broke; commands as operators type them."""
+"""Backup of a service under load, restored beside and over it; a database that broke; older tables."""
 
 from __future__ import annotations
 

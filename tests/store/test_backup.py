@@ -221,7 +221,7 @@ def test_a_folder_in_use_or_with_something_in_it_is_refused(data_dir: Path, tmp_
 
 def test_while_a_restore_runs_nobody_starts(data_dir: Path) -> None:
     with held(data_dir, alone=True):
-        with pytest.raises(StoreError, match="a restore into .* is under way"):
+        with pytest.raises(StoreError, match=r"a restore into .* is under way"):
             Hold(data_dir)
         with pytest.raises(StoreError, match="under way"), opened_store(data_dir, None):
             pass
@@ -256,9 +256,10 @@ def test_killed_among_the_renames_it_is_noticed_and_mended_by_another_run(
             raise Killed
         return rename(self, target)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", killed_at_the_picture_folder)
-        restore(tmp_path / "backup", data_dir, replace=True)
+        with pytest.raises(Killed):
+            restore(tmp_path / "backup", data_dir, replace=True)
     with pytest.raises(StoreError, match=r"never finished.*store restore BACKUP --replace"):
         Hold(data_dir)
     restore(tmp_path / "backup", data_dir, replace=True)

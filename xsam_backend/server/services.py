@@ -174,6 +174,17 @@ def open_services(
         SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
     """
     hold = None if settings.shared_database_url else Hold(settings.data_dir)
+    try:
+        return _open(settings, predictor, images, hold)
+    except BaseException:
+        if hold is not None:
+            hold.close()
+        raise
+
+
+def _open(
+    settings: Settings, predictor: Predictor[Any] | None, images: ImageSource | None, hold: Hold | None
+) -> Services:
     secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None

@@ -82,8 +82,8 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
         newest = newest_revision(history)
         raise StoreError(
             f"{url.render_as_string()}: its revision is unknown here ({error}); it was written by a newer version: "
-            f"update this package, or let the newer version run `xsam-backend store downgrade {newest}`, or restore a "
-            "backup from before it"
+            f"update this package, or let the newer version run `xsam-backend store downgrade {newest}`, or "
+            "restore a backup from before it"
         ) from error
     except (OSError, SQLAlchemyError, ModuleNotFoundError) as error:
         if is_damage(error) and url.database:
@@ -113,8 +113,8 @@ def is_damage(error: Exception) -> bool:
 def damaged(path: Path, reason: str) -> StoreError:
     """The error for a database file that can't be used any more."""
     return StoreError(
-        f"{path} is damaged ({' '.join(reason.split())}); it was left as it is. Stop every service of this folder, then put the last "
-        "backup back: `xsam-backend store restore BACKUP --replace` moves the damaged one aside"
+        f"{path} is damaged ({' '.join(reason.split())}); it was left as it is. Stop every service of "
+        "this folder, then put the last backup back: `xsam-backend store restore BACKUP --replace` moves the damaged one aside"
     )
 
 

@@ -56,8 +56,8 @@ def checked_manifest(source: Path) -> Manifest:
             raise StoreError(f"{source / name} can't be read ({error.strerror}): take another backup") from error
         if found != expected:
             raise StoreError(
-                f"{source / name} is damaged: expected {expected.bytes:,} bytes with SHA-256 {expected.sha256[:12]}…, "
-                f"got {found.bytes:,} with {found.sha256[:12]}…: take another backup"
+                f"{source / name} is damaged: expected {expected.bytes:,} bytes with SHA-256 "
+                f"{expected.sha256[:12]}…, got {found.bytes:,} with {found.sha256[:12]}…: take another backup"
             )
     return manifest
 
