@@ -123,7 +123,9 @@ def test_what_machines_ask_every_few_seconds_is_for_debugging(make_app: Any, log
     client = make_app().test_client()
     for path in ("/health", "/metrics", "/status"):
         client.get(path)
-    levels = {line.split(" GET ")[1].split(":")[0]: line for line in logged.getvalue().splitlines() if " GET " in line}
+    levels = {
+        line.split(" GET ")[1].split(":")[0]: line for line in logged.getvalue().splitlines() if " GET " in line
+    }
     assert "[DEBUG]" in levels["/health"]
     assert "[DEBUG]" in levels["/metrics"]
     assert "[INFO]" in levels["/status"]

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 from xsam_backend.config import Settings
 from xsam_backend.errors import (
     BusyError,
+    DeviceMemoryError,
     ImageError,
     LabelConfigError,
     LabelStudioError,
@@ -39,6 +40,7 @@ STATUS_OF: dict[type[XSamBackendError], int] = {
     BusyError: 429,
     LabelStudioError: 502,
     StoreBusyError: 503,
+    DeviceMemoryError: 503,
 }
 """What a caller can act on, as an HTTP status. Every other error is ours: 500, with an id and no details."""
 
@@ -124,7 +126,11 @@ def _to_response(services: Services, error: Exception) -> Response:
     problem = services.monitor.problem(error, g.get("where", f"{request.method} {request.path}"))
     status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
     if status == 500:
-        response = jsonify(error="something failed here, not in your request; the log has it", id=problem.error_id, request=current_request_id())
+        response = jsonify(
+            error="something failed here, not in your request; the log has it",
+            id=problem.error_id,
+            request=current_request_id(),
+        )
     else:
         response = jsonify(error=str(error), kind=problem.kind, request=current_request_id())
     response.status_code = status

@@ -29,9 +29,11 @@ from xsam_backend.server.backend import Backend
 from xsam_backend.server.batch_shares import BatchShares
 from xsam_backend.server.bulk_worker import BulkWorker
 from xsam_backend.server.collecting_thread import CollectingThread
+from xsam_backend.server.health import Health, database_need, disk_need
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
+from xsam_backend.server.own_numbers import OwnNumbers
 from xsam_backend.server.project_exemplars import ProjectExemplars
 from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
@@ -90,6 +92,7 @@ class Services:
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
     hold: Hold | None
+    health: Health
 
     def prediction_slot(self) -> AbstractContextManager[None]:
         """Hold one of the threads that predictions may occupy. Raises BusyError if none is free."""
@@ -101,6 +104,7 @@ class Services:
 
     def close(self) -> None:
         """Stop the background threads and close the databases."""
+        self.health.close()
         for thread in (self.ahead, self.bulk_worker):
             if thread is not None:
                 thread.close()
@@ -301,6 +305,25 @@ def _open(
             bulk_tasks.recover()
         bulk_worker.start()
 
+    threads: dict[str, Any] = {
+        "collecting": collecting,
+        "jobs": worker,
+        "versions": version_watch,
+        "ahead": ahead,
+        "bulk": bulk_worker,
+    }
+    health = Health(
+        {
+            "inbox": database_need(inbox_database),
+            "store": database_need(store_database),
+            "disk": disk_need(settings.data_dir),
+        },
+        {name: partial(getattr, thread, "is_running") for name, thread in threads.items() if thread is not None},
+        lambda: engine.stage_s,
+    )
+    health.start()
+    monitor.watch_itself(OwnNumbers(predictor.model_version, lambda: deployed.versions, settings.data_dir, health))
+
     return Services(
         settings=settings,
         monitor=monitor,
@@ -343,4 +366,5 @@ def _open(
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database, log_database),
         hold=hold,
+        health=health,
     )
