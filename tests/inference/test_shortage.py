@@ -1,4 +1,4 @@
-"""The device has no memory left: what is kept is dropped, the stage tried once more; then clear words, and life goes on."""
+"""The device has no memory left: what is kept is dropped, the stage tried once more; then clear words."""
 
 from __future__ import annotations
 

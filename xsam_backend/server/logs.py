@@ -1,7 +1,7 @@
 """What is logged, and in which form: a line for people, or a JSON object a line for programs.
 
-No body, no query and no header is ever logged. What others may have written a piece of, a path or a host's name, can't
-begin a line of its own.
+No body, no query and no header is ever logged. What others may have written a piece of, a path or a host's name,
+can't begin a line of its own.
 """
 
 from __future__ import annotations

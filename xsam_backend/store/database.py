@@ -113,8 +113,9 @@ def is_damage(error: Exception) -> bool:
 def damaged(path: Path, reason: str) -> StoreError:
     """The error for a database file that can't be used any more."""
     return StoreError(
-        f"{path} is damaged ({' '.join(reason.split())}); it was left as it is. Stop every service of "
-        "this folder, then put the last backup back: `xsam-backend store restore BACKUP --replace` moves the damaged one aside"
+        f"{path} is damaged ({' '.join(reason.split())}); it was left as it is. Stop every service "
+        "of this folder, then put the last backup back: `xsam-backend store restore BACKUP --replace` moves the "
+        "damaged one aside"
     )
 
 

@@ -43,7 +43,7 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
             "FAIL",
             "data folder",
             f"{error}. Is the disk full or read-only, may this user ({_user()}) write there, is the file damaged? "
-            "Mend that (a damaged file: `xsam-backend store restore`), or give another folder with --data-dir",
+            "Mend that (move a damaged file away, or restore it), or give another folder with --data-dir",
         )
         return
     if not settings.data_dir.is_dir():
