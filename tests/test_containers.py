@@ -169,7 +169,9 @@ def test_a_password_for_postgresql_in_env_moves_the_databases_there(
     url = database_url("store", Path(), load_settings().shared_database_url)
     postgresql = SERVICES["postgresql"]
     assert (url.drivername, url.host, url.password) == ("postgresql+psycopg", "postgresql", "c0ffee")
-    assert (url.username, url.database) == tuple(postgresql["environment"][f"POSTGRES_{key}"] for key in ("USER", "DB"))
+    assert (url.username, url.database) == tuple(
+        postgresql["environment"][f"POSTGRES_{key}"] for key in ("USER", "DB")
+    )
     assert postgresql["profiles"] == ["postgresql"]
     assert postgresql["healthcheck"]["test"][:2] == ["CMD", "pg_isready"]
     assert postgresql["volumes"][0].partition(":")[0] in COMPOSE["volumes"]

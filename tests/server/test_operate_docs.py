@@ -47,7 +47,9 @@ def test_every_named_metric_is_there_with_its_labels(metrics: str) -> None:
     assert len(named) > 20
     for name, labels in named:
         if name not in NEEDS_A_GPU:
-            assert {label.partition("=")[0].strip() for label in labels.split(",") if label} <= of_family(metrics, name)
+            assert {label.partition("=")[0].strip() for label in labels.split(",") if label} <= of_family(
+                metrics, name
+            )
 
 
 def test_every_metric_of_ours_is_named(metrics: str) -> None:
@@ -82,7 +84,9 @@ def test_named_settings_addresses_and_links_are_there(make_app: Callable[..., An
         assert (ROOT / "docs" / link).exists(), link
 
 
-@pytest.mark.parametrize("line", sorted(set(re.findall(r"xsam-backend ((?:store|jobs|bulk|models|sync)[ a-z]*)", PAGE))))
+@pytest.mark.parametrize(
+    "line", sorted(set(re.findall(r"xsam-backend ((?:store|jobs|bulk|models|sync)[ a-z]*)", PAGE)))
+)
 def test_named_commands_are_there(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     main([*line.split()[:2], "--help"])
     assert f"Usage: xsam-backend {' '.join(line.split()[:2])}" in capsys.readouterr().out
