@@ -6,6 +6,7 @@ import http.client
 import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,8 +29,8 @@ _PAGE = b"<!doctype html><title>Sign in</title>"
 
 
 class FaultyProxy:
-    """``with FaultyProxy(url) as proxy:`` passes requests at ``proxy.url`` on to ``url``; set ``proxy.fault`` to one of
-    ``FAULTS``, or to None."""
+    """``with FaultyProxy(url) as proxy:`` passes requests at ``proxy.url`` on to ``url``; set ``proxy.fault`` to one
+    of ``FAULTS``, or to None."""
 
     def __init__(self, upstream: str) -> None:
         self.fault: str | None = None
@@ -130,7 +131,5 @@ class FaultyProxy:
     @staticmethod
     def _hang_up(asked: Any) -> None:
         asked.close_connection = True
-        try:
+        with suppress(OSError):
             asked.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass

@@ -1,11 +1,10 @@
-"""A slow, dead, half-dead or lying Label Studio: what can be answered is, the rest is said in words, nothing is lost."""
+"""A slow, dead, half-dead or lying Label Studio: what can be answered is, the rest is said in words."""
 
 from __future__ import annotations
 
 import io
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 
 from xsam_backend.labelstudio.images import FetchedImage
@@ -49,6 +50,6 @@ class FetchingAhead:
         self._next = max(self._next, number + 1)
         while self._next < len(self._expected) and len(self._begun) < AHEAD:
             wanted = self._expected[self._next]
-            self._begun[self._next] = self._pool.submit(copy_context().run, self._images.fetch, *wanted)
+            self._begun[self._next] = self._pool.submit(copy_context().run, partial(self._images.fetch, *wanted))
             self._next += 1
         return self._images.fetch(url, task_id) if begun is None else begun.result()
