@@ -86,7 +86,7 @@ class Load:
         self._lock = threading.Lock()
         works = [self._click, self._click, self._batch, self._event, self._annotate, self._press, self._probe]
         self._threads = [
-            threading.Thread(target=self._repeat, args=(work, random.Random(f"{seed} {number}")))
+            threading.Thread(target=self._repeat, args=(work, random.Random(f"{seed} {number}")), daemon=True)
             for number, work in enumerate(works)
         ]
         self._events = 10_000_000  # beyond the numbers of real tasks

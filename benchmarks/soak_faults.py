@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -33,9 +34,14 @@ class Service:
         self._environment, self.url, self._folder = environment, url, folder
         self.starts = 0
         self.child: Child | None = None
+        # Children are tied to the thread that starts them: Linux ends them with it. This one lives to the end.
+        self._starter = ThreadPoolExecutor(1)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        self._starter.submit(self._start).result()
+
+    def _start(self) -> None:
         self.starts += 1
         command = [sys.executable, "-m", "xsam_backend", "serve"]
         log = self._folder / f"serve-{self.starts}.log"
@@ -96,7 +102,7 @@ class Faults:
             "store held": lambda: self._hold("store"),
             **{f"Label Studio {fault}": lambda fault=fault: self._spoil(fault) for fault in FAULTS},
         }
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -151,7 +157,7 @@ class MemoryCurve:
         self._begun = time.monotonic()
         self.rows: list[tuple[float, int, float]] = []
         """Seconds, number of the start, MB."""
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Begin."""
