@@ -24,6 +24,7 @@ from run_dockerfile import context_files, instructions, lets_through
 
 from xsam_backend.config import ENV_PREFIX, Settings, load_settings
 from xsam_backend.server.serving import GRACE_S
+from xsam_backend.store.database import database_url
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
@@ -131,7 +132,10 @@ def test_a_backend_is_wired_to_label_studio(name: str) -> None:
     token = environment["XSAM_BACKEND_LABEL_STUDIO_TOKEN"]
     assert token == SERVICES["label-studio"]["environment"]["LABEL_STUDIO_USER_TOKEN"]
     assert {name.removeprefix(ENV_PREFIX).lower() for name in environment} <= set(Settings.model_fields)
-    assert service["depends_on"] == {"label-studio": {"condition": "service_healthy"}}
+    assert service["depends_on"] == {
+        "label-studio": {"condition": "service_healthy"},
+        "postgresql": {"condition": "service_healthy", "required": False},
+    }
     assert service["networks"]["default"]["aliases"] == ["xsam-backend"]
     assert int(service["stop_grace_period"].removesuffix("s")) > GRACE_S
     assert service["volumes"] == ["backend-data:/data"]
@@ -158,8 +162,38 @@ def test_each_profile_has_its_backend() -> None:
     assert "profiles" not in SERVICES["label-studio"]
 
 
+def interpolated(value: str, environment: dict[str, str]) -> str:
+    """As compose does ${NAME:+value}, with one name in the value."""
+    found = re.fullmatch(r"\$\{(\w+):\+(.*)\}", value)
+    assert found is not None, value
+    given = environment.get(found[1], "")
+    return found[2].replace(f"${{{found[1]}}}", given) if given else ""
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_password_for_postgresql_in_env_moves_the_databases_there(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = SERVICES[name]["environment"]["XSAM_BACKEND_DATABASE_URL"]
+    monkeypatch.setenv("XSAM_BACKEND_DATABASE_URL", interpolated(value, {}))
+    assert load_settings().shared_database_url is None
+    monkeypatch.setenv("XSAM_BACKEND_DATABASE_URL", interpolated(value, {"POSTGRES_PASSWORD": "c0ffee"}))
+    url = database_url("store", Path(), load_settings().shared_database_url)
+    postgresql = SERVICES["postgresql"]
+    assert (url.drivername, url.host, url.password) == ("postgresql+psycopg", "postgresql", "c0ffee")
+    assert (url.username, url.database) == tuple(
+        postgresql["environment"][f"POSTGRES_{key}"] for key in ("USER", "DB")
+    )
+    assert postgresql["profiles"] == ["postgresql"]
+    assert postgresql["healthcheck"]["test"][:2] == ["CMD", "pg_isready"]
+    assert postgresql["volumes"][0].partition(":")[0] in COMPOSE["volumes"]
+    assert "ports" not in postgresql, "only the backend needs it"
+
+
 def test_secrets_are_demanded_and_have_no_default() -> None:
-    for service in SERVICES.values():
+    """PostgreSQL's is asked for by its image: compose would demand it of those who don't start it, too."""
+    assert SERVICES["postgresql"]["environment"]["POSTGRES_PASSWORD"] == "${POSTGRES_PASSWORD:-}"
+    for service in (service for name, service in SERVICES.items() if name != "postgresql"):
         for name, value in service["environment"].items():
             if name.endswith(("TOKEN", "PASSWORD")) and "ENABLE" not in name:
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?.+\}", value), name

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -174,6 +175,9 @@ class Settings(BaseSettings):
         "Label Studio sends those of all its users from its own.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Log lines for people, or a JSON object a line for programs."
+    )
 
     @field_validator("label_studio_url")
     @classmethod
@@ -289,6 +293,25 @@ def load_settings(**given: Any) -> Settings:
             f"a secret in {SECRETS_DIR} cannot be read ({error.__cause__}): let the service's user "
             f"(uid {os.getuid()}) read it"
         ) from error
+
+
+def origins(settings: Settings, given: Mapping[str, Any]) -> dict[str, str]:
+    """Where the value of each setting comes from: an option, a variable, a secret's file or nowhere ("default").
+
+    Args:
+        given: what ``load_settings`` was given.
+    """
+    found = {}
+    for name in Settings.model_fields:
+        variable = f"{ENV_PREFIX}{name.upper()}"
+        if given.get(name) is not None:
+            found[name] = f"--{name.replace('_', '-')}"
+        elif name not in settings.model_fields_set:
+            found[name] = "default"
+        else:  # pydantic-settings doesn't tell; the environment goes before the files
+            told = {told.upper() for told, value in os.environ.items() if value}
+            found[name] = variable if variable in told else str(SECRETS_DIR / variable.lower())
+    return found
 
 
 def inherited_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:

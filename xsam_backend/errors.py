@@ -66,6 +66,10 @@ class SupersededError(BusyError):
     """A request that a newer one of the same person has made pointless before its turn came."""
 
 
+class DeviceMemoryError(XSamBackendError):
+    """The device's memory doesn't suffice, also after everything that can be made again was dropped."""
+
+
 class DatasetError(XSamBackendError):
     """A folder of labelled pictures that is missing, incomplete or contradicts itself."""
 

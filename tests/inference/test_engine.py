@@ -56,7 +56,7 @@ def test_stages_are_timed() -> None:
     seen: list[str] = []
     engine = Engine(FakePredictor(), memory(0), wait_limit_s=5, observe=lambda stage, seconds: seen.append(stage))
     engine.answer(picture(0), "a", [CLICK], Asker(Priority.INTERACTIVE))
-    assert seen == ["look", "state", "prefix", "answer"]
+    assert seen == ["wait", "look", "wait", "state", "wait", "prefix", "wait", "answer"]
 
 
 def test_no_prompt_no_work() -> None:

@@ -55,11 +55,33 @@ def test_a_predictor_that_fails_on_one_picture_costs_one_entry(make_app: Any) ->
     def fail_once(stage: str) -> None:
         calls.append(stage)
         if len(calls) == 1:
-            raise MemoryError("CUDA out of memory")
+            raise ZeroDivisionError
 
     first, second = results_of(make_app(FakePredictor(before=fail_once), MemoryImages()), request_of("a", "b"))
     assert "result" not in first
     assert second["result"]
+
+
+def test_no_memory_costs_one_entry_and_a_click_a_503(make_app: Any) -> None:
+    """Each stage is tried twice."""
+    short = 2
+
+    def run_short(stage: str) -> None:
+        nonlocal short
+        if stage == "state" and short:
+            short -= 1
+            raise MemoryError
+
+    app = make_app(FakePredictor(before=run_short), MemoryImages())
+    first, second = results_of(app, request_of("a", "b"))
+    assert (first["kind"], "lower image_cache_mb" in first["error"]) == ("DeviceMemoryError", True)
+    assert second["result"]
+    short = 2
+    answer = app.test_client().post("/predict", json=request_of("c", context=[click(50, 50)]))
+    assert (answer.status_code, "not enough memory" in answer.get_json()["error"]) == (503, True)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert app.test_client().post("/predict", json=request_of("c", context=[click(50, 50)])).status_code == 200
+    assert "xsam_backend_memory_shortages_total 4.0" in app.test_client().get("/metrics").text
 
 
 def test_what_does_not_fit_into_the_time_is_left_for_the_next_request(make_app: Any) -> None:

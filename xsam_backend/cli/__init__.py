@@ -22,6 +22,7 @@ VERBS = {
     "bulk": "Watch and cancel pre-labelling in the background.",
     "models": "List, fetch, convert and look into weights.",
     "sync": "Fetch what annotators accepted while the service was down, or take in an export.",
+    "store": "Back up and restore what the service keeps; take its tables back to an older version's.",
     "doctor": "Check everything that a running service needs, and say what to change.",
 }
 """Verb -> one line about it. Each is a module of this package, imported only when it is used: torch is slow."""

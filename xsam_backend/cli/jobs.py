@@ -108,9 +108,9 @@ def work_off(once: bool, **given: Any) -> None:
     settings = load_settings(**given)
     from xsam_backend.learning.jobs import fine_tuning, work
     from xsam_backend.learning.worker_places import device_name, held_place
-    from xsam_backend.server.serving import configure_logging
+    from xsam_backend.server.logs import configure_logging
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     _step_back(settings.train_nice)
     words = "stopping at the next step; the job stays in the queue"
     with (

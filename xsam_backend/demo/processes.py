@@ -58,6 +58,11 @@ class Child:
             )
 
     @property
+    def pid(self) -> int:
+        """Number of its first process."""
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether its main process is there."""
         return self._process.poll() is None

@@ -114,6 +114,14 @@ class ByteCache(Generic[ValueT]):
         mine.set_result(value)
         return value
 
+    def clear(self) -> int:
+        """Forget everything; so many bytes that were. What is being made is kept when it is done."""
+        with self._lock:
+            freed, self._nbytes = self._nbytes, 0
+            self._evictions += len(self._values)
+            self._values.clear()
+        return freed
+
     def measure(self, key: CacheKey) -> None:
         """Count a value's bytes anew: it may have grown since."""
         with self._lock:

@@ -6,6 +6,7 @@ It ties the predictor, what is kept of pictures and the turns together, and time
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,13 +16,16 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.errors import BusyError
+from xsam_backend.errors import BusyError, DeviceMemoryError
 from xsam_backend.inference.cache import CacheStats
 from xsam_backend.inference.picture_memory import Encoder, PictureMemory, State
 from xsam_backend.inference.scheduling import Priority, Turns
+from xsam_backend.inference.shortage import give_back_unused, is_out_of_memory
 from xsam_backend.inference.superseding import Newest, Topic
 from xsam_backend.instances import Answer
 from xsam_backend.prompts import Exemplar, Prompt, Region, Task
+
+logger = logging.getLogger(__name__)
 
 StateT = TypeVar("StateT", bound=State)
 
@@ -69,7 +73,8 @@ SHORT = frozenset({Task.INTERACTIVE, Task.REFERRING, Task.REASONING})
 its own, and so is what is written word by word."""
 
 StageObserver = Callable[[str, float], None]
-"""Called with a stage ("look", "state", "prefix", "answer", "exemplar") and its seconds, waiting not counted."""
+"""Called with a stage ("look", "state", "prefix", "answer", "exemplar") and its seconds, and before each with "wait"
+and how long it waited for its turn."""
 
 
 class Engine:
@@ -91,6 +96,8 @@ class Engine:
         self._newest = Newest(self._turns.notice)
         self._wait_limit_s = wait_limit_s
         self._observe = observe
+        self.shortages = 0
+        """How often the device had no memory left."""
 
     @property
     def model_version(self) -> str:
@@ -112,6 +119,11 @@ class Engine:
         return self._turns.waiting
 
     @property
+    def stage_s(self) -> float:
+        """For how long the stage under way has been going on; 0 if there is none."""
+        return self._turns.taken_s
+
+    @property
     def idle_s(self) -> float:
         """For how long nobody has had or wanted the model."""
         return self._turns.idle_s
@@ -129,11 +141,12 @@ class Engine:
         Raises:
             BusyError: no turn came in time, or the deadline has passed.
             SupersededError: a newer request of the topic has come.
+            DeviceMemoryError: there isn't enough memory for it.
         """
         if not prompts:
             return Answered([])
         with self._newest.asked(asker.topic) as is_superseded:
-            stages = _Stages(self._turns, self._observe, self._wait_limit_s, asker, image_sha256, is_superseded)
+            stages = self._stages(asker, image_sha256, is_superseded)
             predictor, state = self._asked(image, image_sha256, asker, stages)
             answers: list[Answer] = []
             for together in _stages_of(prompts):
@@ -149,7 +162,7 @@ class Engine:
         Raises:
             BusyError: no turn came in time, or the deadline has passed.
         """
-        stages = _Stages(self._turns, self._observe, self._wait_limit_s, asker, image_sha256)
+        stages = self._stages(asker, image_sha256)
         predictor, state = self._asked(image, image_sha256, asker, stages)
         return [stages.run("exemplar", predictor.exemplar, state, region, label) for region, label in regions]
 
@@ -159,8 +172,20 @@ class Engine:
         Raises:
             BusyError: no turn came in time, or the deadline has passed.
         """
-        stages = _Stages(self._turns, self._observe, self._wait_limit_s, asker, image_sha256)
+        stages = self._stages(asker, image_sha256)
         self._asked(image, image_sha256, asker, stages)
+
+    def _stages(self, asker: Asker, image_sha256: str, is_superseded: Callable[[], bool] = lambda: False) -> _Stages:
+        return _Stages(
+            self._turns, self._observe, self._wait_limit_s, asker, image_sha256, is_superseded, self._make_room
+        )
+
+    def _make_room(self) -> int:
+        """The device has no memory left: drop what can be made again; so many bytes that were."""
+        self.shortages += 1
+        freed = self._memory.free_device()
+        give_back_unused()
+        return freed
 
     def _asked(
         self, image: NDArray[np.uint8], image_sha256: str, asker: Asker, stages: _Stages
@@ -187,24 +212,48 @@ class _Stages:
     wait_limit_s: float
     asker: Asker
     image_sha256: str
-    is_superseded: Callable[[], bool] = lambda: False
+    is_superseded: Callable[[], bool]
+    make_room: Callable[[], int]
 
     def run(self, stage: str, work: Callable[..., Any], /, *given: Any) -> Any:
         """One stage, timed.
 
         Raises:
-            BusyError, SupersededError: see ``Engine.answer``.
+            BusyError, SupersededError, DeviceMemoryError: see ``Engine.answer``.
         """
         limit_s = self.wait_limit_s
         if self.asker.deadline is not None:
             limit_s = min(limit_s, self.asker.deadline - time.monotonic())
             if limit_s <= 0:
                 raise BusyError("out of time: this task is left for the next request")
+        wanted = time.perf_counter()
         with self.turns.take(self.asker.priority, limit_s, self.image_sha256, self.is_superseded):
             started = time.perf_counter()
-            result = work(*given)
+            self.observe("wait", started - wanted)
+            result = self._with_room(stage, work, given)
             self.observe(stage, time.perf_counter() - started)
         return result
+
+    def _with_room(self, stage: str, work: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+        """Where memory runs out, once more without all that is only kept to be faster."""
+        try:
+            return work(*given)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        freed = self.make_room()
+        logger.warning("out of memory in stage %s: %d MB kept of pictures are dropped, once more", stage, freed >> 20)
+        try:
+            return work(*given)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            words = str(error).split(". ")[0].splitlines()[0][:200] if str(error) else type(error).__name__
+        self.make_room()
+        raise DeviceMemoryError(
+            f"not enough memory for the stage '{stage}' of this picture, also with nothing else kept ({words}): end "
+            "other programs on the device, lower image_cache_mb and prefix_cache_mb, or send a smaller picture"
+        )
 
     @property
     def is_guest(self) -> bool:

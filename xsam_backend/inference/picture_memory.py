@@ -119,6 +119,10 @@ class PictureMemory:
         """Count a state's bytes anew: closer looks may have been added."""
         self._states.measure(CacheKey(image_sha256, encoder.model_version))
 
+    def free_device(self) -> int:
+        """Forget what lies on the device; so many bytes that were. The encoders' outputs are in main memory."""
+        return self._states.clear() + self._prefixes.clear()
+
     @property
     def stats(self) -> dict[str, CacheStats]:
         """By layer."""

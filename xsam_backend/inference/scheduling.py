@@ -53,6 +53,7 @@ class Turns:
         self._queue: list[_Ticket] = []
         self._hurried: list[tuple[Hashable, Priority]] = []
         self._taken = False
+        self._taken_since = 0.0
         self._idle_since = self._others_since = time.monotonic()
 
     @contextmanager
@@ -117,7 +118,7 @@ class Turns:
                     self._changed.wait(left_s)
                 if is_superseded():
                     raise SupersededError("a newer request with the same prompt has come: nobody waits for this one")
-                self._taken = True
+                self._taken, self._taken_since = True, time.monotonic()
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
@@ -141,6 +142,12 @@ class Turns:
         """How many wait for a turn."""
         with self._changed:
             return len(self._queue)
+
+    @property
+    def taken_s(self) -> float:
+        """For how long the turn of now has been going on; 0 if it is nobody's."""
+        with self._changed:
+            return time.monotonic() - self._taken_since if self._taken else 0.0
 
     @property
     def idle_s(self) -> float:

@@ -67,6 +67,11 @@ class Ahead:
         """Begin."""
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it still works."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Finish the stage under way and end."""
         self._closing.set()

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
 from xsam_backend.config import Settings
 from xsam_backend.errors import (
     BusyError,
+    DeviceMemoryError,
     ImageError,
     LabelConfigError,
     LabelStudioError,
@@ -28,6 +29,7 @@ from xsam_backend.server.job_pages import job_pages
 from xsam_backend.server.next_page import next_page
 from xsam_backend.server.openapi import openapi_page
 from xsam_backend.server.rate_limits import FREE_ENDPOINTS, ClientLimit
+from xsam_backend.server.request_ids import current_request_id, name_requests
 from xsam_backend.server.services import Services, open_services
 
 logger = logging.getLogger(__name__)
@@ -40,10 +42,14 @@ STATUS_OF: dict[type[XSamBackendError], int] = {
     BusyError: 429,
     LabelStudioError: 502,
     StoreBusyError: 503,
+    DeviceMemoryError: 503,
 }
 """What a caller can act on, as an HTTP status. Every other error is ours: 500, with an id and no details."""
 
 RETRY_AFTER_S = 5
+
+LOOKED_AT_OFTEN = ("health", "live", "ready", "metrics")
+"""Endpoints that machines ask every few seconds: a line each would bury the others."""
 
 
 def create_app(
@@ -68,6 +74,7 @@ def create_app(
     app.register_blueprint(home_pages)
     app.register_blueprint(openapi_page)
     limit = ClientLimit(settings.requests_per_minute)
+    name_requests(app)
     app.before_request(_start_clock)
     app.before_request(lambda: _count_client(limit))
     app.before_request(lambda: _demand_login(services))
@@ -95,7 +102,25 @@ def _demand_login(services: Services) -> None:
 def _count(services: Services, response: Response) -> Response:
     endpoint = (request.endpoint or "unknown").rpartition(".")[2]
     services.monitor.requests.labels(endpoint, str(response.status_code)).inc()
-    services.monitor.request_seconds.labels(endpoint).observe(time.perf_counter() - g.started)
+    seconds = time.perf_counter() - g.started
+    services.monitor.request_seconds.labels(endpoint).observe(seconds)
+    logger.log(
+        logging.DEBUG if endpoint in LOOKED_AT_OFTEN and response.status_code < 500 else logging.INFO,
+        "%s %s: %d in %.3f s",
+        request.method,
+        request.path[:200],
+        response.status_code,
+        seconds,
+        extra={
+            "facts": {
+                "method": request.method,
+                "path": request.path[:200],
+                "status": response.status_code,
+                "seconds": round(seconds, 4),
+                "where": g.get("where", ""),
+            }
+        },
+    )
     return response
 
 
@@ -104,7 +129,7 @@ def _to_response(services: Services, error: Exception) -> Response:
         words = _in_our_words(error, services.settings)
         if error.code == 413:  # Label Studio tells nobody that its batch was lost
             services.monitor.note("RequestTooLarge", f"{request.method} {request.path}", words)
-        response = jsonify(error=words)
+        response = jsonify(error=words, request=current_request_id())
         response.status_code = error.code or 500
         if isinstance(error, Unauthorized) and error.www_authenticate:
             response.headers["WWW-Authenticate"] = ", ".join(map(str, error.www_authenticate))
@@ -115,9 +140,13 @@ def _to_response(services: Services, error: Exception) -> Response:
     problem = services.monitor.problem(error, g.get("where", f"{request.method} {request.path}"))
     status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
     if status == 500:
-        response = jsonify(error="something failed here, not in your request; the log has it", id=problem.error_id)
+        response = jsonify(
+            error="something failed here, not in your request; the log has it",
+            id=problem.error_id,
+            request=current_request_id(),
+        )
     else:
-        response = jsonify(error=str(error), kind=problem.kind)
+        response = jsonify(error=str(error), kind=problem.kind, request=current_request_id())
     response.status_code = status
     if status in (429, 503):
         response.headers["Retry-After"] = str(RETRY_AFTER_S)

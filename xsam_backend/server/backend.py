@@ -139,7 +139,7 @@ class Backend:
         target = context_target(config, asked.context)
         if not target.regions:  # sent when the last prompt vanishes: nothing is asked any more
             return {"result": []}
-        image = _fetch(self._images, task, config, target.to_name, target.item_index)
+        image = self._fetch(self._images, task, config, target.to_name, target.item_index)
         request = interactive_request(config, asked.context, image.size_hw)
         predictor = self._predictor_of(project)
         topic = _topic(asked, target)
@@ -154,6 +154,13 @@ class Backend:
         except SupersededError:  # the page throws a late reply to an older request away
             return {"result": []}
         return write_prediction(written.regions, predictor.model_version)
+
+    def _fetch(
+        self, images: Images, task: TaskItem, config: LabelConfig, to_name: str, item_index: int | None
+    ) -> FetchedImage:
+        value = config.image_value(_data_of(task), to_name, item_index)
+        with self._monitor.stage_seconds.labels("fetch").time():
+            return images.fetch(value, task.id)
 
     def _predictor_of(self, project: ProjectKey | None) -> Predictor[Any]:
         return self._engine.predictor_of(str(project) if project is not None else None)
@@ -221,7 +228,7 @@ class Backend:
                 if asking.deadline is not None and time.monotonic() >= asking.deadline:
                     raise BusyError("out of time: this task is left for the next request")
                 item_index = number if image_tag.is_list else None
-                image = _fetch(asking.images, asking.task, asking.config, image_tag.name, item_index)
+                image = self._fetch(asking.images, asking.task, asking.config, image_tag.name, item_index)
                 written = self._answer(asking, image, mine, item_index)
                 regions += written.regions
                 vectors.append(written.state.vector)
@@ -336,10 +343,6 @@ def _topic(asked: PredictRequest, target: Target) -> Topic | None:
         return None
     drawn = json.dumps([first["id"], first.get("value")], sort_keys=True)
     return Topic((asked.project, task.id, drawn), len(target.regions))
-
-
-def _fetch(images: Images, task: TaskItem, config: LabelConfig, to_name: str, item_index: int | None) -> FetchedImage:
-    return images.fetch(config.image_value(_data_of(task), to_name, item_index), task.id)
 
 
 def _data_of(task: TaskItem) -> dict[str, Any]:

@@ -95,6 +95,11 @@ class BulkWorker:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it still works."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def wake(self) -> None:
         """Something was queued."""
         self._wake.set()

@@ -66,6 +66,11 @@ class CollectingThread:
         """Begin; whatever was missed while no service ran is fetched, if there is an API to ask."""
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it still works."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """There is something new in the inbox."""
         self._wake.set()

@@ -1,4 +1,4 @@
-"""The ML-backend protocol as Label Studio 1.23 speaks it, and three pages for operators.
+"""The ML-backend protocol as Label Studio 1.23 speaks it, and what operators and their programs ask.
 
 Time limits that Label Studio sets: health 1 s, setup 3 s, webhook 1 s connection included, predict 100 s. So only
 predict may use the model or the network.
@@ -56,6 +56,20 @@ def body() -> dict[str, Any]:
 def health() -> Response:
     """Up, since the weights were loaded before the first request was let in."""
     return jsonify(status="UP", model_class="X-SAM", model_version=services().engine.model_version)
+
+
+@blueprint.get("/health/live")
+def live() -> tuple[Response, int]:
+    """200 unless a restart would help."""
+    ailing = services().health.ailing
+    return jsonify(status="ailing" if ailing else "live", ailing=ailing), 503 if ailing else 200
+
+
+@blueprint.get("/health/ready")
+def ready() -> tuple[Response, int]:
+    """200 where requests should be sent here: what they need is there."""
+    lacking = services().health.lacking
+    return jsonify(status="not ready" if lacking else "ready", lacking=lacking), 503 if lacking else 200
 
 
 @blueprint.post("/setup")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 
 from xsam_backend.labelstudio.images import FetchedImage
@@ -47,6 +49,7 @@ class FetchingAhead:
         begun = self._begun.pop(number, None)
         self._next = max(self._next, number + 1)
         while self._next < len(self._expected) and len(self._begun) < AHEAD:
-            self._begun[self._next] = self._pool.submit(self._images.fetch, *self._expected[self._next])
+            wanted = self._expected[self._next]
+            self._begun[self._next] = self._pool.submit(copy_context().run, partial(self._images.fetch, *wanted))
             self._next += 1
         return self._images.fetch(url, task_id) if begun is None else begun.result()

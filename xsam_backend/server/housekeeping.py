@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 from xsam_backend.server.monitor import Monitor
 
@@ -23,7 +24,7 @@ class Housekeeping:
         if self._closing.is_set() or not self._room.acquire(blocking=False):
             return False
         try:
-            self._pool.submit(self._run, what, work).add_done_callback(self._done)
+            self._pool.submit(copy_context().run, self._run, what, work).add_done_callback(self._done)
         except RuntimeError:  # closed in the meantime
             self._room.release()
             return False

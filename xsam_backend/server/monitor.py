@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from xsam_backend.errors import (
     BusyError,
+    DeviceMemoryError,
     ImageError,
     LabelConfigError,
     LabelStudioError,
@@ -41,6 +42,7 @@ CALLERS_ERRORS = (
     PromptError,
     ImageError,
     BusyError,
+    DeviceMemoryError,
     StoreBusyError,
     LabelStudioError,
 )
@@ -77,7 +79,7 @@ class Monitor:
             "xsam_backend_request_seconds", "Time to answer.", ["endpoint"], registry=self.registry, buckets=SECONDS
         )
         self.stage_seconds = Histogram(
-            "xsam_backend_stage_seconds", "Model time by stage.", ["stage"], registry=self.registry, buckets=SECONDS
+            "xsam_backend_stage_seconds", "Time by stage.", ["stage"], registry=self.registry, buckets=SECONDS
         )
         self.regions = Counter(
             "xsam_backend_regions", "Regions sent to Label Studio.", ["interactive"], registry=self.registry
@@ -91,6 +93,7 @@ class Monitor:
         self.setups = Counter("xsam_backend_setups", "Setups heard from Label Studio.", registry=self.registry)
         self.started = Gauge("xsam_backend_start_time_seconds", "Unix time of the start.", registry=self.registry)
         self.started.set_to_current_time()
+        ProcessCollector(registry=self.registry)
         self._last: deque[Problem] = deque(maxlen=keep)
         self._lock = threading.Lock()
 
@@ -141,6 +144,10 @@ class Monitor:
         """Add the engine's own numbers to the metrics."""
         self.registry.register(_EngineNumbers(engine))
 
+    def watch_itself(self, numbers: Collector) -> None:
+        """Add what is known of the process itself to the metrics."""
+        self.registry.register(numbers)
+
     def watch_jobs(self, jobs: Jobs) -> None:
         """Add the numbers of queued and running jobs to the metrics."""
         states = ("queued", "running")
@@ -177,6 +184,16 @@ class _EngineNumbers(Collector):
             yield _by_layer(CounterMetricFamily(f"xsam_backend_cache_{name}", words, labels=["layer"]), numbers)
         for name, (words, numbers) in gauges.items():
             yield _by_layer(GaugeMetricFamily(f"xsam_backend_cache_{name}", words, labels=["layer"]), numbers)
+        yield CounterMetricFamily(
+            "xsam_backend_memory_shortages",
+            "Times that the device had no memory left.",
+            value=self._engine.shortages,
+        )
+        yield GaugeMetricFamily(
+            "xsam_backend_stage_running_seconds",
+            "How long the stage under way has been going on.",
+            value=self._engine.stage_s,
+        )
         yield GaugeMetricFamily("xsam_backend_waiting", "Requests waiting for the model.", value=self._engine.waiting)
 
 

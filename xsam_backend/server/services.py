@@ -29,15 +29,18 @@ from xsam_backend.server.backend import Backend
 from xsam_backend.server.batch_shares import BatchShares
 from xsam_backend.server.bulk_worker import BulkWorker
 from xsam_backend.server.collecting_thread import CollectingThread
+from xsam_backend.server.health import Health, database_need, disk_need
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
+from xsam_backend.server.own_numbers import OwnNumbers
 from xsam_backend.server.project_exemplars import ProjectExemplars
 from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
 from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.bulk_tasks import BulkTasks
+from xsam_backend.store.data_folder import Hold
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.inbox_reading import InboxReader
@@ -88,6 +91,8 @@ class Services:
     prediction_slots: threading.BoundedSemaphore
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
+    hold: Hold | None
+    health: Health
 
     def prediction_slot(self) -> AbstractContextManager[None]:
         """Hold one of the threads that predictions may occupy. Raises BusyError if none is free."""
@@ -99,6 +104,7 @@ class Services:
 
     def close(self) -> None:
         """Stop the background threads and close the databases."""
+        self.health.close()
         for thread in (self.ahead, self.bulk_worker):
             if thread is not None:
                 thread.close()
@@ -108,6 +114,8 @@ class Services:
         self.housekeeping.close()
         for database in self.databases:
             database.dispose()
+        if self.hold is not None:
+            self.hold.close()
 
 
 @contextmanager
@@ -169,6 +177,18 @@ def open_services(
     Raises:
         SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
     """
+    hold = None if settings.shared_database_url else Hold(settings.data_dir)
+    try:
+        return _open(settings, predictor, images, hold)
+    except BaseException:
+        if hold is not None:
+            hold.close()
+        raise
+
+
+def _open(
+    settings: Settings, predictor: Predictor[Any] | None, images: ImageSource | None, hold: Hold | None
+) -> Services:
     secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
@@ -285,6 +305,25 @@ def open_services(
             bulk_tasks.recover()
         bulk_worker.start()
 
+    threads: dict[str, Any] = {
+        "collecting": collecting,
+        "jobs": worker,
+        "versions": version_watch,
+        "ahead": ahead,
+        "bulk": bulk_worker,
+    }
+    health = Health(
+        {
+            "inbox": database_need(inbox_database),
+            "store": database_need(store_database),
+            "disk": disk_need(settings.data_dir),
+        },
+        {name: partial(getattr, thread, "is_running") for name, thread in threads.items() if thread is not None},
+        lambda: engine.stage_s,
+    )
+    health.start()
+    monitor.watch_itself(OwnNumbers(predictor.model_version, lambda: deployed.versions, settings.data_dir, health))
+
     return Services(
         settings=settings,
         monitor=monitor,
@@ -326,4 +365,6 @@ def open_services(
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database, log_database),
+        hold=hold,
+        health=health,
     )

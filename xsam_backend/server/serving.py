@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
@@ -15,6 +14,7 @@ from xsam_backend.config import Settings
 from xsam_backend.errors import XSamBackendError
 from xsam_backend.server.app import create_app
 from xsam_backend.server.http_worker import OTHER_CONNECTIONS, Worker
+from xsam_backend.server.logs import GunicornLogger, configure_logging
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Service(BaseApplication):  # type: ignore[misc]
             "keepalive": 5,
             "sendfile": False,  # it would wait for the client
             "loglevel": settings.log_level.lower(),
+            "logger_class": GunicornLogger,
             "control_socket_disable": True,
             "worker_exit": lambda _arbiter, _worker: self._close(),
         }.items():
@@ -66,21 +67,9 @@ class Service(BaseApplication):  # type: ignore[misc]
             self._app.extensions["xsam_backend"].close()
 
 
-def configure_logging(level: str, stream: Any = None) -> None:
-    """Our log lines to stderr, in gunicorn's look. No request body is ever logged."""
-    logging.basicConfig(
-        level=level,
-        stream=stream or sys.stderr,
-        format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S %z",
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
-
-
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Ends the process: exit status 0 after a stop, 1 where it cannot start."""
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     master = os.getpid()
     try:
         Service(settings).run()

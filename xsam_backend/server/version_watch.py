@@ -25,6 +25,11 @@ class VersionWatch:
         self._look()
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it still works."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Look no more."""
         self._closing.set()

@@ -68,6 +68,11 @@ class WorkerKeeper:
         """Begin."""
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it still works."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """A job was queued."""
         self._wake.set()

@@ -9,21 +9,29 @@ only makes a few later annotations look hand-made; in exchange a click doesn't w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from xsam_backend.errors import StoreBusyError, StoreError
+from xsam_backend.store.data_folder import held
 
 History = Literal["store", "inbox"]
 """The two families of tables, each with its own line of migrations."""
+
+HISTORIES: tuple[History, ...] = get_args(History)
+"""The store first: it knows how far the inbox was read."""
+
+VERSION_TABLES: dict[History, str] = {history: f"alembic_version_{history}" for history in HISTORIES}
 
 _BUSY_MS = 5000
 """Longer than Label Studio waits for a webhook: it doesn't send again, so late is better than never."""
@@ -55,8 +63,8 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
         busy_ms: so long a write waits for another process's, on SQLite.
 
     Raises:
-        StoreError: the folder cannot be written, the server cannot be reached, or the database is from a newer
-            version of this package.
+        StoreError: the folder cannot be written, the server cannot be reached, the database is damaged, or it is from
+            a newer version of this package. Nothing was changed then.
     """
     try:
         if url.get_backend_name() == "sqlite" and url.database:
@@ -71,11 +79,15 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
             engine.dispose()
             raise
     except CommandError as error:
+        newest = newest_revision(history)
         raise StoreError(
             f"{url.render_as_string()}: its revision is unknown here ({error}); it was written by a newer version: "
-            "update this package or choose another data folder"
+            f"update this package, or let the newer version run `xsam-backend store downgrade {newest}`, or "
+            "restore a backup from before it"
         ) from error
     except (OSError, SQLAlchemyError, ModuleNotFoundError) as error:
+        if is_damage(error) and url.database:
+            raise damaged(Path(url.database), str(getattr(error, "orig", error))) from error
         raise StoreError(
             f"cannot open the {history} database {url.render_as_string()}: {error}; "
             "check that the folder or server exists and may be written"
@@ -88,7 +100,23 @@ def store_error(words: str, error: SQLAlchemyError) -> StoreError:
     reason = str(getattr(error, "orig", None) or error)
     if "database is locked" in reason:
         return StoreBusyError(f"{words}: {reason}: another process holds it; try again in a moment")
+    if is_damage(error):
+        reason += "; stop the service and look at docs/operate.md, A damaged database"
     return StoreError(f"{words}: {reason}")
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite has found its file to be none of its own, or broken."""
+    return any(words in str(error) for words in ("file is not a database", "malformed"))
+
+
+def damaged(path: Path, reason: str) -> StoreError:
+    """The error for a database file that can't be used any more."""
+    return StoreError(
+        f"{path} is damaged ({' '.join(reason.split())}); it was left as it is. Stop every service "
+        "of this folder, then put the last backup back: `xsam-backend store restore BACKUP --replace` moves the "
+        "damaged one aside"
+    )
 
 
 @contextmanager
@@ -110,16 +138,17 @@ def transaction(engine: Engine, where: str) -> Iterator[Session]:
 
 @contextmanager
 def opened_store(data_dir: Path, shared_url: str | None) -> Iterator[Engine]:
-    """The store's database, closed at the end.
+    """The store's database, closed at the end. Nobody restores into the data folder meanwhile.
 
     Raises:
-        StoreError: see ``database_url`` and ``open_database``.
+        StoreError: see ``database_url``, ``open_database`` and ``data_folder.Hold``.
     """
-    engine = open_database(database_url("store", data_dir, shared_url), "store")
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+    with nullcontext() if shared_url else held(data_dir):
+        engine = open_database(database_url("store", data_dir, shared_url), "store")
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
 
 def _set_pragmas(engine: Engine, history: History, busy_ms: int) -> None:
@@ -139,12 +168,58 @@ def alembic_config(history: History) -> Config:
     return config
 
 
-def migrate(engine: Engine, history: History, revision: str = "head") -> None:
-    """Bring the tables of ``history`` to ``revision``. Runs every time a database is opened; costs nothing when
-    there is nothing to do."""
+def known_revisions(history: History) -> set[str]:
+    """Revisions of a family's tables that this version of the package can bring up to date."""
+    return {script.revision for script in ScriptDirectory.from_config(alembic_config(history)).walk_revisions()}
+
+
+def newest_revision(history: History) -> str:
+    """The revision that this version of the package works with."""
+    return str(ScriptDirectory.from_config(alembic_config(history)).get_current_head())
+
+
+def revision_of(engine: Engine, history: History) -> str | None:
+    """The revision of a family's tables; None: there are none yet."""
+    with engine.connect() as connection:
+        options = {"version_table": VERSION_TABLES[history]}
+        return MigrationContext.configure(connection, opts=options).get_current_revision()
+
+
+def migrate(engine: Engine, history: History) -> None:
+    """Bring the tables of ``history`` to the newest revision. Runs every time a database is opened; only reads when
+    there is nothing to do. All or nothing: whoever is killed meanwhile leaves the tables as they were."""
+    if revision_of(engine, history) != newest_revision(history):
+        with _changing(engine, history) as config:
+            command.upgrade(config, "head")
+
+
+def downgrade(engine: Engine, history: History, revision: str) -> None:
+    """Take the tables of ``history`` back to an earlier revision, for an older version of this package. What only
+    newer revisions have room for is dropped. All or nothing.
+
+    Raises:
+        StoreError: there is no such revision, or the tables can't be changed.
+    """
+    if revision not in known_revisions(history):
+        raise StoreError(
+            f"no revision '{revision}' of the {history} tables: expected one of "
+            f"{', '.join(sorted(known_revisions(history)))}"
+        )
+    try:
+        with _changing(engine, history) as config:
+            command.downgrade(config, revision)
+    except (CommandError, SQLAlchemyError) as error:
+        raise StoreError(f"cannot take the {history} tables back to {revision}: {error}") from error
+
+
+@contextmanager
+def _changing(engine: Engine, history: History) -> Iterator[Config]:
+    """Alembic's settings inside one transaction, in which no other process changes the tables."""
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # several services may start at once
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7264021)")
+        else:  # left to itself, Python's sqlite3 begins none for changes of tables
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         config = alembic_config(history)
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        yield config

@@ -1,6 +1,7 @@
 """Alembic's entry point for the inbox tables."""
 
+from xsam_backend.store.database import VERSION_TABLES
 from xsam_backend.store.migrations import run
 from xsam_backend.store.tables import InboxTables
 
-run(InboxTables.metadata, "alembic_version_inbox")
+run(InboxTables.metadata, VERSION_TABLES["inbox"])

@@ -1,0 +1,97 @@
+"""``store backup | restore | downgrade``: what the service keeps, out of harm's way and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xsam_backend.cli.options import settings_options
+from xsam_backend.config import load_settings
+from xsam_backend.errors import StoreError
+from xsam_backend.store.backup import back_up
+from xsam_backend.store.data_folder import held
+from xsam_backend.store.database import HISTORIES, database_url, downgrade, known_revisions, open_database
+from xsam_backend.store.restoring import read_manifest, restore, restore_files
+
+
+@click.group("store")
+def command() -> None:
+    """Back up and restore what the service keeps; take its tables back to an older version's."""
+
+
+@command.command("backup")
+@click.argument("destination", type=click.Path(path_type=Path))
+@settings_options("data_dir")
+def backup(destination: Path, **given: Any) -> None:
+    """Copy what can't be had again into the new folder DESTINATION, while the service runs.
+
+    That is the databases, the pictures and versions that were kept, and the webhook secret: keep it as secret. Not in
+    it are models, which can be pulled again, and what is only kept to be faster. A PostgreSQL database is copied by
+    pg_dump: before this command, so that the files that its rows name are in the backup.
+    """
+    settings = load_settings(**given)
+    is_shared = settings.shared_database_url is not None
+    manifest = back_up(settings.data_dir, destination.absolute(), has_databases=not is_shared)
+    click.echo(
+        f"{destination}: {len(manifest.databases)} databases, {manifest.count('pictures')} pictures, "
+        f"{manifest.count('versions')} files of versions, {manifest.total_bytes / 1e6:.1f} MB"
+    )
+    if is_shared:
+        click.echo("the shared database (database_url) isn't in it: pg_dump copies that, before this", err=True)
+    for name in manifest.left_out:
+        click.echo(f"left out, for it is damaged: {name}; `xsam-backend sync` fetches it again", err=True)
+
+
+@command.command("restore")
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="The data folder has something in it: move that aside.")
+@settings_options("data_dir")
+def restore_backup(source: Path, replace: bool, **given: Any) -> None:
+    """Make the data folder what it was when the backup SOURCE was made. Stop the service and its workers first.
+
+    Every file is compared with its hash before anything changes. What was there before lies in a folder replaced-...
+    of the data folder afterwards; delete it when all is well. At its next start the service asks Label Studio what
+    annotators did since the backup.
+    """
+    settings = load_settings(**given)
+    has_databases = bool(read_manifest(source).databases)
+    if has_databases is (settings.shared_database_url is not None):
+        raise StoreError(
+            f"{source} is a backup {'with' if has_databases else 'without'} databases, and database_url is "
+            f"{'' if has_databases else 'not '}set: restore it where it was made, with the same settings"
+        )
+    if not has_databases:
+        put_back = restore_files(source, settings.data_dir, replace=replace)
+        click.echo(f"{settings.data_dir}: {put_back} files were missing and are back; pg_restore does the database")
+        return
+    aside = restore(source, settings.data_dir, replace=replace)
+    click.echo(f"{settings.data_dir} is as {source} has it")
+    if aside is not None:
+        click.echo(f"what was there before: {aside}")
+
+
+@command.command("downgrade")
+@click.argument("revision")
+@settings_options("data_dir")
+def downgrade_tables(revision: str, **given: Any) -> None:
+    """Take the tables back to REVISION, for an older version of this program; that one names it when it refuses them.
+
+    What only newer tables have room for is dropped: take a backup first. Stop the service and its workers.
+    """
+    settings = load_settings(**given)
+    for history in HISTORIES:
+        if revision in known_revisions(history):
+            break
+    else:
+        known = sorted(name for history in HISTORIES for name in known_revisions(history))
+        raise StoreError(f"no revision '{revision}': expected one of {', '.join(known)}")
+    url = database_url(history, settings.data_dir, settings.shared_database_url)
+    with held(settings.data_dir, alone=True):
+        engine = open_database(url, history)
+        try:
+            downgrade(engine, history, revision)
+        finally:
+            engine.dispose()
+    click.echo(f"the {history} tables are at {revision}: install the older version before anything starts again")
