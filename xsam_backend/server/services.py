@@ -24,11 +24,12 @@ from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.learning.wishes import Schedule, Wishes
 from xsam_backend.server.ahead import Ahead
-from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
+from xsam_backend.server.auth import BasicAuth, WebhookSecrets, webhook_root
 from xsam_backend.server.backend import Backend
 from xsam_backend.server.batch_shares import BatchShares
 from xsam_backend.server.bulk_worker import BulkWorker
 from xsam_backend.server.collecting_thread import CollectingThread
+from xsam_backend.server.folder_use import FolderUse
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
@@ -88,6 +89,7 @@ class Services:
     prediction_slots: threading.BoundedSemaphore
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
+    folder_use: FolderUse | None
 
     def prediction_slot(self) -> AbstractContextManager[None]:
         """Hold one of the threads that predictions may occupy. Raises BusyError if none is free."""
@@ -108,6 +110,8 @@ class Services:
         self.housekeeping.close()
         for database in self.databases:
             database.dispose()
+        if self.folder_use is not None:
+            self.folder_use.close()
 
 
 @contextmanager
@@ -169,14 +173,14 @@ def open_services(
     Raises:
         SettingsError, StoreError, CheckpointError: something cannot work; says what to change.
     """
-    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
-    secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
+    folder_use = FolderUse(settings.data_dir) if settings.shared_database_url is None else None
     inbox_database = open_database(database_url("inbox", settings.data_dir, settings.shared_database_url), "inbox")
     store_database = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
     log_database = open_database(
         database_url("store", settings.data_dir, settings.shared_database_url), "store", busy_ms=LOG_WAIT_MS
     )
+    secrets = WebhookSecrets(webhook_root(settings, store_database))
     client = label_studio_client(settings)
     images = images or ImageSource(fetch_policy(settings), client)
     if predictor is None:
@@ -281,9 +285,11 @@ def open_services(
             monitor,
             settings.instance,
         )
-        if settings.shared_database_url is None:
+        if folder_use is not None and folder_use.is_alone:
             bulk_tasks.recover()
         bulk_worker.start()
+    if folder_use is not None:
+        folder_use.share()
 
     return Services(
         settings=settings,
@@ -326,4 +332,5 @@ def open_services(
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database, log_database),
+        folder_use=folder_use,
     )
