@@ -62,7 +62,7 @@ LIGHT = (
     "errors",
 )
 HEAVY = {"torch", "transformers", "flask", "gunicorn", "peft"}
-OUTWARD = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "socket", "http", "huggingface_hub"}
+OUTWARD = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "fsspec", "socket", "http", "huggingface_hub"}
 SPEAKS_OUTWARD = {
     "labelstudio/client.py",
     "labelstudio/images.py",
@@ -70,6 +70,7 @@ SPEAKS_OUTWARD = {
     "labelstudio/egress.py",  # whom images may speak to
     "cli/checks/service.py",  # the service itself, on this machine
     "demo/ports.py",  # which of this machine's ports are free
+    "store/shared_files.py",  # what services on several machines share, through fsspec
     "model/hub.py",  # weights by name, through huggingface_hub
     "model/hub_errors.py",  # its errors by their types
     "model/hub_files.py",  # the download itself, for hub

@@ -1,4 +1,4 @@
-"""Whether a service is the only one of its data folder: a lock on a file there, which the kernel frees with the process.
+"""Whether a service is the only one of its data folder: a lock on a file, which the kernel frees with the process.
 
 On SQLite files, the only service may take what a killed one has left in hand; beside others it must not.
 """

@@ -47,6 +47,7 @@ from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.pre_labels import PreLabels
 from xsam_backend.store.predictions import LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
+from xsam_backend.store.shared_files import shared_files
 from xsam_backend.store.tasks import Tasks
 from xsam_backend.store.versions import Versions
 
@@ -181,6 +182,9 @@ def open_services(
         database_url("store", settings.data_dir, settings.shared_database_url), "store", busy_ms=LOG_WAIT_MS
     )
     secrets = WebhookSecrets(webhook_root(settings, store_database))
+    shared = shared_files(settings.artefacts_url)
+    if shared is not None:
+        shared.try_out()
     client = label_studio_client(settings)
     images = images or ImageSource(fetch_policy(settings), client)
     if predictor is None:
@@ -190,7 +194,7 @@ def open_services(
 
     monitor = Monitor()
     housekeeping = Housekeeping(monitor)
-    versions, version_files = Versions(store_database), VersionFiles(settings.versions_dir)
+    versions, version_files = Versions(store_database), VersionFiles(settings.versions_dir, shared)
     deployed = Deployed(
         predictor,
         partial(_load_version, predictor, version_files),
@@ -211,7 +215,7 @@ def open_services(
     version_watch.start()
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
     annotations, tasks = Annotations(store_database), Tasks(store_database)
-    pictures = PictureFiles(settings.pictures_dir)
+    pictures = PictureFiles(settings.pictures_dir, shared)
     jobs, bulk_tasks = Jobs(store_database, settings.train_tries), BulkTasks(store_database)
 
     def project_gone(key: str) -> None:

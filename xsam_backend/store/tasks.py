@@ -99,7 +99,7 @@ class Tasks:
         self._write(update(TaskRow).where(*where, TaskRow.pictures == row.pictures).values(**news))
 
     def copied(self, task: KeptTask, pictures: Sequence[TaskPicture]) -> None:
-        """Note what a try to copy its pictures has brought; nothing where another service has copied all meanwhile."""
+        """Note what a try to copy its pictures has brought, unless another service has copied all meanwhile."""
         delay_s = min(FIRST_RETRY_S * 2.0 ** min(task.tries, 30), LONGEST_RETRY_S)
         news = {
             **_columns(pictures),
