@@ -70,15 +70,17 @@ class VersionFiles:
         found = sorted(path.name for path in (self._folder / name).glob(f"{BEFORE_AFTER}*.jpg"))
         if found or self._shared is None or name in self._looked_for:
             return found
+        place = self._folder / name
         self._looked_for.add(name)  # a page shows many versions: each is asked about once
         try:
-            for shared in self._shared.names(_shared_folder(name)):
-                file = shared.rpartition("/")[2]
+            for file in self._shared.names(_shared_folder(name)):
                 if file.startswith(BEFORE_AFTER) and file.endswith(".jpg"):
-                    self._shared.fetch(shared, self._folder / name / file, lambda _picture: True)
+                    self._shared.fetch(
+                        f"{_shared_folder(name)}/{file}", self._folder / name / file, lambda _picture: True
+                    )
         except StoreError as error:  # only people look at them
             logger.warning("%s", error)
-        return sorted(path.name for path in (self._folder / name).glob(f"{BEFORE_AFTER}*.jpg"))
+        return sorted(path.name for path in place.glob(f"{BEFORE_AFTER}*.jpg"))
 
     def picture(self, version: str, name: str) -> Path | None:
         """The file of one of ``pictures``; None if it's none of them."""

@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from xsam_backend.errors import StoreError
@@ -41,16 +42,16 @@ class PictureFiles:
         return sha256
 
     def _write(self, path: Path, encoded: bytes) -> None:
-        partial: str | None = None
+        draft: str | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
+            handle, draft = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
             with os.fdopen(handle, "wb") as file:
                 file.write(encoded)
-            move_into_place(Path(partial), path)
+            move_into_place(Path(draft), path)
         except OSError as error:
-            if partial is not None:
-                Path(partial).unlink(missing_ok=True)
+            if draft is not None:
+                Path(draft).unlink(missing_ok=True)
             raise StoreError(
                 f"{path}: the picture ({len(encoded):,} bytes) can't be kept ({error.strerror}): free some space, or "
                 "let the service's user write there"
@@ -81,7 +82,7 @@ class PictureFiles:
         for sha256 in names:
             path = self._path(sha256)
             if not _holds(path, sha256):
-                self._shared.fetch(_shared_name(sha256), path, lambda found, sha256=sha256: _holds(found, sha256))
+                self._shared.fetch(_shared_name(sha256), path, partial(_holds, sha256=sha256))
 
     def lacking(self, names: Iterable[str]) -> set[str]:
         """Those of these hashes that have no file; no file is read."""

@@ -30,23 +30,25 @@ class SharedFiles:
 
     Args:
         url: as fsspec takes it, such as ``s3://bucket/folder``. Credentials come from the environment.
+        called: the setting or option that names it, for messages.
 
     Raises:
         StoreError: fsspec knows no such URL, or lacks a package for it; a password in it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, called: str = "artefacts_url") -> None:
+        self._called = called
         if urlsplit(url).password:
-            raise StoreError("artefacts_url: expected no password in it: give credentials by the environment")
+            raise StoreError(f"{called}: expected no password in it: give credentials by the environment")
         self.url = url.rstrip("/")
         try:
             # Others write there: a listing of a moment ago is of no use.
             self._files, root = fsspec.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
-            raise StoreError(f"artefacts_url {self.url}: {error}: install that package beside this one") from error
+            raise StoreError(f"{called} {self.url}: {error}: install that package beside this one") from error
         except ValueError as error:
             raise StoreError(
-                f"artefacts_url: expected a URL that fsspec knows (file://, s3://, gs://), got {self.url}: {error}"
+                f"{called}: expected a URL that fsspec knows (file://, s3://, gs://), got {self.url}: {error}"
             ) from error
         self._root = str(root).rstrip("/")
         protocols = {self._files.protocol} if isinstance(self._files.protocol, str) else set(self._files.protocol)
@@ -118,7 +120,7 @@ class SharedFiles:
         return False
 
     def names(self, folder: str) -> list[str]:
-        """What a folder holds, by full name; nothing where there is no such folder.
+        """Names of the files in a folder ("" is the place itself); none where there is no such folder.
 
         Raises:
             StoreError: it can't be asked for.
@@ -130,7 +132,7 @@ class SharedFiles:
             except FileNotFoundError:
                 return []
             files = (str(one).rstrip("/").rpartition("/")[2] for one in listed)
-            return sorted(f"{folder}/{file}" for file in files if not file.endswith(PARTIAL))
+            return sorted(file for file in files if not file.endswith(PARTIAL))
 
     def remove(self, folder: str) -> int:
         """Delete a folder's files, if it's there; how many bytes that frees.
@@ -138,7 +140,7 @@ class SharedFiles:
         Raises:
             StoreError: they can't be deleted.
         """
-        names = self.names(folder)
+        names = [f"{folder}/{file}" for file in self.names(folder)]
         freed = 0
         with self._in_words("deleted", f"{self._root}/{folder}"):
             for name in names:
@@ -154,8 +156,8 @@ class SharedFiles:
             yield
         except Exception as error:  # each filesystem has errors of its own
             raise StoreError(
-                f"artefacts_url: {place} can't be {done} ({type(error).__name__}: {error}): are address, credentials "
-                "and rights as they should be?"
+                f"{self._called}: {place} can't be {done} ({type(error).__name__}: {error}): are address, "
+                "credentials and rights as they should be?"
             ) from error
 
 
