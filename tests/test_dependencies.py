@@ -40,9 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"geometry", "region_masks", "labelstudio", "model", "store", "training", "evaluation", "overlay"},
     # The top.
     "server": CONTRACTS | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay", "learning"},
+    "prelabelling": CONTRACTS
+    | {"geometry", "labelstudio", "model", "store", "inference", "config", "learning", "server"},
     "cli": CONTRACTS
     | {"geometry", "labelstudio", "model", "store", "inference", "config", "overlay"}
-    | {"server", "training", "evaluation", "scenes", "demo", "learning"},
+    | {"server", "training", "evaluation", "scenes", "demo", "learning", "prelabelling"},
     # Starts the server as a process of its own.
     "demo": CONTRACTS | {"config", "labelstudio", "scenes"},
     "__main__": {"cli"},
@@ -62,7 +64,7 @@ LIGHT = (
     "errors",
 )
 HEAVY = {"torch", "transformers", "flask", "gunicorn", "peft"}
-OUTWARD = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "socket", "http", "huggingface_hub"}
+OUTWARD = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "fsspec", "socket", "http", "huggingface_hub"}
 SPEAKS_OUTWARD = {
     "labelstudio/client.py",
     "labelstudio/images.py",
@@ -71,6 +73,8 @@ SPEAKS_OUTWARD = {
     "cli/checks/service.py",  # the service itself, on this machine
     "server/http_worker.py",  # answers only: the sockets that gunicorn accepted
     "demo/ports.py",  # which of this machine's ports are free
+    "store/shared_files.py",  # what services on several machines share, through fsspec
+    "prelabelling/folder_work.py",  # pictures of a folder or bucket, through fsspec
     "model/hub.py",  # weights by name, through huggingface_hub
     "model/hub_errors.py",  # its errors by their types
     "model/hub_files.py",  # the download itself, for hub

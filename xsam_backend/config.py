@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         None,
         description="SQLAlchemy URL of a shared database (PostgreSQL); without it, SQLite files in the data folder.",
     )
+    artefacts_url: str | None = Field(
+        None,
+        description="Where services on several machines share versions and kept pictures, as fsspec takes it "
+        "(s3://bucket/folder, file:///mnt/shared), credentials by the environment; without it, the data folder.",
+    )
 
     label_studio_url: str | None = Field(
         None, description="Address of your Label Studio as this service reaches it, such as http://localhost:8080."

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from xsam_backend.config import load_settings
 from xsam_backend.errors import JobError
 from xsam_backend.learning.jobs import Progress, work
 from xsam_backend.learning.worker_places import held_place
@@ -39,7 +40,8 @@ if __name__ == "__main__":
 
     try:
         with held_place(data_dir / "jobs", "cpu") as place:
-            jobs = Jobs(open_database(database_url("store", data_dir), "store"), tries=1000)
+            shared_url = load_settings(data_dir=data_dir).shared_database_url
+            jobs = Jobs(open_database(database_url("store", data_dir, shared_url), "store"), tries=1000)
             worker = Worker(place, platform.node(), os.getpid(), datetime.now(timezone.utc))
             work(jobs, count, worker, data_dir / "jobs", once="once" in sys.argv)
     except JobError as error:

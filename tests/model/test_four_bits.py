@@ -90,9 +90,7 @@ def test_changes_of_another_size_are_refused() -> None:
 
 def test_without_bitsandbytes_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes.nn", None)
-    with pytest.raises(
-        SettingsError, match=r"'\.\[four-bits\]' .* or set dtype to auto and train_four_bits"
-    ):
+    with pytest.raises(SettingsError, match=r"'\.\[four-bits\]' .* or set dtype to auto and train_four_bits"):
         put_in_four_bits(small_model(), CPU)
 
 

@@ -19,6 +19,7 @@ from web_server import WebServer, web_server
 from werkzeug.serving import make_server
 
 from xsam_backend.server import batch_shares, bulk_worker
+from xsam_backend.store.bulk_tasks import Outcome
 
 ANSWER_S = 0.03
 TASKS = 40
@@ -175,10 +176,24 @@ def test_the_next_start_goes_on(
         assert len(held.mine) == 10
         assert parts.bulk_tasks.claim(parts.settings.instance, until_then) is not None
         replied = parts.bulk_tasks.count()["in reply"] - 10
+        assert parts.folder_use is not None
+        parts.folder_use.close()  # as the kernel does when a process is killed
     again = make()
     until(lambda: counts(again).get("done") == TASKS - replied)
     assert counts(again) == {"done": TASKS - replied, "in reply": replied}
     assert {len(found) for task_id, found in labels.predictions.items() if task_id >= 100 + replied} == {1}
+
+
+def test_a_second_service_of_the_folder_leaves_the_firsts_tasks_alone(
+    make: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_worker.BulkWorker, "start", lambda _self: None)
+    parts = services_of(make())
+    key, later = f"{parts.settings.instance}/{UID}", datetime.now(timezone.utc) + timedelta(hours=1)
+    held = parts.bulk_tasks.reserve(key, range(5), "fake-1", later)
+    assert services_of(make()).bulk_tasks.upcoming(key, 5) == []
+    parts.bulk_tasks.settle(held.holder, {0: Outcome("done")})
+    assert parts.bulk_tasks.count() == {"done": 1, "waiting": 4}
 
 
 def test_without_a_token_the_status_page_says_what_to_set(make_app: Callable[..., Flask]) -> None:

@@ -38,6 +38,15 @@ def test_pictures_are_due_until_all_are_copied(tasks: Tasks) -> None:
     assert tasks.count_lacking() == 0
 
 
+def test_another_services_failure_does_not_undo_a_copy(tasks: Tasks) -> None:
+    """Both had the task in hand: the address may have run out for the second of them."""
+    tasks.know(PROJECT, 114, [LACKING])
+    (due,) = tasks.lacking()
+    tasks.copied(due, [COPIED])
+    tasks.copied(due, [replace(LACKING, problem="403")])
+    assert tasks.of_project(PROJECT)[0].pictures == (replace(COPIED, address=None),)
+
+
 def test_an_address_is_forgotten_once_its_picture_is_kept(tasks: Tasks, engine: Engine) -> None:
     tasks.know(PROJECT, 114, [COPIED])
     assert tasks.of_project(PROJECT)[0].pictures == (replace(COPIED, address=None),)

@@ -15,6 +15,7 @@ VERBS = {
     "serve": "Answer Label Studio.",
     "demo": "See it once: a Label Studio with pictures, labelled beforehand, connected to us.",
     "predict": "Ask about one picture, without Label Studio.",
+    "prelabel": "Predict for a whole project, folder or bucket, on one machine or several.",
     "evaluate": "Measure how good a model is, on labelled pictures.",
     "train": "Teach a model from labelled pictures, stage by stage, as a config file says.",
     "train-clicks": "Teach further clicks to correct a mask, on a model's answers to first ones.",

@@ -12,7 +12,7 @@ import click
 from xsam_backend.cli.checks import Finding
 from xsam_backend.cli.checks.label_config import check_label_config
 from xsam_backend.cli.checks.label_studio import check_label_studio
-from xsam_backend.cli.checks.machine import check_data_dir, check_model, check_versions
+from xsam_backend.cli.checks.machine import check_artefacts, check_data_dir, check_model, check_versions
 from xsam_backend.cli.checks.service import check_service
 from xsam_backend.cli.options import secrets_help, settings_options
 from xsam_backend.config import load_settings
@@ -34,6 +34,7 @@ from xsam_backend.errors import LabelConfigError
     "device",
     "dtype",
     "data_dir",
+    "artefacts_url",
     "label_studio_url",
     "local_files_root",
     "allow_private_hosts",
@@ -55,6 +56,7 @@ def command(project: int | None, label_config: Path | None, skip_model: bool, **
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_versions,
         lambda: check_data_dir(settings),
+        lambda: check_artefacts(settings),
         lambda: check_model(settings) if not skip_model else iter(()),
         lambda: check_service(settings),
         lambda: check_label_studio(settings, project),

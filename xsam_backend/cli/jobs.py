@@ -98,7 +98,15 @@ def cancel(number: int, **given: Any) -> None:
 @command.command("work")
 @click.option("--once", is_flag=True, help="End when nothing is left to do.")
 @settings_options(
-    "device", "data_dir", "model", "train_tries", "train_nice", "train_memory_mb", "train_four_bits", "log_level"
+    "device",
+    "data_dir",
+    "artefacts_url",
+    "model",
+    "train_tries",
+    "train_nice",
+    "train_memory_mb",
+    "train_four_bits",
+    "log_level",
 )
 def work_off(once: bool, **given: Any) -> None:
     """Run the queued jobs, one after the other. A service starts this by itself unless --train-worker is false.

@@ -8,6 +8,7 @@ import click
 
 from xsam_backend.config import Settings
 from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.store.shared_files import shared_files
 
 if TYPE_CHECKING:
     from xsam_backend.model.predictor import Predictor
@@ -22,8 +23,10 @@ def loaded(settings: Settings, version: str | None) -> Predictor:
 
     Raises:
         CheckpointError: no such model or version, or the version belongs to another model.
+        StoreError: services share their files, and these can't be had.
     """
-    delta = VersionFiles(settings.versions_dir).delta(version) if version else None
+    files = VersionFiles(settings.versions_dir, shared_files(settings.artefacts_url))
+    delta = files.delta(version) if version else None
     click.echo(f"loading {version or settings.model}", err=True)
     from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
 

@@ -19,6 +19,7 @@ from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.prompts import Task
 from xsam_backend.store.database import opened_store
 from xsam_backend.store.projects import Projects
+from xsam_backend.store.shared_files import shared_files
 from xsam_backend.store.versions import Version, Versions
 
 SEARCHES = {str(Task.GENERIC): "by label", str(Task.VGD): "like an example"}
@@ -40,8 +41,9 @@ class _Kept:
 
 @contextmanager
 def _kept(settings: Settings) -> Iterator[_Kept]:
+    shared = shared_files(settings.artefacts_url)
     with opened_store(settings.data_dir, settings.shared_database_url) as database:
-        yield _Kept(Versions(database), VersionFiles(settings.versions_dir), Projects(database))
+        yield _Kept(Versions(database), VersionFiles(settings.versions_dir, shared), Projects(database))
 
 
 def version_lines(settings: Settings) -> list[str]:

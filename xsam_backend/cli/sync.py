@@ -22,6 +22,7 @@ from xsam_backend.store.jobs import PROJECT_GONE, Jobs
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
+from xsam_backend.store.shared_files import shared_files
 from xsam_backend.store.tasks import Tasks
 
 
@@ -38,7 +39,7 @@ from xsam_backend.store.tasks import Tasks
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="With --export: the project's label config, an XML file.  [the one that is known]",
 )
-@settings_options("data_dir", "label_studio_url", "allow_private_hosts", "local_files_root")
+@settings_options("data_dir", "artefacts_url", "label_studio_url", "allow_private_hosts", "local_files_root")
 def command(
     project_ids: tuple[int, ...], export: Path | None, uid: str | None, label_config: Path | None, **given: Any
 ) -> None:
@@ -62,9 +63,8 @@ def command(
         else:
             _fetch(collector, projects, Jobs(database), project_ids, settings)
         client = label_studio_client(settings)
-        copies = PictureCopies(
-            tasks, PictureFiles(settings.pictures_dir), ImageSource(fetch_policy(settings), client)
-        )
+        files = PictureFiles(settings.pictures_dir, shared_files(settings.artefacts_url))
+        copies = PictureCopies(tasks, files, ImageSource(fetch_policy(settings), client))
         copied = 0
         for task, problem in copies.copy_due():
             copied += not problem

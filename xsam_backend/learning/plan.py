@@ -138,7 +138,9 @@ def _choices(project_key: str, places: Places) -> tuple[Chosen, str, list[str]]:
     if project is None or not project.label_config:
         raise JobError(f"project {project_key}: its label config is not known: open the project in Label Studio once")
     found = choose(places.tasks.of_project(project_key), places.annotations.of_tasks(project_key))
-    spoilt = _spoilt(found.choices, places.pictures)
+    files = PictureFiles(places.pictures, places.shared)
+    files.bring(sorted({str(choice.picture.sha256) for choice in found.choices}))
+    spoilt = _spoilt(found.choices, files, places.pictures)
     left_out = Counter(found.left_out)
     tasks_of: dict[str, set[int]] = {}
     for number, (kind, _) in spoilt.items():
@@ -170,9 +172,8 @@ def _other_labels(choices: Sequence[Choice], label_config: str) -> dict[str, int
     return others
 
 
-def _spoilt(choices: Sequence[Choice], folder: Path) -> dict[int, tuple[str, str]]:
+def _spoilt(choices: Sequence[Choice], files: PictureFiles, folder: Path) -> dict[int, tuple[str, str]]:
     """Choices whose picture can't be learned from, by their numbers: what is wrong, and the same with its details."""
-    files = PictureFiles(folder)
     names = {str(choice.picture.sha256) for choice in choices}
     gone, damaged = files.lacking(names), files.damaged(names)
     found: dict[int, tuple[str, str]] = {}

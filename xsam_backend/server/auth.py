@@ -13,11 +13,14 @@ import os
 import secrets
 from pathlib import Path
 
+from sqlalchemy import Engine
 from werkzeug.datastructures import Authorization, WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from xsam_backend.config import Settings
 from xsam_backend.errors import StoreError
 from xsam_backend.store.projects import ProjectKey
+from xsam_backend.store.shared_secrets import shared_secret
 
 WEBHOOK_HEADER = "X-XSam-Backend-Secret"
 """Header that we ask Label Studio to send with a project's webhooks."""
@@ -74,6 +77,20 @@ class WebhookSecrets:
     def verifies(self, project: ProjectKey, given: str | None) -> bool:
         """Whether ``given`` (the header's value) is the project's secret."""
         return given is not None and hmac.compare_digest(given.encode(), self.of(project).encode())
+
+
+def webhook_root(settings: Settings, store: Engine) -> str:
+    """The root secret that the settings mean: one for all services of a shared database, since Label Studio's event
+    may come to any of them. There the first one's counts.
+
+    Raises:
+        StoreError: it can't be kept or read.
+    """
+    configured = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
+    root = root_secret(settings.data_dir, configured)
+    if configured or settings.shared_database_url is None:
+        return root
+    return shared_secret(store, "webhooks", root)
 
 
 def root_secret(data_dir: Path, configured: str | None) -> str:

@@ -198,7 +198,7 @@ class Backend:
         return prediction
 
     def prelabel(
-        self, project: ProjectKey, task: TaskItem, config: LabelConfig, predictor: Predictor[Any]
+        self, project: ProjectKey | None, task: TaskItem, config: LabelConfig, predictor: Predictor[Any]
     ) -> dict[str, Any]:
         """A task's prediction as a batch gives it, by a given version, however long it takes.
 

@@ -24,11 +24,12 @@ from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.learning.wishes import Schedule, Wishes
 from xsam_backend.server.ahead import Ahead
-from xsam_backend.server.auth import BasicAuth, WebhookSecrets, root_secret
+from xsam_backend.server.auth import BasicAuth, WebhookSecrets, webhook_root
 from xsam_backend.server.backend import Backend
 from xsam_backend.server.batch_shares import BatchShares
 from xsam_backend.server.bulk_worker import BulkWorker
 from xsam_backend.server.collecting_thread import CollectingThread
+from xsam_backend.server.folder_use import FolderUse
 from xsam_backend.server.health import Health, database_need, disk_need
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
@@ -49,6 +50,7 @@ from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.pre_labels import PreLabels
 from xsam_backend.store.predictions import LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
+from xsam_backend.store.shared_files import shared_files
 from xsam_backend.store.tasks import Tasks
 from xsam_backend.store.versions import Versions
 
@@ -93,6 +95,7 @@ class Services:
     databases: tuple[DatabaseEngine, ...]
     hold: Hold | None
     health: Health
+    folder_use: FolderUse | None
 
     def prediction_slot(self) -> AbstractContextManager[None]:
         """Hold one of the threads that predictions may occupy. Raises BusyError if none is free."""
@@ -116,6 +119,8 @@ class Services:
             database.dispose()
         if self.hold is not None:
             self.hold.close()
+        if self.folder_use is not None:
+            self.folder_use.close()
 
 
 @contextmanager
@@ -189,14 +194,17 @@ def open_services(
 def _open(
     settings: Settings, predictor: Predictor[Any] | None, images: ImageSource | None, hold: Hold | None
 ) -> Services:
-    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
-    secrets = WebhookSecrets(root_secret(settings.data_dir, secret))
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
+    folder_use = FolderUse(settings.data_dir) if settings.shared_database_url is None else None
     inbox_database = open_database(database_url("inbox", settings.data_dir, settings.shared_database_url), "inbox")
     store_database = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
     log_database = open_database(
         database_url("store", settings.data_dir, settings.shared_database_url), "store", busy_ms=LOG_WAIT_MS
     )
+    secrets = WebhookSecrets(webhook_root(settings, store_database))
+    shared = shared_files(settings.artefacts_url)
+    if shared is not None:
+        shared.try_out()
     client = label_studio_client(settings)
     images = images or ImageSource(fetch_policy(settings), client)
     if predictor is None:
@@ -206,7 +214,7 @@ def _open(
 
     monitor = Monitor()
     housekeeping = Housekeeping(monitor)
-    versions, version_files = Versions(store_database), VersionFiles(settings.versions_dir)
+    versions, version_files = Versions(store_database), VersionFiles(settings.versions_dir, shared)
     deployed = Deployed(
         predictor,
         partial(_load_version, predictor, version_files),
@@ -227,7 +235,7 @@ def _open(
     version_watch.start()
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
     annotations, tasks = Annotations(store_database), Tasks(store_database)
-    pictures = PictureFiles(settings.pictures_dir)
+    pictures = PictureFiles(settings.pictures_dir, shared)
     jobs, bulk_tasks = Jobs(store_database, settings.train_tries), BulkTasks(store_database)
 
     def project_gone(key: str) -> None:
@@ -301,9 +309,11 @@ def _open(
             monitor,
             settings.instance,
         )
-        if settings.shared_database_url is None:
+        if folder_use is not None and folder_use.is_alone:
             bulk_tasks.recover()
         bulk_worker.start()
+    if folder_use is not None:
+        folder_use.share()
 
     threads: dict[str, Any] = {
         "collecting": collecting,
@@ -367,4 +377,5 @@ def _open(
         databases=(inbox_database, store_database, log_database),
         hold=hold,
         health=health,
+        folder_use=folder_use,
     )

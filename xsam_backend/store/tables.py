@@ -178,6 +178,15 @@ class CursorRow(StoreTables):
     event_id: Mapped[int] = mapped_column(BigInteger)
 
 
+class SecretRow(StoreTables):
+    """A secret that the services of one database share."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
 class JobRow(StoreTables):
     """A fine-tuning that is wanted, under way or over."""
 

@@ -99,7 +99,7 @@ class Tasks:
         self._write(update(TaskRow).where(*where, TaskRow.pictures == row.pictures).values(**news))
 
     def copied(self, task: KeptTask, pictures: Sequence[TaskPicture]) -> None:
-        """Note what a try to copy its pictures has brought."""
+        """Note what a try to copy its pictures has brought, unless another service has copied all meanwhile."""
         delay_s = min(FIRST_RETRY_S * 2.0 ** min(task.tries, 30), LONGEST_RETRY_S)
         news = {
             **_columns(pictures),
@@ -107,7 +107,8 @@ class Tasks:
             "next_try_at": datetime.now(timezone.utc) + timedelta(seconds=delay_s),
         }
         where = (TaskRow.project_key == task.project_key, TaskRow.task_id == task.task_id, TaskRow.deleted.is_(False))
-        self._write(update(TaskRow).where(*where).values(**news))
+        still_lacks = TaskRow.lacks_pictures.is_(True)
+        self._write(update(TaskRow).where(*where, still_lacks).values(**news))
 
     def delete(self, project_key: str, task_ids: Iterable[int]) -> None:
         """Note that tasks are gone from Label Studio, also of ones that never were heard of. Final."""

@@ -59,6 +59,21 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "data folder", room)
 
 
+def check_artefacts(settings: Settings) -> Iterator[Finding]:
+    """Whether what services share can be written and read; nothing where they share no files."""
+    from xsam_backend.store.shared_files import shared_files
+
+    try:
+        shared = shared_files(settings.artefacts_url)
+        if shared is None:
+            return
+        shared.try_out()
+    except XSamBackendError as error:
+        yield Finding("FAIL", "artefacts", str(error))
+        return
+    yield Finding("ok", "artefacts", f"{shared.url} can be written and read")
+
+
 def _user() -> str:
     return f"uid {os.getuid()}" if hasattr(os, "getuid") else "the current one"
 

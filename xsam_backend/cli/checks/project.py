@@ -42,12 +42,13 @@ def _check_label_config(project: Row) -> Generator[Finding, None, LabelConfig | 
 
 
 def _check_webhook(settings: Settings, client: LabelStudioClient, project: Row) -> Iterator[Finding]:
-    from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets, root_secret
+    from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets, webhook_root
+    from xsam_backend.store.database import opened_store
     from xsam_backend.store.projects import ProjectKey
 
-    configured = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     try:
-        secrets = WebhookSecrets(root_secret(settings.data_dir, configured))
+        with opened_store(settings.data_dir, settings.shared_database_url) as store:
+            secrets = WebhookSecrets(webhook_root(settings, store))
     except XSamBackendError:  # the data folder's own check has said so
         return
     key = ProjectKey.from_webhook(settings.instance, project)

@@ -1,0 +1,124 @@
+"""``prelabel`` of a folder, as a command: killed and resumed, nothing is lost or doubled; on Ray as without."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from event_parts import until
+from PIL import Image
+from small_base import save_small_base
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = """<View><Image name="image" value="$image"/>
+<PolygonLabels name="poly" toName="image" model_score_threshold="0"><Label value="cat"/></PolygonLabels></View>"""
+PICTURES = 12
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prelabel")
+    save_small_base(folder / "base")
+    (folder / "config.xml").write_text(CONFIG)
+    drawn = np.random.default_rng(0)
+    for number in range(PICTURES):
+        path = folder / "pictures" / f"part {number % 2}" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn.integers(0, 255, (64, 96, 3), np.uint8)).save(path)
+    (folder / "pictures" / "notes.txt").write_text("no picture")
+    (folder / "pictures" / "part 0" / "torn.jpg").write_bytes(b"no picture either")
+    return folder
+
+
+def command(place: Path, output: str, *more: str) -> list[str]:
+    verb = [
+        sys.executable,
+        "-m",
+        "xsam_backend",
+        "prelabel",
+        str(place / "pictures"),
+        "--output",
+        str(place / output),
+    ]
+    model = ["--model", str(place / "base"), "--device", "cpu", "--data-dir", str(place / "data")]
+    return [*verb, *model, "--label-config", str(place / "config.xml"), "--block", "2", *more]
+
+
+def run(call: Sequence[str], status: int = 1) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=400, env=environment)
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
+def files(place: Path, output: str) -> list[str]:
+    return sorted(path.name for path in (place / output).glob("tasks-*"))
+
+
+def answers(place: Path, output: str) -> dict[str, str]:
+    """Each picture's regions, without ids, which are new each time, by its address; fails where one comes twice."""
+    found: dict[str, str] = {}
+    for name in files(place, output):
+        for task in json.loads((place / output / name).read_text()):
+            (prediction,) = task["predictions"]
+            regions = [{**one, "id": "", "parentID": ""} for one in prediction["result"]]
+            address = task["data"]["image"]
+            assert address not in found
+            found[address] = json.dumps([prediction["model_version"], regions], sort_keys=True)
+    return found
+
+
+def test_killed_and_resumed_nothing_is_lost_or_doubled(place: Path) -> None:
+    assert "12 answered, 0 had a prediction of this version or are gone, 1 failed" in run(command(place, "whole"))
+    whole = answers(place, "whole")
+    assert set(whole) == {f"/data/local-files/?d=part%20{number % 2}/{number:02}.png" for number in range(PICTURES)}
+    assert json.loads((place / "whole" / "failed-00003.json").read_text())[0].startswith("part 0/torn.jpg")
+
+    kept: dict[str, int] = {}
+    for least in (1, 3):
+        with subprocess.Popen(command(place, "killed"), stderr=subprocess.DEVNULL) as process:
+            until(lambda least=least: len(files(place, "killed")) >= least, 120, "some files")
+            process.send_signal(signal.SIGKILL)
+        for name in files(place, "killed"):
+            modified = (place / "killed" / name).stat().st_mtime_ns
+            assert kept.setdefault(name, modified) == modified, "what is done is done once"
+    assert len(kept) < len(files(place, "whole")), "it was killed in the middle"
+    said = run(command(place, "killed"), 0 if "tasks-00003.json" in kept else 1)
+    assert f"{len(kept)} of 7 files are there already" in said
+    assert answers(place, "killed") == whole
+    assert "nothing" not in run(command(place, "killed"), 0)
+
+
+def test_another_runs_output_is_refused(place: Path) -> None:
+    (place / "taken").mkdir()
+    manifest = {"run": {"source": "elsewhere"}, "block": 2, "pictures": []}
+    (place / "taken" / "manifest.json").write_text(json.dumps(manifest))
+    assert "holds a run with another label_config, model, prefix, source" in run(command(place, "taken"))
+
+
+def test_several_workers_without_ray_say_what_to_install(place: Path) -> None:
+    if importlib.util.find_spec("ray") is not None:
+        pytest.skip("Ray is installed")
+    assert "pip install '.[ray]'" in run(command(place, "no-ray", "--workers", "2"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install '.[ray]')")
+def test_on_ray_killed_and_resumed_the_answers_are_the_same(place: Path) -> None:
+    if not (place / "whole").is_dir():
+        run(command(place, "whole"))
+    with subprocess.Popen(command(place, "on-ray", "--workers", "2"), stderr=subprocess.DEVNULL) as process:
+        until(lambda: files(place, "on-ray"), 300, "some files")
+        process.send_signal(signal.SIGKILL)
+    time.sleep(2)
+    assert "are there already" in run(command(place, "on-ray", "--workers", "2"), 1) or files(place, "on-ray")
+    assert answers(place, "on-ray") == answers(place, "whole")

@@ -1,0 +1,87 @@
+"""One process's model, asked about whole tasks as the service's batches ask it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xsam_backend.config import Settings
+from xsam_backend.inference.engine import Engine, Predictor
+from xsam_backend.inference.picture_memory import Budget, PictureMemory
+from xsam_backend.labelstudio.images import ImageSource
+from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.recent_images import Images
+from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.server.backend import Backend
+from xsam_backend.server.batch_shares import BatchShares
+from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.outside import fetch_policy, label_studio_client
+from xsam_backend.server.project_exemplars import ProjectExemplars
+from xsam_backend.server.protocol import TaskItem
+from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.picture_files import PictureFiles
+from xsam_backend.store.pre_labels import PreLabels
+from xsam_backend.store.predictions import PredictionLog
+from xsam_backend.store.projects import ProjectKey, Projects
+from xsam_backend.store.shared_files import shared_files
+from xsam_backend.store.tasks import Tasks
+
+
+def load(settings: Settings, version: str | None) -> Predictor[Any]:
+    """The settings' model, with a version's changes.
+
+    Raises:
+        CheckpointError, StoreError: it can't be loaded.
+    """
+    from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
+    from xsam_backend.model.versions import predictor_with_delta
+
+    files = VersionFiles(settings.versions_dir, shared_files(settings.artefacts_url))
+    delta = files.delta(version) if version is not None else None
+    base = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
+    return base if version is None or delta is None else predictor_with_delta(base, delta, version)
+
+
+class Answering:
+    """Answers tasks; every region is logged by its id, as the service does, so that corrections can be told later.
+
+    Args:
+        images: where pictures come from; None: from where tasks say, as the service fetches them.
+
+    Raises:
+        StoreError: the database can't be opened.
+    """
+
+    def __init__(self, settings: Settings, predictor: Predictor[Any], images: Images | None = None) -> None:
+        store = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
+        monitor = Monitor()
+        engine = Engine(predictor, PictureMemory(Budget(0, 0, 0)), wait_limit_s=settings.wait_limit_s)
+        exemplars = ProjectExemplars(
+            Annotations(store),
+            Tasks(store),
+            PictureFiles(settings.pictures_dir, shared_files(settings.artefacts_url)),
+            engine,
+            fetch_policy(settings).max_pixels,
+            monitor.problem,
+        )
+        self.predictor = predictor
+        self._backend = Backend(
+            engine,
+            images or ImageSource(fetch_policy(settings), label_studio_client(settings)),
+            PredictionLog(store),
+            PreLabels(store),
+            monitor,
+            settings.instance,
+            BatchShares(None, Projects(store), monitor, settings.batch_limit_s),
+            exemplars,
+        )
+
+    def prediction(
+        self, project: ProjectKey | None, task_id: int | None, data: dict[str, Any], config: LabelConfig
+    ) -> dict[str, Any]:
+        """A task's prediction, as Label Studio takes it.
+
+        Raises:
+            XSamBackendError: there can be none; says why.
+        """
+        return self._backend.prelabel(project, TaskItem(task_id, data), config, self.predictor)
