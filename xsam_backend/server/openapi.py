@@ -106,6 +106,13 @@ def _in(place: str, name: str, schema: Json) -> Json:
     return {"in": place, "name": name, "required": place == "path" or name == "project", "schema": schema}
 
 
+def _state(summary: str, otherwise: str, why: str) -> Json:
+    """A question of an orchestrator's: the same answer with 200 and, where something is wrong, with 503."""
+    described = _operation(summary, _object(**{"status": _TEXT, why: _OBJECT}))
+    described["responses"]["503"] = {**described["responses"]["200"], "description": otherwise}
+    return described
+
+
 _NUMBER = _in("path", "job_id", {"type": "integer", "minimum": 0})
 _UP = _object(status=_TEXT, model_class=_TEXT, model_version=_TEXT)
 _OK = _object(status=_TEXT)
@@ -113,6 +120,8 @@ _PAGE: Json = {"text/html": _TEXT, "application/json": _OBJECT}
 
 PATHS: Json = {
     "/health": {"get": _operation("Up.", _UP)},
+    "/health/live": {"get": _state("No restart would help.", "One would.", "ailing")},
+    "/health/ready": {"get": _state("Requests may come.", "They should go elsewhere.", "lacking")},
     "/setup": {"post": _operation("A project connects.", _object(model_version=_TEXT), body=_SETUP)},
     "/predict": {
         "post": _operation(

@@ -15,7 +15,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
-FREE_ENDPOINTS = frozenset({"protocol.health", "protocol.metrics"})
+FREE_ENDPOINTS = frozenset({"protocol.health", "protocol.live", "protocol.ready", "protocol.metrics"})
 """Asked again and again by machines, and cheap."""
 
 
