@@ -48,7 +48,7 @@ def plain_click(predictor: Predictor, image: NDArray[np.uint8], point: Point) ->
         forced=answer,
     )
     count = written.states.shape[1]
-    cond_ids, seg_ids = (rows[:count].cpu().numpy() for rows in (ids.cond_ids, ids.seg_ids))
+    cond_ids, seg_ids = (rows[None, :count] for rows in (ids.cond_ids, ids.seg_ids))
     ((class_logits, mask_logits),) = dialogue.segment(encoded, model.project(written.states), cond_ids, seg_ids)
 
     frame = dialogue.frame(image)

@@ -28,10 +28,11 @@ def test_the_plain_path_gives_our_mask(language: str, encoders: str) -> None:
 def test_the_suite_measures_what_its_tables_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interactive, "predictor_of_size", lambda _size, _device: small_predictor())
     monkeypatch.setattr(interactive, "ROUNDS", {"small": 1})
-    clicks, stages, plain = interactive.suite(["small"], "cpu")
-    (of_clicks,), (of_stages,), (of_plain,) = clicks.rows, stages.rows, plain.rows
+    clicks, stages, phrases, plain = interactive.suite(["small"], "cpu")
+    (of_clicks,), (of_stages,), (of_phrases,), (of_plain,) = clicks.rows, stages.rows, phrases.rows, plain.rows
     assert of_clicks[1] == pytest.approx(sum(float(value) for value in of_stages[1:]))
     assert of_clicks[3] == pytest.approx(float(of_clicks[1]) / float(of_clicks[2]))
+    assert of_phrases[3] == pytest.approx(float(of_phrases[2]) / float(of_phrases[1]))
     assert float(of_plain[4]) <= 1
     assert '"cores"' in as_json([clicks])
 

@@ -88,7 +88,7 @@ class Wording:
         if not (cond_ids >= 0).any() or (seg_ids >= 0).sum() != 1:
             return Answer(empty, text=text, reason="the caption names nothing that it also segments")
         projected = model.project(written.states[:, len(merged.embeddings) :])
-        ids = (torch.from_numpy(of_tokens) for of_tokens in (cond_ids, seg_ids))
+        ids = (torch.from_numpy(of_tokens)[None] for of_tokens in (cond_ids, seg_ids))
         ((class_logits, mask_logits),) = dialogue.segment(state.encoded, projected, *ids)
         found = self._best_masks(class_logits, mask_logits, state.frame)
         instances = named(found, [text[start:end] for start, end in spans])

@@ -32,7 +32,7 @@ class Hold:
     def __init__(self, data_dir: Path, *, alone: bool = False) -> None:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            self._handle: int | None = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(
                 f"cannot open {data_dir / LOCK}: {error}; check that the folder exists and may be written"
@@ -54,8 +54,10 @@ class Hold:
             )
 
     def close(self) -> None:
-        """Let it go."""
-        os.close(self._handle)
+        """Let it go. Again, it changes nothing."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
 
 @contextmanager
