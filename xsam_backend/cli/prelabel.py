@@ -91,7 +91,11 @@ def command(
         work = FolderWork(settings, version, xml, _as_url(source), _as_url(output), prefix)
         blocks, total = work.blocks(block)
         if len(blocks) < total:
-            click.echo(f"{total - len(blocks)} of {total} files are there already", err=True)
+            click.echo(
+                f"{total - len(blocks)} of {total} files are there already; what could not be read stands "
+                "in failed-*.json beside them",
+                err=True,
+            )
         _run(work, blocks, workers, settings.device)
 
 
