@@ -15,6 +15,7 @@ from xsam_backend.prompts import Box, Category, Point, Prompt, Region, Task
 
 HERE, ELSEWHERE = noise_picture(0), noise_picture(1, (64, 40))
 BALL, CRATE = Box(5, 5, 20, 20), Box(30, 20, 25, 18)
+SMALL_BALL, SMALL_CRATE = Box(5, 5, 5, 6), Box(30, 20, 6, 6)
 
 
 def assert_same(ours: Answer, theirs: Answer) -> None:
@@ -28,20 +29,22 @@ def in_place(*regions: Region, labels: tuple[str, ...]) -> Prompt:
 
 
 @pytest.mark.parametrize(
-    "sizes",
-    [{}, {"ball": 0.05, "crate": 0.05}],
-    ids=["nothing is known of their size", "closer looks at small ones"],
+    ("sizes", "ball", "crate"),
+    [
+        pytest.param({}, BALL, CRATE, id="nothing is known of their size"),
+        pytest.param({"ball": 0.095, "crate": 0.095}, SMALL_BALL, SMALL_CRATE, id="closer looks at small ones"),
+    ],
 )
-def test_at_home_an_exemplar_means_what_its_region_does(sizes: dict[str, float]) -> None:
+def test_at_home_an_exemplar_means_what_its_region_does(sizes: dict[str, float], ball: Box, crate: Box) -> None:
     plain = small_predictor(closest_tiles=2)
     predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes=sizes)
     state = predictor.encode(HERE, keeps_looks=True)
-    exemplars = (predictor.exemplar(state, BALL, "ball"), predictor.exemplar(state, CRATE, "crate"))
+    exemplars = (predictor.exemplar(state, ball, "ball"), predictor.exemplar(state, crate, "crate"))
     assert {one.in_picture.dtype for one in exemplars} == {np.dtype(np.float32)}
     assert np.array_equal(exemplars[0].in_picture, exemplars[0].enlarged) is not bool(sizes)
     asked = Prompt(Task.VGD, exemplars=exemplars, score_threshold=0.0)
     assert_same(
-        predictor.answer(state, asked), predictor.answer(state, in_place(BALL, CRATE, labels=("ball", "crate")))
+        predictor.answer(state, asked), predictor.answer(state, in_place(ball, crate, labels=("ball", "crate")))
     )
 
 

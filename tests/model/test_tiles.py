@@ -16,7 +16,7 @@ from small_models import noise_picture, small_predictor
 from xsam_backend.instances import Instances
 from xsam_backend.model import searching
 from xsam_backend.model.predictor import Predictor
-from xsam_backend.model.tiles import MANY, OVERLAP, in_picture, joined, many_small, tile_windows
+from xsam_backend.model.tiles import MANY, MOST_GUESSED, OVERLAP, in_picture, joined, many_small, tile_windows
 from xsam_backend.prompts import Box, Category, Point, Prompt, Task
 
 SIZE = (200, 300)
@@ -55,7 +55,8 @@ def test_how_small_the_many_small_ones_are(found: Instances, share: float | None
         pytest.param(0.06, 8, 25, id="small ones"),
         pytest.param(0.09, 8, 9, id="not so small ones"),
         pytest.param(0.01, 6, 36, id="tiny ones: no more than allowed"),
-        pytest.param(0.15, 6, 0, id="large ones"),
+        pytest.param(0.15, 6, 4, id="larger ones"),
+        pytest.param(0.25, 6, 0, id="large ones: as large as in a window"),
         pytest.param(0.06, 0, 0, id="never"),
     ],
 )
@@ -167,6 +168,43 @@ def test_a_version_knows_how_large_its_labels_are(
         encoded = counted(predictor, monkeypatch)
         predictor.answer(predictor.encode(noise_picture(size_hw=(96, 128))), prompt)
         assert len(set(encoded)) == looks
+
+
+@pytest.mark.parametrize(
+    ("prompt", "windows"),
+    [
+        pytest.param(Prompt(Task.VGD, (Point(12, 12),), label="cell"), 25, id="a click: as the project's are"),
+        pytest.param(Prompt(Task.VGD, (Box(10, 10, 20, 9),), label="cell"), 4, id="larger here"),
+        pytest.param(Prompt(Task.VGD, (Box(10, 10, 4, 4),), label="cell"), 64, id="smaller here"),
+        pytest.param(Prompt(Task.VGD, (Box(10, 10, 40, 40),), label="cell"), 0, id="large here"),
+        pytest.param(Prompt(Task.VGD, (Box(10, 10, 20, 9),), label="house"), 0, id="of a label of large ones"),
+        pytest.param(
+            Prompt(
+                Task.VGD,
+                (Box(10, 10, 60, 60), Box(10, 10, 13, 9), Box(10, 10, 9, 13), Box(10, 10, 40, 40)),
+                tuple(Category(label, label) for label in ("house", "cell", "cell", "cell")),
+            ),
+            9,
+            id="several: the median of the small label's",
+        ),
+    ],
+)
+def test_windows_fit_the_exemplars_that_are_drawn(
+    prompt: Prompt, windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = small_predictor(closest_tiles=9)
+    predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.06, "house": 0.5})
+    seen = counted(predictor, monkeypatch)
+    predictor.answer(predictor.encode(noise_picture(size_hw=(96, 128)), keeps_looks=True), prompt)
+    assert len(set(seen)) == 1 + windows
+
+
+def test_a_guess_is_followed_less_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = small_predictor(closest_tiles=9)
+    predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.02})
+    seen = counted(predictor, monkeypatch)
+    predictor.answer(predictor.encode(noise_picture(size_hw=(96, 128))), Prompt(Task.GENERIC, categories=CELLS))
+    assert len(set(seen)) == 1 + MOST_GUESSED**2
 
 
 @pytest.mark.parametrize(

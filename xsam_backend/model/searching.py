@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -16,9 +17,9 @@ from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.image_processor import frame_regions
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.picture_frame import PictureFrame
-from xsam_backend.model.tiles import SMALL_SHARE, Window, many_small, tile_windows
+from xsam_backend.model.tiles import MOST_GUESSED, SMALL_SHARE, Window, longer_share, many_small, tile_windows
 from xsam_backend.model.turns import generic_turn, vgd_turn
-from xsam_backend.prompts import Category, Exemplar, Form, Prompt, Region
+from xsam_backend.prompts import Category, Exemplar, Form, Point, Prompt, Region
 from xsam_backend.region_masks import region_mask
 
 Look = Callable[[Encoded, Sequence[PictureFrame]], list[Candidates]]
@@ -69,7 +70,11 @@ class Searching:
             labels = known if len(known) == len(masks) else (prompt.label,) * len(masks)
             shown = self._dialogue.embedded(state.encoded, self._framed(masks))
             found = self._alike(state.encoded, (state.frame,), labels, shown)[0]
-            windows = self._windows(state, labels, found, least_score)
+            drawn: dict[str | None, list[float]] = {}
+            for label, region, mask in zip(labels, prompt.regions, masks, strict=True):
+                if not isinstance(region, Point):  # a click doesn't say how large its object is
+                    drawn.setdefault(label, []).append(longer_share(mask))
+            windows = self._windows(state, labels, found, least_score, drawn)
             enlarged = torch.cat([self._nearest(state.looks, windows, mask) for mask in masks]) if windows else shown
         return self._with_looks(
             found, lambda encoded, frames: self._alike(encoded, frames, labels, enlarged), state.looks, windows
@@ -83,11 +88,9 @@ class Searching:
         """
         mask = region_mask(region, state.size_hw)
         shown = self._dialogue.embedded(state.encoded, self._framed(mask[None]))
-        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        share = max(ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1) / max(state.size_hw)
-        windows = tile_windows(
-            self._typical_sizes.get(label, share), state.size_hw, self._dialogue.model.config.closest_tiles
-        )
+        share = self._typical_sizes.get(label, longer_share(mask))
+        most = min(self._dialogue.model.config.closest_tiles, MOST_GUESSED)
+        windows = tile_windows(share, state.size_hw, most) if share < SMALL_SHARE else []
         enlarged = self._nearest(state.looks, windows, mask) if windows else shown
         return Exemplar(label, *(embedding[0].float().cpu().numpy() for embedding in (shown, enlarged)))
 
@@ -130,16 +133,35 @@ class Searching:
         return self._dialogue.embedded(encoded, self._framed(np.ascontiguousarray(mask[best])[None]), row)
 
     def _windows(
-        self, state: ImageState, labels: Sequence[str | None], found: Candidates, least_score: float
+        self,
+        state: ImageState,
+        labels: Sequence[str | None],
+        found: Candidates,
+        least_score: float,
+        drawn: Mapping[str | None, Sequence[float]] = MappingProxyType({}),
     ) -> list[Window]:
         """The windows that deserve a closer look: where one of the labels is known to be of small objects, or none is
-        known and many small ones were found."""
+        known and many small ones were found.
+
+        Args:
+            drawn: label -> how large its exemplars in this picture are, longer side as share of the picture's longer
+                side. Pictures of one project differ: windows fit these sizes rather than the project's.
+        """
         most = self._dialogue.model.config.closest_tiles
         if most < 2:
             return []
-        known = [self._typical_sizes[label] for label in labels if label is not None and label in self._typical_sizes]
-        share = min(known) if known else many_small(found.answered(least_score))
-        return [] if share is None else tile_windows(share, state.size_hw, most)
+        guessed = min(most, MOST_GUESSED)
+        known = {label: share for label, share in self._typical_sizes.items() if label in labels}
+        if not known:
+            share = many_small(found.answered(least_score))
+            return [] if share is None else tile_windows(share, state.size_hw, guessed)
+        small = [label for label, share in known.items() if share < SMALL_SHARE]
+        if not small:
+            return []
+        in_picture = [float(np.median(drawn[label])) for label in small if label in drawn]
+        if in_picture:
+            return tile_windows(min(in_picture), state.size_hw, most)
+        return tile_windows(min(known.values()), state.size_hw, guessed)
 
     def _with_looks(self, found: Candidates, look: Look, looks: CloserLooks, windows: Sequence[Window]) -> Candidates:
         closer: list[tuple[Window, Candidates]] = []

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xsam_backend.geometry.cropped_masks import CroppedMask
+from xsam_backend.geometry.masks import mask_to_box_xyxy
 from xsam_backend.instances import Instances
 
 SMALL_SHARE = 0.1
@@ -23,6 +25,10 @@ MANY = 6
 
 WANTED_SHARE = 0.25
 """Longer side that a small object should have of its window's: then its mask is fine enough."""
+
+MOST_GUESSED = 6
+"""Windows along each side, at most, where the objects' size in this picture is only guessed: more cost time, and show
+little of what is larger than was guessed."""
 
 OVERLAP = 0.25
 """Of a window with its neighbour: small objects that one cuts are whole in the other."""
@@ -46,17 +52,28 @@ def many_small(found: Instances) -> float | None:
 
 
 def tile_windows(share: float, size_hw: tuple[int, int], most: int) -> list[Window]:
-    """Rows and columns of the windows to look at again for objects of that size; none where they are large enough.
+    """Rows and columns of the windows to look at again for objects of that size; none where one window would do.
 
     Args:
         share: the objects' longer side, as share of the picture's longer side; above 0.
         size_hw: of the picture.
         most: along each side.
     """
-    if most < 2 or share >= SMALL_SHARE:
+    count = min(int(np.ceil(WANTED_SHARE / share)), most)
+    if count < 2:
         return []
-    count = int(np.clip(np.ceil(WANTED_SHARE / share), 2, most))
     return [(rows, columns) for rows in _shares(size_hw[0], count) for columns in _shares(size_hw[1], count)]
+
+
+def longer_share(mask: NDArray[np.bool_]) -> float:
+    """Longer side of a mask, as share of its picture's longer side.
+
+    Args:
+        mask: bool (H, W), not empty.
+    """
+    box = mask_to_box_xyxy(mask)
+    assert box is not None
+    return max(box[2] - box[0], box[3] - box[1]) / max(mask.shape)
 
 
 def _shares(length: int, count: int) -> list[slice]:
