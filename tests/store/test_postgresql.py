@@ -1,8 +1,7 @@
-"""The store on a real PostgreSQL. Set TEST_POSTGRESQL_URL (postgresql+psycopg://user@host/an_empty_database)."""
+"""The store on a real PostgreSQL."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,16 +19,13 @@ from xsam_backend.store.jobs import STALE_AFTER, JobLost, Jobs, Worker
 from xsam_backend.store.predictions import LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 
-URL = os.environ.get("TEST_POSTGRESQL_URL")
-pytestmark = pytest.mark.skipif(URL is None, reason="TEST_POSTGRESQL_URL names no PostgreSQL database")
-
 HISTORIES: tuple[History, ...] = ("store", "inbox")
 
 
 @pytest.fixture
-def engines() -> Iterator[dict[History, Engine]]:
-    """Both families in one database, opened by several services at once; emptied afterwards."""
-    url = database_url("store", Path(), URL)
+def engines(postgresql_database: str) -> Iterator[dict[History, Engine]]:
+    """Both families in one database, opened by several services at once; taken down again afterwards."""
+    url = database_url("store", Path(), postgresql_database)
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(lambda history: (history, open_database(url, history)), HISTORIES * 2))
     engines = dict(opened)
