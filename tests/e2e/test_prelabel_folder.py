@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,17 +65,27 @@ def files(place: Path, output: str) -> list[str]:
     return sorted(path.name for path in (place / output).glob("tasks-*"))
 
 
-def answers(place: Path, output: str) -> dict[str, str]:
+def answers(place: Path, output: str) -> dict[str, list[Any]]:
     """Each picture's regions, without ids, which are new each time, by its address; fails where one comes twice."""
-    found: dict[str, str] = {}
+    found: dict[str, list[Any]] = {}
     for name in files(place, output):
         for task in json.loads((place / output / name).read_text()):
             (prediction,) = task["predictions"]
             regions = [{**one, "id": "", "parentID": ""} for one in prediction["result"]]
             address = task["data"]["image"]
             assert address not in found
-            found[address] = json.dumps([prediction["model_version"], regions], sort_keys=True)
+            found[address] = [prediction["model_version"], regions]
     return found
+
+
+def assert_same(ours: dict[str, list[Any]], theirs: dict[str, list[Any]]) -> None:
+    """But for scores' last digits: they depend on which pictures happened to be asked about together."""
+    assert ours.keys() == theirs.keys()
+    for address, (version, regions) in ours.items():
+        assert version == theirs[address][0]
+        scores = [[one.pop("score") for one in regions] for regions in (regions, theirs[address][1])]
+        assert regions == theirs[address][1]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
 def test_killed_and_resumed_nothing_is_lost_or_doubled(place: Path) -> None:
@@ -95,7 +105,7 @@ def test_killed_and_resumed_nothing_is_lost_or_doubled(place: Path) -> None:
     assert len(kept) < len(files(place, "whole")), "it was killed in the middle"
     said = run(command(place, "killed"), 0 if "tasks-00003.json" in kept else 1)
     assert f"{len(kept)} of 7 files are there already" in said
-    assert answers(place, "killed") == whole
+    assert_same(answers(place, "killed"), whole)
     assert "nothing" not in run(command(place, "killed"), 0)
 
 
@@ -106,19 +116,22 @@ def test_another_runs_output_is_refused(place: Path) -> None:
     assert "holds a run with another label_config, model, prefix, source" in run(command(place, "taken"))
 
 
-def test_several_workers_without_ray_say_what_to_install(place: Path) -> None:
-    if importlib.util.find_spec("ray") is not None:
-        pytest.skip("Ray is installed")
+def test_several_workers_without_ray_say_what_to_install(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert "pip install '.[ray]'" in run(command(place, "no-ray", "--workers", "2"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install '.[ray]')")
 def test_on_ray_killed_and_resumed_the_answers_are_the_same(place: Path) -> None:
     if not (place / "whole").is_dir():
         run(command(place, "whole"))
     with subprocess.Popen(command(place, "on-ray", "--workers", "2"), stderr=subprocess.DEVNULL) as process:
         until(lambda: files(place, "on-ray"), 300, "some files")
         process.send_signal(signal.SIGKILL)
-    time.sleep(2)
-    assert "are there already" in run(command(place, "on-ray", "--workers", "2"), 1) or files(place, "on-ray")
-    assert answers(place, "on-ray") == answers(place, "whole")
+    time.sleep(2)  # its workers end when they miss it
+    done = files(place, "on-ray")
+    said = run(command(place, "on-ray", "--workers", "2"), 0 if "tasks-00003.json" in done else 1)
+    assert f"{len(done)} of 7 files are there already" in said
+    assert_same(answers(place, "on-ray"), answers(place, "whole"))

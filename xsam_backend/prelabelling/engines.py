@@ -60,7 +60,7 @@ def _on_ray(work: Work, blocks: Sequence[Block], workers: int, device: str) -> I
         ray.init(include_dashboard=False, log_to_driver=False)  # or the cluster that RAY_ADDRESS names
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    has_gpus = device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+    has_gpus = device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0  # type: ignore[no-untyped-call,unused-ignore]
     rows = [{"block": json.dumps(asdict(block))} for block in blocks]
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _Worker,
