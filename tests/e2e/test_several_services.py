@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import requests
 from backend_process import HERE, BackendProcess
-from event_parts import Sender, until
+from event_parts import until
 from small_base import save_small_base
 from sqlalchemy import Engine, make_url
-from test_swaps_under_load import CONFIG, add_version, asked, without_ids
+from version_parts import CONFIG, SENDER, add_version, asked, without_ids
 
 from xsam_backend.learning.version_files import VersionFiles
 from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
@@ -34,8 +34,6 @@ from xsam_backend.store.shared_secrets import shared_secret
 from xsam_backend.store.versions import Versions
 
 pytestmark = pytest.mark.e2e
-
-SENDER = Sender()
 
 
 @pytest.fixture
