@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine, text
 
+from xsam_backend.errors import StoreError
 from xsam_backend.store.bulk_tasks import BulkTasks, Outcome
 from xsam_backend.store.database import History, alembic_config, database_url, open_database
 from xsam_backend.store.inbox import Inbox
@@ -45,6 +47,23 @@ def test_migrations_and_tables_agree(engines: dict[History, Engine]) -> None:
             config = alembic_config(history)
             config.attributes["connection"] = connection
             command.check(config)
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = database_url("store", Path(), f"postgresql+psycopg://me:hush@127.0.0.1:{port}/xsam?connect_timeout=2")
+        with pytest.raises(StoreError, match=r"cannot open the store database .*timeout") as caught:
+            open_database(url, "store")
+    assert "hush" not in str(caught.value)
+
+
+def test_waits_for_a_server_are_limited(engines: dict[History, Engine]) -> None:
+    with engines["store"].connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        said = driver.info.get_parameters()
+    assert (said["connect_timeout"], said["tcp_user_timeout"]) == ("5", "20000")
 
 
 def test_an_event_is_kept_once_and_a_proof_replaces_a_hint(engines: dict[History, Engine]) -> None:

@@ -36,6 +36,16 @@ VERSION_TABLES: dict[History, str] = {history: f"alembic_version_{history}" for 
 _BUSY_MS = 5000
 """Longer than Label Studio waits for a webhook: it doesn't send again, so late is better than never."""
 
+_PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""Of PostgreSQL's driver (libpq), unless the URL says otherwise: seconds, times and, at last, milliseconds after which
+a server that says nothing is gone. Its own waits are of minutes, and a click would wait as long."""
+
 _SYNCHRONOUS: dict[History, str] = {"store": "NORMAL", "inbox": "FULL"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -70,6 +80,8 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         # Errors end up in the log and on the status page; what was to be written is nobody's business there.
+        if url.get_driver_name() in ("psycopg", "psycopg2"):
+            url = url.update_query_dict({**_PATIENCE, **url.query})
         engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", hide_parameters=True)
         if engine.dialect.name == "sqlite":
             _set_pragmas(engine, history, busy_ms)
@@ -89,7 +101,7 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
         if is_damage(error) and url.database:
             raise damaged(Path(url.database), str(getattr(error, "orig", error))) from error
         raise StoreError(
-            f"cannot open the {history} database {url.render_as_string()}: {error}; "
+            f"cannot open the {history} database {url.set(query={}).render_as_string()}: {error}; "
             "check that the folder or server exists and may be written"
         ) from error
     return engine
