@@ -43,8 +43,8 @@ _PATIENCE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
-"""Of PostgreSQL's driver (libpq), unless the URL says otherwise: seconds, times and, at last, milliseconds after which
-a server that says nothing is gone. Its own waits are of minutes, and a click would wait as long."""
+"""Of PostgreSQL's driver (libpq), unless the URL says otherwise: seconds, times and, at last, milliseconds until
+a server that says nothing counts as gone. Its own waits are of minutes, and a click would wait as long."""
 
 _SYNCHRONOUS: dict[History, str] = {"store": "NORMAL", "inbox": "FULL"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
