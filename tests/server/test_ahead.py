@@ -136,4 +136,4 @@ def test_the_thread_lives_on(ready: Ready, fault: Exception, caplog: pytest.LogC
 def test_closing_ends_the_thread_while_others_have_the_model(ready: Ready) -> None:
     ready.somebody_is_at(1)
     ready.ahead.close()
-    assert not ready.ahead._thread.is_alive()
+    assert not ready.ahead.is_running

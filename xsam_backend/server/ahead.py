@@ -20,6 +20,7 @@ from xsam_backend.inference.scheduling import Priority
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.recent_images import Images
 from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.rounds import Rounds
 from xsam_backend.store.projects import ProjectKey
 
 logger = logging.getLogger(__name__)
@@ -46,38 +47,20 @@ class _Place:
     config: LabelConfig
 
 
-class Ahead:
-    """Works until it is closed. What can't be fetched or asked of Label Studio now is passed over: whoever comes to
-    it sees why.
+class Ahead(Rounds):
+    """Looks ahead when somebody is somewhere. What can't be fetched or asked of Label Studio now is passed over:
+    whoever comes to it sees why.
 
     Args:
         tasks: so many of the next ones.
     """
 
     def __init__(self, api: Api, images: Images, engine: Engine, monitor: Monitor, tasks: int) -> None:
-        self._api, self._images, self._engine, self._monitor, self._tasks = api, images, engine, monitor, tasks
+        super().__init__("ahead", monitor, None, patience_s=15.0)
+        self._api, self._images, self._engine, self._tasks = api, images, engine, tasks
         self._lock = threading.Lock()
         self._places: OrderedDict[ProjectKey, _Place] = OrderedDict()
         self._done: dict[ProjectKey, int] = {}
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it still works."""
-        return self._thread.is_alive()
-
-    def close(self) -> None:
-        """Finish the stage under way and end."""
-        self._closing.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=15)
 
     def somebody_is_at(self, project: ProjectKey, task_id: int, config: LabelConfig) -> None:
         """A task was opened, or clicked in."""
@@ -88,14 +71,11 @@ class Ahead:
             self._places.move_to_end(project)
             while len(self._places) > PROJECTS:
                 self._places.popitem(last=False)
-        self._wake.set()
+        self.wake()
 
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            while not self._closing.is_set() and self._work_one():
-                pass
+    def _round(self) -> None:
+        while not self._closing.is_set() and self._work_one():
+            pass
 
     def _work_one(self) -> bool:
         """Look ahead in the project where somebody was last; False where there is none."""

@@ -32,6 +32,7 @@ from xsam_backend.server.bulk_outcomes import TRIES, after_failure, in_seconds
 from xsam_backend.server.bulk_reading import Api, BulkReading
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.protocol import TaskItem
+from xsam_backend.server.rounds import Rounds
 from xsam_backend.store.bulk_tasks import BulkTask, BulkTasks, Outcome
 from xsam_backend.store.projects import ProjectKey
 
@@ -54,8 +55,8 @@ Prelabel = Callable[[ProjectKey, TaskItem, LabelConfig, Predictor[Any]], dict[st
 """As :meth:`~xsam_backend.server.backend.Backend.prelabel`."""
 
 
-class BulkWorker:
-    """Works until it is closed. Errors go to the monitor.
+class BulkWorker(Rounds):
+    """Works the queue off, a few tasks beside one another.
 
     Args:
         predictor_of: what answers a project now.
@@ -73,63 +74,28 @@ class BulkWorker:
         monitor: Monitor,
         instance: str,
     ) -> None:
+        super().__init__("bulk pre-labelling", monitor, LOOK_EVERY_S, threads=THREADS, patience_s=15.0)
         self._queue = queue
         self._prelabel = prelabel
         self._api = api
         self._reading = BulkReading(api, queue)
         self._predictor_of = predictor_of
         self._predictor_named = predictor_named
-        self._monitor = monitor
         self._instance = instance
         self._lock = threading.Lock()
         self._older: Predictor[Any] | None = None
         self._paused = ""
         self._pauses = 0
         self._not_before = 0.0
-        self._wake = threading.Event()
-        self._closing = False
-        self._threads = [threading.Thread(target=self._run, name=f"bulk {n}", daemon=True) for n in range(THREADS)]
-
-    def start(self) -> None:
-        """Go on with whatever waits."""
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it still works."""
-        return all(thread.is_alive() for thread in self._threads)
-
-    def wake(self) -> None:
-        """Something was queued."""
-        self._wake.set()
-
-    def close(self) -> None:
-        """Finish the tasks under way and end."""
-        self._closing = True
-        self._wake.set()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(timeout=15)
 
     @property
     def paused(self) -> str:
         """Why nothing is worked on, though something may wait; empty while nothing hinders."""
         return self._paused if time.monotonic() < self._not_before else ""
 
-    def _run(self) -> None:
-        while not self._closing:
-            self._wake.clear()
-            try:
-                while not self._closing and self.work_one():
-                    pass
-            except Exception as error:  # the thread must live on: nobody would start it again
-                if isinstance(error, XSamBackendError):
-                    self._monitor.note(type(error).__name__, "bulk pre-labelling", str(error))
-                else:
-                    self._monitor.problem(error, "bulk pre-labelling")
-            if not self._closing:
-                self._wake.wait(LOOK_EVERY_S)
+    def _round(self) -> None:
+        while not self._closing.is_set() and self.work_one():
+            pass
 
     def work_one(self) -> bool:
         """Take the task that is due longest and see it through; False if none is, or all pause.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
-from xsam_backend.errors import LabelConfigError, LabelStudioError, ProjectGoneError, RequestError, XSamBackendError
+from xsam_backend.errors import LabelConfigError, LabelStudioError, ProjectGoneError, RequestError
 from xsam_backend.learning.collecting import Collector, LabelStudioApi
 from xsam_backend.learning.picture_copies import PictureCopies
 from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.rounds import Rounds
 from xsam_backend.store.inbox_reading import InboxReader
 from xsam_backend.store.projects import ProjectKey, Projects
 
@@ -29,8 +29,8 @@ LONGEST_PAUSE_S = 3600.0
 """Where that fails again and again."""
 
 
-class CollectingThread:
-    """Reads the inbox, copies pictures and syncs projects until it is closed. Errors go to the monitor.
+class CollectingThread(Rounds):
+    """Reads the inbox, copies pictures and syncs projects.
 
     Args:
         on_gone: is told the key of a project that is not in Label Studio any more.
@@ -47,62 +47,30 @@ class CollectingThread:
         instance: str,
         on_gone: Callable[[str], object] = lambda _key: None,
     ) -> None:
+        super().__init__("collecting", monitor, LOOK_EVERY_S)
         self._collector = collector
         self._reader = reader
         self._copies = copies
         self._projects = projects
         self._api = api
-        self._monitor = monitor
-        self._wake = threading.Event()
-        self._closing = False
         self._instance = instance
         self._on_gone = on_gone
         self._not_before: dict[str, float] = {}
         self._failed: dict[str, int] = {}
         self._asked_after = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="collecting", daemon=True)
 
     def start(self) -> None:
         """Begin; whatever was missed while no service ran is fetched, if there is an API to ask."""
-        self._thread.start()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it still works."""
-        return self._thread.is_alive()
-
-    def wake(self) -> None:
-        """There is something new in the inbox."""
-        self._wake.set()
-
-    def close(self) -> None:
-        """Finish the step under way and end."""
-        self._closing = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
-
-    def _run(self) -> None:
         if self._api is not None:
             self._guarded("projects", self._projects.want_sync)
-        while not self._closing:
-            self._wake.clear()
-            self._guarded("inbox", self._take_events)
-            self._guarded("pictures", self._copy_pictures)
-            if self._api is not None:
-                self._guarded("sync", self._sync)
-                self._guarded("projects", self._ask_after)
-            if not self._closing:
-                self._wake.wait(LOOK_EVERY_S)
+        super().start()
 
-    def _guarded(self, where: str, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as error:  # the thread must live on: nobody would start it again
-            if isinstance(error, XSamBackendError):
-                self._monitor.note(type(error).__name__, where, str(error))  # again every few seconds: one line
-            else:
-                self._monitor.problem(error, where)
+    def _round(self) -> None:
+        self._guarded("inbox", self._take_events)
+        self._guarded("pictures", self._copy_pictures)
+        if self._api is not None:
+            self._guarded("sync", self._sync)
+            self._guarded("projects", self._ask_after)
 
     def _take_events(self) -> None:
         for event, error in self._collector.take_events(self._reader):
@@ -112,7 +80,7 @@ class CollectingThread:
         for task, problem in self._copies.copy_due():
             if problem:
                 self._monitor.note("PictureNotCopied", f"project {task.project_key}, task {task.task_id}", problem)
-            if self._closing:
+            if self._closing.is_set():
                 return
 
     def _sync(self) -> None:
@@ -122,7 +90,7 @@ class CollectingThread:
             # Projects of another Label Studio may be known from before: this one has others under their numbers.
             if project.instance != self._instance or time.monotonic() < self._not_before.get(key, 0.0):
                 continue
-            if self._closing:
+            if self._closing.is_set():
                 return
             try:
                 synced = self._collector.sync(self._api, project.project_id, project)
@@ -146,7 +114,7 @@ class CollectingThread:
         self._asked_after = time.monotonic()
         for known in self._projects.all():
             project = ProjectKey.parse(known.key)
-            if project.instance != self._instance or known.gone_at is not None or self._closing:
+            if project.instance != self._instance or known.gone_at is not None or self._closing.is_set():
                 continue
             try:
                 self._collector.ask_after(self._api, project)

@@ -231,7 +231,7 @@ def _open(
         predictor_of=deployed.predictor_of,
     )
     monitor.watch(engine)
-    version_watch = VersionWatch(deployed)
+    version_watch = VersionWatch(deployed, monitor)
     version_watch.start()
     inbox, projects, predictions = Inbox(inbox_database), Projects(store_database), PredictionLog(store_database)
     annotations, tasks = Annotations(store_database), Tasks(store_database)

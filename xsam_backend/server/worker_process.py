@@ -11,16 +11,15 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from xsam_backend.config import Settings, environment_of
-from xsam_backend.errors import XSamBackendError
 from xsam_backend.learning.wishes import Wishes
 from xsam_backend.learning.worker_places import places
 from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.rounds import Rounds
 from xsam_backend.store.jobs import Jobs
 
 logger = logging.getLogger(__name__)
@@ -36,8 +35,8 @@ KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """For glibc: what one step of a training frees is kept for the next. Clean pages would cost a sixth of its time."""
 
 
-class WorkerKeeper:
-    """Looks every few seconds, and when woken, until it is closed. Errors go to the monitor.
+class WorkerKeeper(Rounds):
+    """Looks at the queue. A worker outlives it: it loses nothing, and the next service finds it.
 
     Args:
         folder: where the workers' locks are.
@@ -52,53 +51,20 @@ class WorkerKeeper:
         monitor: Monitor,
         spawn: Callable[[], subprocess.Popen[bytes]] | None,
     ) -> None:
+        super().__init__("jobs", monitor, LOOK_EVERY_S)
         self._jobs = jobs
         self._wishes = wishes
         self._folder = folder
-        self._monitor = monitor
         self._spawn = spawn
         self._worker: subprocess.Popen[bytes] | None = None
         self._ends = 0
         self._not_before = 0.0
-        self._wake = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it still works."""
-        return self._thread.is_alive()
-
-    def wake(self) -> None:
-        """A job was queued."""
-        self._wake.set()
-
-    def close(self) -> None:
-        """End the thread. A worker goes on: it loses nothing, and the next service finds it."""
-        self._closing = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
-
-    def _run(self) -> None:
-        while not self._closing:
-            self._wake.clear()
-            try:
-                for job in self._wishes.queue_due():
-                    logger.info("job %d of project %s is queued (%s)", job.id, job.project_key, job.reason)
-                if self._spawn is not None:
-                    self.look()
-            except Exception as error:  # the thread must live on: nobody would start it again
-                if isinstance(error, XSamBackendError):
-                    self._monitor.note(type(error).__name__, "jobs", str(error))
-                else:
-                    self._monitor.problem(error, "jobs")
-            if not self._closing:
-                self._wake.wait(LOOK_EVERY_S)
+    def _round(self) -> None:
+        for job in self._wishes.queue_due():
+            logger.info("job %d of project %s is queued (%s)", job.id, job.project_key, job.reason)
+        if self._spawn is not None:
+            self.look()
 
     def look(self) -> None:
         """Start a worker where there is work, none is there, and the last one didn't end just now.
