@@ -80,7 +80,7 @@ def tiny_config(vocabulary: int) -> XSamConfig:
         max_text_tokens=512,
         close_up_share=0.5,
         refines_clicks=True,
-        closest_tiles=9,
+        closest_tiles=12,
         phrase_sharpness=6.0,
     )
 
