@@ -79,9 +79,9 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
     try:
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        # Errors end up in the log and on the status page; what was to be written is nobody's business there.
         if url.get_driver_name() in ("psycopg", "psycopg2"):
             url = url.update_query_dict({**_PATIENCE, **url.query})
+        # Errors end up in the log and on the status page; what was to be written is nobody's business there.
         engine = create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", hide_parameters=True)
         if engine.dialect.name == "sqlite":
             _set_pragmas(engine, history, busy_ms)
