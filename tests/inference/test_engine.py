@@ -1,6 +1,6 @@
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -12,6 +12,7 @@ from xsam_backend.inference.engine import Answered, Asker, Engine
 from xsam_backend.inference.picture_memory import Budget, PictureMemory
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.inference.superseding import Topic
+from xsam_backend.model.closer_looks import between_looks
 from xsam_backend.prompts import Category, Point, Prompt, Task
 
 CLICK = Prompt(Task.INTERACTIVE, (Point(5, 5),))
@@ -92,6 +93,31 @@ def test_a_click_goes_before_the_rest_of_a_batch() -> None:
         batch.result(10)
         click.result(10)
     assert order[:2] == ["look by batch", "look by click"]
+
+
+def test_a_click_goes_before_the_rest_of_many_windows() -> None:
+    order: list[str] = []
+    clicks: list[Future[None]] = []
+
+    def before(stage: str) -> None:
+        if stage == "answer" and order:
+            order.append("click")
+        elif stage == "answer":
+            order.append("first windows")
+            clicks.append(pool.submit(click))
+            while not engine.waiting:
+                time.sleep(0.001)
+            between_looks.get()()
+            order.append("other windows")
+
+    def click() -> None:
+        engine.answer(picture(0), "a", [CLICK], Asker(Priority.INTERACTIVE))
+
+    engine = Engine(FakePredictor(before=before), memory(), wait_limit_s=20)
+    with ThreadPoolExecutor(1) as pool:
+        engine.answer(picture(0), "a", [NAMES], Asker(Priority.INTERACTIVE))
+        clicks[0].result(20)
+    assert order == ["first windows", "click", "other windows"]
 
 
 def test_a_click_hurries_the_batch_that_has_begun_its_picture() -> None:

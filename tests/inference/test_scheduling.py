@@ -1,4 +1,5 @@
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -149,3 +150,75 @@ def test_idle_is_when_nobody_has_or_wants_a_turn() -> None:
     with turns.take(Priority.AHEAD, 1):
         assert turns.idle_s == 0
     assert turns.idle_s < 10
+
+
+def test_in_the_middle_of_a_turn_others_may_go_first() -> None:
+    turns, order = Turns(), []
+    waiting, ended = threading.Event(), threading.Event()
+
+    def click() -> None:
+        waiting.set()
+        with turns.take(Priority.INTERACTIVE, 10):
+            order.append("click")
+        ended.set()
+
+    with turns.take(Priority.INTERACTIVE, 10) as let_others:
+        let_others()  # nobody is there
+        order.append("first half")
+        thread = threading.Thread(target=click)
+        thread.start()
+        assert waiting.wait(10)
+        while not turns.waiting:
+            time.sleep(0.001)
+        let_others()
+        assert ended.is_set()
+        order.append("second half")
+    thread.join()
+    assert order == ["first half", "click", "second half"]
+    assert not turns.taken_s
+
+
+def test_who_counts_for_less_does_not_go_first() -> None:
+    turns = Turns()
+    done = threading.Event()
+
+    def bulk() -> None:
+        with turns.take(Priority.BULK, 10):
+            done.set()
+
+    with turns.take(Priority.INTERACTIVE, 10) as let_others:
+        thread = threading.Thread(target=bulk)
+        thread.start()
+        while not turns.waiting:
+            time.sleep(0.001)
+        let_others()
+        assert not done.is_set()
+    thread.join()
+    assert done.is_set()
+
+
+def test_who_is_not_wanted_any_more_gives_up_between_and_takes_no_turn_along() -> None:
+    turns, wanted = Turns(), [True]
+    inside, leave = threading.Event(), threading.Event()
+
+    def click() -> None:
+        with turns.take(Priority.INTERACTIVE, 10):
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=click)
+
+    def look_twice() -> None:
+        with turns.take(Priority.INTERACTIVE, 10, is_superseded=lambda: not wanted[0]) as let_others:
+            thread.start()
+            while not turns.waiting:
+                time.sleep(0.001)
+            wanted[0] = False
+            let_others()
+
+    with pytest.raises(SupersededError):
+        look_twice()
+    assert inside.wait(10)
+    assert turns.taken_s > 0, "the other one's turn goes on"
+    leave.set()
+    thread.join()

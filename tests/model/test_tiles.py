@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from small_models import noise_picture, small_predictor
 
 from xsam_backend.instances import Instances
 from xsam_backend.model import searching
+from xsam_backend.model.closer_looks import between_looks
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.tiles import MANY, MOST_GUESSED, OVERLAP, in_picture, joined, many_small, tile_windows
 from xsam_backend.prompts import Box, Category, Point, Prompt, Task
@@ -257,6 +259,19 @@ def test_an_object_that_is_larger_than_its_label_says_is_seen_whole(monkeypatch:
     monkeypatch.setattr(predictor._pointing, "_seen_object", everything)
     answer = predictor.answer(state, Prompt(Task.INTERACTIVE, (Point(64, 48),), label="cell"))
     assert np.array_equal(answer.instances.masks[0], large)
+
+
+def test_others_may_have_the_model_between_batches_of_windows() -> None:
+    plain = small_predictor(closest_tiles=3)
+    predictor = Predictor(plain.model, plain.tokenizer, "v", typical_sizes={"cell": 0.09})
+    state = predictor.encode(noise_picture(size_hw=(96, 128)))
+    let_others = Mock()
+    before = between_looks.set(let_others)
+    try:
+        predictor.answer(state, Prompt(Task.GENERIC, categories=CELLS))
+    finally:
+        between_looks.reset(before)
+    assert let_others.call_count == 2, "nine windows are three batches"
 
 
 def test_several_questions_look_through_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from xsam_backend.inference.scheduling import Priority, Turns
 from xsam_backend.inference.shortage import give_back_unused, is_out_of_memory
 from xsam_backend.inference.superseding import Newest, Topic
 from xsam_backend.instances import Answer
+from xsam_backend.model.closer_looks import between_looks
 from xsam_backend.prompts import Exemplar, Prompt, Region, Task
 
 logger = logging.getLogger(__name__)
@@ -227,10 +228,14 @@ class _Stages:
             if limit_s <= 0:
                 raise BusyError("out of time: this task is left for the next request")
         wanted = time.perf_counter()
-        with self.turns.take(self.asker.priority, limit_s, self.image_sha256, self.is_superseded):
+        with self.turns.take(self.asker.priority, limit_s, self.image_sha256, self.is_superseded) as let_others:
             started = time.perf_counter()
             self.observe("wait", started - wanted)
-            result = self._with_room(stage, work, given)
+            set_before = between_looks.set(let_others)
+            try:
+                result = self._with_room(stage, work, given)
+            finally:
+                between_looks.reset(set_before)
             self.observe(stage, time.perf_counter() - started)
         return result
 

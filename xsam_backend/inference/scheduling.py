@@ -63,8 +63,12 @@ class Turns:
         wait_limit_s: float,
         work: Hashable = None,
         is_superseded: Callable[[], bool] = lambda: False,
-    ) -> Iterator[None]:
+    ) -> Iterator[Callable[[], None]]:
         """Wait for a turn and hold it for the length of the block.
+
+        Yields:
+            Called in the block, it lets whoever comes first now have the turn and waits for another one; at once, if
+            that is nobody. Raises as this does; the block must end then.
 
         Args:
             work: what it is for; see ``hurried``.
@@ -74,16 +78,37 @@ class Turns:
             BusyError: it did not come within ``wait_limit_s``.
             SupersededError: nobody wants it any more.
         """
-        self._wait(_Ticket(priority, next(self._arrivals), work, time.monotonic()), wait_limit_s, is_superseded)
-        try:
-            yield
-        finally:
+        is_held = False
+
+        def wait() -> None:
+            nonlocal is_held
+            ticket = _Ticket(priority, next(self._arrivals), work, time.monotonic())
+            self._wait(ticket, wait_limit_s, is_superseded)
+            is_held = True
+
+        def end() -> None:
+            nonlocal is_held
+            is_held = False
             with self._changed:
                 self._taken = False
                 self._idle_since = time.monotonic()
                 if priority is not Priority.INTERACTIVE:
                     self._others_since = self._idle_since
                 self._changed.notify_all()
+
+        def let_others() -> None:
+            with self._changed:
+                somebody = any(self._order(ticket)[0] <= priority for ticket in self._queue)
+            if somebody:
+                end()
+                wait()
+
+        wait()
+        try:
+            yield let_others
+        finally:
+            if is_held:
+                end()
 
     @contextmanager
     def hurried(self, work: Hashable, priority: Priority) -> Iterator[None]:
