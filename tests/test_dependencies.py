@@ -137,17 +137,34 @@ def test_light_parts_name_nothing_heavy() -> None:
     assert wrong == []
 
 
+def loaded_with(names: list[str]) -> set[str]:
+    """What a fresh process has imported after these modules."""
+    script = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(ran.stdout.split())
+
+
+def dotted(module: Path) -> str:
+    parts = module.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(["xsam_backend", *parts]).removesuffix(".__init__")
+
+
 def test_light_parts_load_nothing_heavy() -> None:
     """Also not through others: all their modules are imported in a fresh process."""
-    names = [
-        ".".join(["xsam_backend", *module.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
-        for module in modules()
-        if part_of(module) in LIGHT and module.name != "env.py"
+    names = [dotted(module) for module in modules() if part_of(module) in LIGHT and module.name != "env.py"]
+    loaded = loaded_with(names)
+    assert HEAVY & loaded == set()
+    assert set(names) <= loaded
+
+
+def test_the_server_loads_no_torch() -> None:
+    """Its process forks the one that has the model, and CUDA doesn't survive a fork."""
+    names = [  # label_studio_ml.py is for those who have that package
+        dotted(module) for module in modules() if part_of(module) == "server" and module.stem != "label_studio_ml"
     ]
-    script = f"import importlib, sys\nfor name in {names!r}: importlib.import_module(name)\nprint(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert HEAVY & set(loaded) == set()
-    assert set(names) <= set(loaded)
+    loaded = loaded_with([*names, "xsam_backend.cli.serve"])
+    assert {"torch", "transformers", "peft"} & loaded == set()
+    assert set(names) <= loaded
 
 
 def test_only_named_modules_speak_outward() -> None:

@@ -12,7 +12,7 @@ from xsam_backend.inference.engine import Answered, Asker, Engine
 from xsam_backend.inference.picture_memory import Budget, PictureMemory
 from xsam_backend.inference.scheduling import Priority
 from xsam_backend.inference.superseding import Topic
-from xsam_backend.model.closer_looks import between_looks
+from xsam_backend.model.between_looks import between_looks
 from xsam_backend.prompts import Category, Point, Prompt, Task
 
 CLICK = Prompt(Task.INTERACTIVE, (Point(5, 5),))

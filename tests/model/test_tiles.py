@@ -16,7 +16,7 @@ from small_models import noise_picture, small_predictor
 
 from xsam_backend.instances import Instances
 from xsam_backend.model import searching
-from xsam_backend.model.closer_looks import between_looks
+from xsam_backend.model.between_looks import between_looks
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.tiles import MANY, MOST_GUESSED, OVERLAP, in_picture, joined, many_small, tile_windows
 from xsam_backend.prompts import Box, Category, Point, Prompt, Task

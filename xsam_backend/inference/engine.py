@@ -23,7 +23,7 @@ from xsam_backend.inference.scheduling import Priority, Turns
 from xsam_backend.inference.shortage import give_back_unused, is_out_of_memory
 from xsam_backend.inference.superseding import Newest, Topic
 from xsam_backend.instances import Answer
-from xsam_backend.model.closer_looks import between_looks
+from xsam_backend.model.between_looks import between_looks
 from xsam_backend.prompts import Exemplar, Prompt, Region, Task
 
 logger = logging.getLogger(__name__)

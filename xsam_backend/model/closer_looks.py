@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_backend.model.between_looks import between_looks
 from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.tiles import Window
-
-between_looks: ContextVar[Callable[[], None]] = ContextVar("between_looks", default=lambda: None)
-"""Called between batches of windows: many take seconds, in which others want the model, too."""
 
 TOGETHER = 4
 """So many windows are encoded and asked about at once. More is no faster on a CPU, and takes memory."""
