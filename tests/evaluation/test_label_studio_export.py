@@ -170,6 +170,19 @@ def test_what_is_left_out_is_counted() -> None:
     )
 
 
+def test_what_was_drawn_with_a_tool_that_only_asks_is_no_object() -> None:
+    """Label Studio marks a submitted box as little as an accepted one."""
+    config = LabelConfig.parse(
+        """<View><Image name="image" value="$image"/>
+        <PolygonLabels name="poly" toName="image" smart="false"><Label value="cat"/></PolygonLabels>
+        <RectangleLabels name="box" toName="image" smartOnly="true"><Label value="cat"/></RectangleLabels></View>"""
+    )
+    box = region("q", "rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rotation": 0}, "cat")
+    dataset = opened(task(annotation(polygon(), box | {"from_name": "box"})), config=config)
+    assert dataset.records[0].load().names == ("cat",)
+    assert dataset.notes == (RULE, "1 of type prompt left out")
+
+
 EARLY, LATE = {"updated_at": "2026-11-22T12:00:00Z"}, {"updated_at": "2026-11-23T01:00:00Z"}
 
 

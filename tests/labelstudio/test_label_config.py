@@ -219,6 +219,28 @@ def test_options_are_read() -> None:
     assert not control.smart
 
 
+@pytest.mark.parametrize(
+    ("tags", "names", "reason"),
+    [
+        (
+            [POLYGON, tag("RectangleLabels", "box", attributes='smartOnly="true"')],
+            {"box"},
+            "no plain tool",
+        ),
+        ([POLYGON, BOX], set(), "somebody may draw a box as an object"),
+        (
+            [POLYGON, tag("RectangleLabels", "box", attributes='smartOnly="true" smart="false"')],
+            set(),
+            "asks nothing",
+        ),
+        ([tag("RectangleLabels", "box", attributes='smartOnly="true"')], set(), "it is the output, too"),
+        ([POLYGON, '<TextArea name="words" toName="image" smartOnly="true"/>'], set(), "words are no objects"),
+    ],
+)
+def test_tools_that_only_ask(tags: list[str], names: set[str], reason: str) -> None:
+    assert config(*tags).asks_only == names, reason
+
+
 def test_a_label_may_have_a_threshold_of_its_own() -> None:
     labels = '<Label value="cat" predicted_values="cat, kitten" model_score_threshold="0.9"/><Label value="dog"/>'
     (control,) = LabelConfig.parse(

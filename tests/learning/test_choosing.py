@@ -108,6 +108,14 @@ def test_what_is_left_out_is_counted(task: KeptTask, annotations: list[KeptAnnot
     assert (found.choices, found.left_out) == ((), {reason: 1})
 
 
+def test_submitted_prompts_are_no_objects() -> None:
+    box = {**polygon("q"), "from_name": "box"}
+    annotation = replace(ACCEPTED, result=(polygon("rg1"), box))
+    (one,) = choose([TASK], [annotation], {"box"}).choices
+    assert [region["id"] for region in one.result] == ["rg1"]
+    assert set(one.origins) == {"rg1"}
+
+
 def test_each_picture_of_a_task_has_its_own_regions() -> None:
     pictures = (replace(COPIED, item_index=0), replace(COPIED, item_index=1, sha256="b" * 64))
     relation = {"type": "relation", "from_id": "rg1", "to_id": "rg2", "labels": ["on"]}

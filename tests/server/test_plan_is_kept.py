@@ -17,6 +17,7 @@ from xsam_backend.config import load_settings
 from xsam_backend.geometry.brush_rle import mask_to_brush_rle
 from xsam_backend.geometry.raster import box_to_mask
 from xsam_backend.instances import Answer, Instances
+from xsam_backend.labelstudio.context import labels_by_example
 from xsam_backend.labelstudio.gestures import Asked, Gesture, plan_of
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.prompts import Exemplar, Prompt, Task
@@ -152,7 +153,9 @@ def test_pre_labels_come_as_planned(service: Service, file: Path, monkeypatch: p
     client, predictor = service
     seen = np.zeros(1, np.float32)
     monkeypatch.setattr(  # as if something of each label had been accepted
-        ProjectExemplars, "of", lambda _self, _key, labels, *_: tuple(Exemplar(label, seen, seen) for label in labels)
+        ProjectExemplars,
+        "of",
+        lambda _self, _key, config, _asker: tuple(Exemplar(one, seen, seen) for one in labels_by_example(config)),
     )
     predictor.asked.clear()
     xml = file.read_text("utf-8")

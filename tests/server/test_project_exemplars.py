@@ -97,8 +97,16 @@ def test_examples_are_looked_at_once_until_more_is_accepted(app: Any, predictor:
     assert predictor.looks == 1
     accept(app, 2)
     pre_labelled(app, "e")
-    assert predictor.looks == 3
+    assert predictor.looks == 2, "the first is known"
     assert len(predictor.prompts[-2].exemplars) == 2
+
+
+def test_a_submitted_prompt_is_no_example(app: Any, predictor: Remembers) -> None:
+    asking = '<RectangleLabels name="poly" toName="image" smartOnly="true"><Label value="cat"/></RectangleLabels>'
+    config = CONFIG.replace('name="poly"', 'name="out"').replace("</View>", f"{asking}</View>")
+    accept(app, 1)
+    app.test_client().post("/predict", json=request_of("a", config=config))
+    assert [prompt.task for prompt in predictor.prompts] == [Task.GENERIC]
 
 
 def test_a_damaged_example_costs_no_pre_label(app: Any, predictor: Remembers) -> None:

@@ -104,6 +104,14 @@ class LabelConfig:
         outputs = tuple(output for image in images for output in choose_outputs(controls, image.name))
         return cls(images, tuple(controls), outputs, tuple(notes))
 
+    @property
+    def asks_only(self) -> frozenset[str]:
+        """Names of the controls that only ask: what was drawn with them is a prompt, also where it was submitted
+        without being accepted, which Label Studio marks on keypoints alone."""
+        outputs = {output.name for output in self.outputs}
+        asking = (one for one in self.controls if one.is_prompt_tool and one.smart_only and one.geometry != "text")
+        return frozenset(control.name for control in asking if control.name not in outputs)
+
     def image(self, name: str | None = None) -> ImageTag:
         """The Image tag of that name; without a name, the one that outputs draw on, else the first.
 
@@ -345,6 +353,7 @@ def _control(
         labels_name=labels_name,
         has_dynamic_labels=tag.endswith("labels") and attributes.get("value", "").startswith("$"),
         smart=attributes.get("smart", "true").strip().lower() != "false",
+        smart_only=attributes.get("smartonly", "false").strip().lower() == "true",
         per_region=geometry == "text" and attributes.get("perregion", "false").strip().lower() == "true",
         options=ControlOptions.parse(attributes, where),
     )

@@ -139,6 +139,7 @@ class ControlTag:
         labels_name: name of that ``Labels`` tag; None where the control has labels of its own, or none.
         has_dynamic_labels: the choices come with each task (``value="$labels"``): any label is taken as it is.
         smart: Label Studio offers its smart copy (the default), where there is one for this shape.
+        smart_only: its plain tool is hidden (``smartOnly="true"``), so that all that is drawn with it asks.
         per_region: of a TextArea, ``perRegion="true"``: it speaks of one region each. It asks nothing, and no caption
             of a picture fits in.
         options: the ``model_*`` attributes.
@@ -152,6 +153,7 @@ class ControlTag:
     labels_name: str | None = None
     has_dynamic_labels: bool = False
     smart: bool = True
+    smart_only: bool = False
     per_region: bool = False
     options: ControlOptions = ControlOptions()
 

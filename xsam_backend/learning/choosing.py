@@ -4,13 +4,14 @@
   was changed last: whoever corrects somebody else comes later.
 - A task that only was skipped teaches that nothing is there of what had been predicted there, and no more.
 - Where a region came from is told by the prediction log: Label Studio calls an accepted suggestion "manual".
+- What was drawn with a tool that only asks is a prompt that was submitted, no object.
 - A task whose pictures aren't all copied yet, or that was deleted in Label Studio, is left out.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,12 +61,15 @@ class Chosen:
     left_out: Mapping[str, int]
 
 
-def choose(tasks: Sequence[KeptTask], annotations: Iterable[KeptAnnotation]) -> Chosen:
+def choose(
+    tasks: Sequence[KeptTask], annotations: Iterable[KeptAnnotation], asks_only: Collection[str] = ()
+) -> Chosen:
     """Apply the rules above.
 
     Args:
         tasks: in the order in which they came, none deleted.
         annotations: of these tasks, any states.
+        asks_only: names of controls whose regions are prompts, no objects: ``LabelConfig.asks_only``.
     """
     by_task: dict[int | None, list[KeptAnnotation]] = defaultdict(list)
     for annotation in annotations:
@@ -82,7 +86,7 @@ def choose(tasks: Sequence[KeptTask], annotations: Iterable[KeptAnnotation]) -> 
             left_out["a picture could not be copied yet"] += 1
         else:
             for picture in task.pictures:
-                choices.append(_choice(task, picture, counting, len(choices)))
+                choices.append(_choice(task, picture, counting, len(choices), asks_only))
     return Chosen(tuple(choices), dict(left_out))
 
 
@@ -96,8 +100,11 @@ def _counting(annotations: Sequence[KeptAnnotation]) -> KeptAnnotation | None:
     )
 
 
-def _choice(task: KeptTask, picture: TaskPicture, annotation: KeptAnnotation, number: int) -> Choice:
-    here = [region for region in annotation.result if _is_on(region, picture, task)]
+def _choice(
+    task: KeptTask, picture: TaskPicture, annotation: KeptAnnotation, number: int, asks_only: Collection[str]
+) -> Choice:
+    drawn = [region for region in annotation.result if region.get("from_name") not in asks_only]
+    here = [region for region in drawn if _is_on(region, picture, task)]
     shown = {region.region_id: region for region in annotation.shown}
     kept = annotation.result if annotation.state == "accepted" else ()
     ids = {str(region.get("id")) for region in kept}

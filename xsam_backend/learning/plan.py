@@ -137,7 +137,8 @@ def _choices(project_key: str, places: Places) -> tuple[Chosen, str, list[str]]:
     project = next((one for one in places.projects.all() if one.key == project_key), None)
     if project is None or not project.label_config:
         raise JobError(f"project {project_key}: its label config is not known: open the project in Label Studio once")
-    found = choose(places.tasks.of_project(project_key), places.annotations.of_tasks(project_key))
+    asks_only = LabelConfig.parse(project.label_config).asks_only
+    found = choose(places.tasks.of_project(project_key), places.annotations.of_tasks(project_key), asks_only)
     files = PictureFiles(places.pictures, places.shared)
     files.bring(sorted({str(choice.picture.sha256) for choice in found.choices}))
     spoilt = _spoilt(found.choices, files, places.pictures)

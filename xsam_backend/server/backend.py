@@ -29,7 +29,6 @@ from xsam_backend.labelstudio.context import (
     batch_prompts,
     context_target,
     interactive_request,
-    labels_by_example,
 )
 from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, new_finds
@@ -209,11 +208,9 @@ class Backend:
 
     def _questions(self, asking: _Asking) -> Sequence[Question]:
         """What a batch asks of a task; where it looks for labels by example, like what was accepted."""
-        labels = labels_by_example(asking.config)
-        if not labels or asking.project is None:
+        if asking.project is None:
             return batch_prompts(asking.config)
-        exemplars = self._exemplars.of(str(asking.project), labels, asking.asker)
-        return batch_prompts(asking.config, exemplars)
+        return batch_prompts(asking.config, self._exemplars.of(str(asking.project), asking.config, asking.asker))
 
     def _prelabel(self, asking: _Asking) -> dict[str, Any]:
         """One task of a batch: every picture of it, each asked what its own outputs look for."""

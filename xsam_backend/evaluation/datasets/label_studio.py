@@ -13,7 +13,7 @@ picture is a caption if the label config says that its TextArea is no prompt too
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +37,7 @@ from xsam_backend.prompts import Category, Task
 RULE = "of each task the annotation changed last, ground truth before others, skipped ones never"
 
 _ROUGH = frozenset({"rectangle", "ellipse"})
+_NO_REGIONS = ("labels", "relation")
 
 
 def open_export(
@@ -77,7 +78,9 @@ def _dataset(
 ) -> Dataset:
     with in_format(where, "Label Studio's JSON export (not JSON-MIN): tasks with data and annotations"):
         chosen = [(row, annotation) for row in rows if (annotation := _annotation(row["annotations"])) is not None]
-        results = [_regions(annotation) for _, annotation in chosen]
+        asks_only = config.asks_only if config is not None else frozenset()
+        submitted = [_regions(annotation) for _, annotation in chosen]
+        results = [[one for one in result if one.get("from_name") not in asks_only] for result in submitted]
         categories = project_categories(config, results)
         has_phrases = any(map(_has_phrases, results))
         captions_from = caption_controls(config)
@@ -112,7 +115,7 @@ def _dataset(
         ),
         labelling="instances",
         records=of_split(records, split, where),
-        notes=(RULE, *_counted(rows, chosen, results)),
+        notes=(RULE, *_counted(rows, chosen, submitted, asks_only)),
     )
 
 
@@ -189,19 +192,19 @@ def _counted(
     rows: Sequence[Mapping[str, Any]],
     chosen: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
     results: Sequence[Sequence[Mapping[str, Any]]],
+    asks_only: Collection[str],
 ) -> Iterable[str]:
     """Sentences about what was left out, and about what is rough."""
     regions = [one for result in results for one in result]
-    kinds = Counter(
-        "prompt" if "is_positive" in one else geometry_of(one)
-        for one in regions
-        if not is_object(one) and one.get("type") not in ("labels", "relation")
-    )
+    prompts = [one for one in regions if "is_positive" in one or one.get("from_name") in asks_only]
+    others = [one for one in regions if not ("is_positive" in one or one.get("from_name") in asks_only)]
+    kinds = Counter(geometry_of(one) for one in others if not is_object(one) and one.get("type") not in _NO_REGIONS)
+    kinds["prompt"] = len([one for one in prompts if one.get("type") not in _NO_REGIONS])
     if len(rows) > len(chosen):
         yield f"{len(rows) - len(chosen)} tasks without an annotation left out"
     for kind, count in sorted(kinds.items()):
-        if kind != "textarea":
+        if kind != "textarea" and count:
             yield f"{count} of type {kind} left out"
-    rough = sum(geometry_of(one) in _ROUGH for one in regions if is_object(one))
+    rough = sum(geometry_of(one) in _ROUGH for one in others if is_object(one))
     if rough:
         yield f"{rough} objects are boxes or ellipses, whose masks are as rough as they are"
