@@ -96,10 +96,10 @@ class Settings(BaseSettings):
         2048, ge=0, description="Memory of the device for encoded pictures, in megabytes; without prefixes."
     )
     prefix_cache_mb: int = Field(
-        1024,
+        2100,
         ge=0,
         description="Memory of the device for what the language model keeps of pictures (prefixes), in megabytes; at "
-        "full size a picture takes about 700.",
+        "full size a picture takes about 700, and three are needed: the one worked on and the next two.",
     )
     encoder_cache_mb: int = Field(
         512,

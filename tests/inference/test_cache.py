@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xsam_backend.errors import BusyError
-from xsam_backend.inference.cache import ByteCache, CacheKey
+from xsam_backend.inference.cache import ByteCache, CacheKey, Standing
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def test_a_guest_pushes_nothing_out_and_is_the_first_to_go() -> None:
     cache = ByteCache[State](3)
     cache.get_or_make(key("worked on"), lambda: State("worked on"))
     cache.get_or_make(key("also"), lambda: State("also"))
-    cache.get_or_make(key("guest"), lambda: State("guest"), is_guest=True)
-    cache.get_or_make(key("no room"), lambda: State("no room"), is_guest=True)
+    cache.get_or_make(key("guest"), lambda: State("guest"), standing=Standing.GUEST)
+    cache.get_or_make(key("no room"), lambda: State("no room"), standing=Standing.GUEST)
     assert key("guest") in cache
     assert key("no room") not in cache
     cache.get_or_make(key("new"), lambda: State("new"))
@@ -124,11 +124,29 @@ def test_a_guest_pushes_nothing_out_and_is_the_first_to_go() -> None:
     assert key("worked on") in cache
 
 
+@pytest.mark.parametrize(
+    ("capacity", "kept", "reason"),
+    [
+        (1, ["worked on"], "what is worked on stays"),
+        (2, ["worked on", "next"], "and what comes first of all that is expected"),
+        (3, ["worked on", "next", "after next"], "what was used before goes"),
+        (4, ["used before", "worked on", "next", "after next"], "there is room"),
+    ],
+)
+def test_what_is_expected_pushes_out_only_what_was_used_before(capacity: int, kept: list[str], reason: str) -> None:
+    cache = ByteCache[State](capacity)
+    for name in ("used before", "worked on"):
+        cache.get_or_make(key(name), lambda name=name: State(name))
+    for name in ("next", "after next"):
+        cache.get_or_make(key(name), lambda name=name: State(name), standing=Standing.AHEAD)
+    assert [name for name in ("used before", "worked on", "next", "after next") if key(name) in cache] == kept, reason
+
+
 def test_a_guest_that_people_ask_for_stays() -> None:
     cache = ByteCache[State](2)
     cache.get_or_make(key("older"), lambda: State("older"))
-    cache.get_or_make(key("guest"), lambda: State("guest"), is_guest=True)
-    cache.get_or_make(key("guest"), lambda: State("guest"), is_guest=True)
+    cache.get_or_make(key("guest"), lambda: State("guest"), standing=Standing.GUEST)
+    cache.get_or_make(key("guest"), lambda: State("guest"), standing=Standing.GUEST)
     cache.get_or_make(key("guest"), lambda: pytest.fail("made twice"))
     cache.get_or_make(key("new"), lambda: State("new"))
     assert key("guest") in cache

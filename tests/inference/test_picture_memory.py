@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fake_predictor import FakeOutputs, FakePredictor
 
+from xsam_backend.inference.cache import Standing
 from xsam_backend.inference.disk_tier import DiskTier
 from xsam_backend.inference.picture_memory import Budget, PictureMemory
 
@@ -18,8 +19,8 @@ ROOM = Budget(outputs=10_000, states=10_000, prefixes=100_000)
 class Making:
     """Notes the stages that run."""
 
-    def __init__(self, is_guest: bool) -> None:
-        self.is_guest = is_guest
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
         self.hurried = nullcontext
         self.made: list[str] = []
 
@@ -29,10 +30,10 @@ class Making:
 
 
 def stages(
-    memory: PictureMemory, predictor: FakePredictor, sha256: str = "a", *, is_guest: bool = False
+    memory: PictureMemory, predictor: FakePredictor, sha256: str = "a", *, standing: Standing = Standing.ASKED
 ) -> list[str]:
     """What had to be made."""
-    making = Making(is_guest)
+    making = Making(standing)
     assert memory.state(predictor, PICTURE, sha256, making).size_hw == (8, 8)
     return making.made
 
@@ -77,6 +78,6 @@ def test_who_looks_through_a_project_leaves_the_pictures_of_people_alone() -> No
     memory = PictureMemory(Budget(200, 2000, 20_000))
     stages(memory, FakePredictor(), "clicked")
     for number in range(10):
-        stages(memory, FakePredictor(), f"bulk {number}", is_guest=True)
+        stages(memory, FakePredictor(), f"bulk {number}", standing=Standing.GUEST)
     assert stages(memory, FakePredictor(), "clicked") == []
     assert stages(memory, FakePredictor(), "bulk 9") == ["look", "state", "prefix"]

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from enum import Enum
+from itertools import takewhile
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from xsam_backend.errors import BusyError
@@ -33,6 +35,19 @@ class CacheKey(NamedTuple):
 
     image_sha256: str
     version: str
+
+
+class Standing(Enum):
+    """Who asks for a value, and what it may push out to be kept.
+
+    ``ASKED``: somebody who waits for it; all that is used less. ``AHEAD``: whoever expects that it will be asked for;
+    only what was used before the value that was asked for last, for that one is being worked on. ``GUEST``: whoever
+    looks through a whole project once; nothing, and it is the first to go.
+    """
+
+    ASKED = "asked"
+    AHEAD = "ahead"
+    GUEST = "guest"
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class ByteCache(Generic[ValueT]):
         self._lock = threading.Lock()
         self._values: OrderedDict[CacheKey, tuple[ValueT, int]] = OrderedDict()
         self._under_way: dict[CacheKey, Future[ValueT]] = {}
+        self._asked_last: CacheKey | None = None
         self._nbytes = self._hits = self._misses = self._evictions = 0
 
     def get_or_make(
@@ -64,7 +80,7 @@ class ByteCache(Generic[ValueT]):
         key: CacheKey,
         make: Callable[[], ValueT],
         *,
-        is_guest: bool = False,
+        standing: Standing = Standing.ASKED,
         waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> ValueT:
         """The value of ``key``, from memory or from ``make``, which runs in one thread at a time per key.
@@ -73,16 +89,14 @@ class ByteCache(Generic[ValueT]):
         every thread that waited for it; but where the other gave up waiting for its turn, this one tries itself.
 
         Args:
-            is_guest: keep it only while there is room, and let it be the first to go: whoever looks through a whole
-                project once must not push out what people work on.
+            standing: what it may push out, in order to be kept.
             waiting: entered while another thread makes the value.
         """
         while True:
             with self._lock:
                 known = self._values.get(key)
                 if known is not None:
-                    if not is_guest:
-                        self._values.move_to_end(key)
+                    self._use(key, standing)
                     self._hits += 1
                     return known[0]
                 under_way = self._under_way.get(key)
@@ -98,8 +112,8 @@ class ByteCache(Generic[ValueT]):
                 continue
             with self._lock:
                 self._hits += 1
-                if key in self._values and not is_guest:
-                    self._values.move_to_end(key)
+                if key in self._values:
+                    self._use(key, standing)
             return value
         try:
             value = make()
@@ -110,7 +124,7 @@ class ByteCache(Generic[ValueT]):
             raise
         with self._lock:
             del self._under_way[key]
-            self._keep(key, value, is_guest)
+            self._keep(key, value, standing)
         mine.set_result(value)
         return value
 
@@ -132,14 +146,31 @@ class ByteCache(Generic[ValueT]):
                 self._nbytes += nbytes - known[1]
                 self._make_room()
 
-    def _keep(self, key: CacheKey, value: ValueT, is_guest: bool) -> None:
+    def _use(self, key: CacheKey, standing: Standing) -> None:
+        if standing is not Standing.GUEST:
+            self._values.move_to_end(key)
+        if standing is Standing.ASKED:
+            self._asked_last = key
+
+    def _keep(self, key: CacheKey, value: ValueT, standing: Standing) -> None:
         nbytes = value.nbytes
-        if nbytes > (self._capacity - self._nbytes if is_guest else self._capacity):
+        if nbytes > self._capacity - self._not_for(standing):
             return
         self._values[key] = value, nbytes
-        self._values.move_to_end(key, last=not is_guest)
+        self._values.move_to_end(key, last=standing is not Standing.GUEST)
+        self._use(key, standing)
         self._nbytes += nbytes
         self._make_room()
+
+    def _not_for(self, standing: Standing) -> int:
+        """Bytes of what a new value may not push out."""
+        if standing is Standing.GUEST:
+            return self._nbytes
+        last = self._asked_last
+        if standing is Standing.ASKED or last is None or last not in self._values:
+            return 0
+        since = takewhile(lambda key: key != last, reversed(self._values))
+        return self._values[last][1] + sum(self._values[key][1] for key in since)
 
     def _make_room(self) -> None:
         while self._nbytes > self._capacity:

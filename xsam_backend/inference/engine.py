@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.errors import BusyError, DeviceMemoryError
-from xsam_backend.inference.cache import CacheStats
+from xsam_backend.inference.cache import CacheStats, Standing
 from xsam_backend.inference.picture_memory import Encoder, PictureMemory, State
 from xsam_backend.inference.scheduling import Priority, Turns
 from xsam_backend.inference.shortage import give_back_unused, is_out_of_memory
@@ -261,9 +261,10 @@ class _Stages:
         )
 
     @property
-    def is_guest(self) -> bool:
-        """Whether what it encodes is kept only while there is room."""
-        return self.asker.priority is Priority.BULK
+    def standing(self) -> Standing:
+        """What it may push out to keep what it encodes."""
+        others = {Priority.BULK: Standing.GUEST, Priority.AHEAD: Standing.AHEAD}
+        return others.get(self.asker.priority, Standing.ASKED)
 
     def hurried(self) -> AbstractContextManager[None]:
         """For the time that this request waits for another one's work on its picture."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_backend.inference.cache import ByteCache, CacheKey, CacheStats, Sized
+from xsam_backend.inference.cache import ByteCache, CacheKey, CacheStats, Sized, Standing
 from xsam_backend.inference.disk_tier import DiskTier
 
 
@@ -57,8 +57,8 @@ class Making(Protocol):
     """How a request makes what isn't there."""
 
     @property
-    def is_guest(self) -> bool:
-        """See ``ByteCache.get_or_make``."""
+    def standing(self) -> Standing:
+        """Who asks."""
 
     def hurried(self) -> AbstractContextManager[object]:
         """Entered while another request makes it."""
@@ -107,13 +107,14 @@ class PictureMemory:
             return making.run("look", encoder.look, image)
 
         def read_or_look() -> Any:
-            return look() if disk is None else disk.get_or_make(" ".join(key), look, is_guest=making.is_guest)
+            is_guest = making.standing is Standing.GUEST
+            return look() if disk is None else disk.get_or_make(" ".join(key), look, is_guest=is_guest)
 
         return self._known(self._outputs, key, read_or_look, making)
 
     @staticmethod
     def _known(layer: ByteCache[Any], key: CacheKey, make: Callable[[], Any], making: Making) -> Any:
-        return layer.get_or_make(key, make, is_guest=making.is_guest, waiting=making.hurried)
+        return layer.get_or_make(key, make, standing=making.standing, waiting=making.hurried)
 
     def was_asked(self, encoder: Encoder[Any], image_sha256: str) -> None:
         """Count a state's bytes anew: closer looks may have been added."""
