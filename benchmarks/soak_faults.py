@@ -1,4 +1,7 @@
-"""What goes wrong in a soak, at random: kills, a Label Studio behind a faulty proxy, a full disk, a held database."""
+"""What goes wrong in a soak, at random: kills, a Label Studio behind a faulty proxy, a full disk, a held database.
+
+Kills and stops come in the first half only: whether memory grows shows in a process that lives long.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from statistics import median
 
 import requests
 
 from benchmarks.faulty_proxy import FAULTS, FaultyProxy
-from xsam_backend.demo.processes import Child, wait_for
+from xsam_backend.demo.processes import Child, stop_all, wait_for
 
 START_LIMIT_S = 300.0
 SPELL_S = (2.0, 6.0)
@@ -25,6 +29,12 @@ SPELL_S = (2.0, 6.0)
 
 CALM_S = (2.0, 8.0)
 """Between two faults."""
+
+ENDS = ("kill -9 and restart", "SIGTERM and restart")
+"""Faults after which another process serves."""
+
+LONG_S = 600.0
+"""So long a process must have lived for its memory to say anything."""
 
 
 class Service:
@@ -58,6 +68,11 @@ class Service:
         assert self.child is not None
         self.child.kill()
 
+    def end(self) -> None:
+        """Ask it to end, and wait until it has."""
+        assert self.child is not None
+        stop_all([self.child], 60)
+
     @property
     def pids(self) -> list[int]:
         """Of all its processes, the one that we started first."""
@@ -86,17 +101,22 @@ class Service:
 
 
 class Faults:
-    """Injects one fault after another until it is stopped, then mends everything."""
+    """Injects one fault after another until it is stopped, then mends everything.
 
-    def __init__(self, service: Service, proxy: FaultyProxy, data_dir: Path, seed: int) -> None:
+    Args:
+        ends_s: for so long processes end, too.
+    """
+
+    def __init__(self, service: Service, proxy: FaultyProxy, data_dir: Path, seed: int, ends_s: float) -> None:
         self._service, self._proxy, self._data_dir = service, proxy, data_dir
+        self._ends_s = ends_s
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self.injected: Counter[str] = Counter()
         self.broken: list[str] = []
         """What went wrong in injecting: the service didn't come back, say."""
         self._kinds: dict[str, Callable[[], None]] = {
-            "kill -9 and restart": self._kill,
+            **dict(zip(ENDS, (self._kill, self._end), strict=True)),
             "disk full": self._fill,
             "inbox held": lambda: self._hold("inbox"),
             "store held": lambda: self._hold("store"),
@@ -115,9 +135,12 @@ class Faults:
 
     def _run(self) -> None:
         """Every kind once, in random order, then any; so that a short soak sees them all if it has the time."""
+        no_more_ends = time.monotonic() + self._ends_s
         coming = self._random.sample(list(self._kinds), len(self._kinds))
         while not self._stop.wait(self._random.uniform(*CALM_S)):
             kind = coming.pop() if coming else self._random.choice(list(self._kinds))
+            if kind in ENDS and time.monotonic() > no_more_ends:
+                continue
             try:
                 self._kinds[kind]()
                 self.injected[kind] += 1
@@ -130,6 +153,10 @@ class Faults:
 
     def _kill(self) -> None:
         self._service.kill()
+        self._service.start()
+
+    def _end(self) -> None:
+        self._service.end()
         self._service.start()
 
     def _fill(self) -> None:
@@ -189,3 +216,14 @@ class MemoryCurve:
                 }
             )
         return found
+
+    @property
+    def growth(self) -> float | None:
+        """Of the process that served last: the median of its last quarter by that of its second one, less 1; None if
+        it lived too short to say."""
+        last = [(at, mb) for at, start, mb in self.rows if start == self.rows[-1][1]]
+        if not last or last[-1][0] - last[0][0] < LONG_S:
+            return None
+        quarter = len(last) // 4
+        early, late = last[quarter : 2 * quarter], last[-quarter:]
+        return round(median(mb for _, mb in late) / median(mb for _, mb in early) - 1, 3)
