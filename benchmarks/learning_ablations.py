@@ -180,6 +180,7 @@ def main(folder: Path, only: str, count: int, variants: str, photos: Path | None
         begun = time.monotonic()
         delta = trained(base, config, snapshot, share=variant.way)
         seconds = round(time.monotonic() - begun, 1)
+        save_delta(delta, run / "delta.safetensors")
         tuned = base.predictor(delta, name)
         table[name] = {
             "seconds": seconds,
