@@ -21,9 +21,10 @@ from statistics import median
 import requests
 
 from benchmarks.faulty_proxy import FAULTS, FaultyProxy
-from xsam_backend.demo.processes import Child, stop_all, wait_for
+from xsam_backend.demo.processes import Child, wait_for
 
 START_LIMIT_S = 300.0
+END_LIMIT_S = 60.0
 SPELL_S = (2.0, 6.0)
 """A fault that passes lasts about so long."""
 
@@ -69,9 +70,18 @@ class Service:
         self.child.kill()
 
     def end(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Ask it to end, and wait until it has.
+
+        Raises:
+            TimeoutError: it is still there.
+        """
         assert self.child is not None
-        stop_all([self.child], 60)
+        self.child.terminate()
+        deadline = time.monotonic() + END_LIMIT_S
+        while self.child.is_running:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"serve did not end within {END_LIMIT_S:.0f} s of SIGTERM")
+            time.sleep(0.1)
 
     @property
     def pids(self) -> list[int]:
