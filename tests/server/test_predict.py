@@ -330,6 +330,16 @@ def test_all_like_one_leaves_out_what_is_annotated_already(make_app: Any) -> Non
     assert f"all {len(kept)} that are like it are annotated already" in problem.message
 
 
+def test_all_like_one_leaves_out_what_an_untouched_task_was_pre_labelled_with(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    (every,) = results_of(app, alike([]))
+    body = alike([])
+    task = body["tasks"][0]
+    task["predictions"] = [{"result": every["result"], "created_at": "2026-11-22T11:31:41.232414Z"}]
+    task["drafts"] = task["annotations"] = []
+    assert results_of(app, body)[0]["result"] == []
+
+
 def test_one_object_is_answered_whatever_is_annotated(make_app: Any) -> None:
     app = make_app(images=MemoryImages())
     (first,) = results_of(app, alike([], label_config=CONFIG))

@@ -1,10 +1,12 @@
 """What an annotator has on a picture already, so that "all like this" doesn't bring it a second time.
 
-Label Studio sends an interactive request's task with its drafts and annotations, but doesn't say which of them is
-being edited. It is taken to be the draft that was saved last (they are saved while somebody works), else the
-annotation if there is just one. Of several annotations without a draft none is taken: what one annotator has drawn
-should not be missing from another one's answer. The second one of a task, before a draft is saved, can't be told from
-the first one who opens the annotation again, and misses it.
+Label Studio sends an interactive request's task with its drafts, annotations and predictions, but doesn't say which
+of them is being edited. It is taken to be the draft that was saved last (they are saved while somebody works), else
+the annotation if there is just one. Of several annotations without a draft none is taken: what one annotator has
+drawn should not be missing from another one's answer. The second one of a task, before a draft is saved, can't be
+told from the first one who opens the annotation again, and misses it. Where there is neither, nobody has touched the
+task: the page then shows the regions of its project's model version as the annotation's own; those are the newest
+prediction's.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ SAME_IOU = 0.5
 
 def edited_result(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """The regions of the annotation that is being edited, by the rule above; none where it can't be told."""
-    drafts, annotations = (
+    drafts, annotations, predictions = (
         [row for row in rows if isinstance(row, Mapping)] if isinstance(rows := task.get(key), list) else []
-        for key in ("drafts", "annotations")
+        for key in ("drafts", "annotations", "predictions")
     )
     chosen = max(drafts, key=lambda draft: str(draft.get("updated_at") or ""), default=None)
     if chosen is None and len(annotations) == 1:
         chosen = annotations[0]
+    if chosen is None and not annotations:
+        last_first = reversed(predictions)  # of equals, ``max`` takes the first
+        chosen = max(last_first, key=lambda prediction: str(prediction.get("created_at") or ""), default=None)
     result = chosen.get("result") if chosen is not None else None
     return tuple(region for region in result if isinstance(region, Mapping)) if isinstance(result, list) else ()
 
