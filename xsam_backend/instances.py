@@ -92,7 +92,7 @@ class Answer:
         instances: the masks, best first.
         text: generated text (GCG caption, conversation), else empty. Tags are removed.
         phrase_spans: for GCG, (start, end) in ``text`` of each instance's phrase, one per instance.
-        reason: why there is no instance, in words for the operator; empty otherwise.
+        reason: why there is no instance, or not what was asked, in words for the operator; empty otherwise.
     """
 
     instances: Instances

@@ -29,6 +29,7 @@ from xsam_backend.model.pointing import CRUMB_SHARE
 from xsam_backend.model.postprocess import phrase_masks
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.turns import reasoning_turn, referring_turn, vgd_turn
+from xsam_backend.model.unwanted_finds import without_unwanted
 from xsam_backend.prompts import Box, Category, Form, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
 
@@ -236,6 +237,16 @@ def test_a_list_of_names_is_cut_as_the_prompt_says(predictor: Predictor, state: 
     assert (panoptic.masks.sum(0) <= 1).all()
     unsure = predictor.answer(state, replace(every, form=Form.SEMANTIC, score_threshold=1.0))
     assert unsure.reason == "nothing scored 1.00 or more"
+
+
+def test_all_like_this_but_not_that_one(predictor: Predictor, state: ImageState) -> None:
+    alike = replace(PROMPTS["vgd"], regions=(Point(40, 30),), categories=())
+    every = predictor.answer(state, alike).instances
+    row, column = np.unravel_index(every.masks.sum(0).argmax(), SIZE)
+    regions = (Point(40, 30), Point(float(column) + 0.5, float(row) + 0.5, positive=False))
+    fewer = predictor.answer(state, replace(alike, regions=regions))
+    assert len(fewer.instances) < len(every)
+    assert_same(fewer, without_unwanted(every, regions))
 
 
 def test_the_rest_of_the_picture_is_the_background(

@@ -32,6 +32,7 @@ from xsam_backend.model.pointing import FirstLook, Pointing
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
+from xsam_backend.model.unwanted_finds import without_unwanted
 from xsam_backend.model.vision import EncoderOutputs
 from xsam_backend.model.wording import Wording
 from xsam_backend.model.xsam import XSam
@@ -229,6 +230,8 @@ class Predictor:
         calibration = self._calibration(prompt.task, prompt.form)
         if calibration is not None:
             instances = replace(instances, scores=calibration(instances.scores))
+        if len(instances) and prompt.task is Task.VGD:
+            return without_unwanted(instances, prompt.regions)
         if len(instances):
             return Answer(instances if prompt.rest is None else _with_rest(instances, prompt.rest))
         stated = [score for score in _stated(prompt) if score is not None]
