@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -126,7 +126,10 @@ class FakePredictor:
             return Answer(found_there, text="I see the disc on the left.", phrase_spans=((6, 14),))
         if prompt.task is Task.VGD:
             return without_unwanted(Instances.of(np.stack(found), scores, tuple(labels)), prompt.regions)
-        return Answer(Instances.of(np.stack(found), scores, tuple(labels)))
+        instances = Instances.of(np.stack(found), scores, tuple(labels))
+        if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
+            instances = replace(instances, typed=tuple(category.typed for category in prompt.categories))
+        return Answer(instances)
 
 
 def draw(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:

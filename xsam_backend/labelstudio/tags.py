@@ -97,7 +97,7 @@ class ControlOptions:
         output: True: answers are written here; False: never; None: the config's rule decides.
         rotated: rectangles of the smallest area, turned; otherwise parallel to the picture's sides.
         polygon_iou: 0.5..1, how much of a mask its polygon keeps; 1 keeps every pixel.
-        says_why: of a TextArea: where a prompt finds nothing, the reason is written here.
+        says_why: of a TextArea: where a prompt, or a phrase of it, finds nothing, the reason is written here.
     """
 
     score_threshold: float | None = None

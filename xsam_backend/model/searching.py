@@ -123,8 +123,9 @@ class Searching:
         """One pass over a list of categories, for each picture."""
         labels = tuple(category.label for category in group)
         stuff = tuple(i for i, category in enumerate(group) if not category.is_thing)
+        typed = tuple(category.typed for category in group)
         asked = self._dialogue.ask(encoded, generic_turn([category.phrase for category in group]))
-        return [Pass(*logits, labels, stuff) for logits in asked]
+        return [Pass(*logits, labels, stuff, typed=typed) for logits in asked]
 
     def _nearest(self, looks: CloserLooks, windows: Sequence[Window], mask: NDArray[np.bool_]) -> Tensor:
         """An exemplar's embedding (1, W), as the window that shows most of it shows it."""
