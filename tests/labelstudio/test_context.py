@@ -180,6 +180,22 @@ def test_strokes_hint_at_one_object_and_outlines_are_objects() -> None:
     assert all(isinstance(region, MaskRegion) for prompt in request.prompts for region in prompt.regions)
 
 
+def test_a_plain_click_may_have_the_label_of_either_labels_tag() -> None:
+    parsed = LabelConfig.parse(
+        """<View><Image name="image" value="$image"/>
+        <Labels name="what" toName="image"><Label value="cat"/></Labels>
+        <Labels name="where" toName="image"><Label value="sky"/></Labels>
+        <KeyPoint name="kp" toName="image"/><Polygon name="poly" toName="image"/></View>"""
+    )
+    for label, name in (("cat", "what"), ("sky", "where")):
+        plain = click(5, 5, None)
+        beside = {**plain, "type": "labels", "from_name": name, "value": {**plain["value"], "labels": [label]}}
+        (prompt,) = ask(parsed, plain, beside).prompts
+        assert prompt.label == label
+    (question,) = batch_prompts(parsed)
+    assert [one.label for one in question.prompt.categories] == ["cat", "sky"]
+
+
 def test_plain_clicks_without_label() -> None:
     assert ask(config(), click(5, 5, None)).prompts[0].label is None
     only = config(labels='<Label value="cat"/>')
