@@ -7,6 +7,8 @@ drawn should not be missing from another one's answer. The second one of a task,
 told from the first one who opens the annotation again, and misses it. Where there is neither, nobody has touched the
 task: the page then shows the regions of its project's model version as the annotation's own; those are the newest
 prediction's.
+
+What somebody takes away counts until the page has saved a draft without it, five seconds after the last change.
 """
 
 from __future__ import annotations
