@@ -92,8 +92,18 @@ class LabelingPage:
         return int(self.page.evaluate("() => Htx.annotationStore.selected.suggestions.size"))
 
     def clear(self) -> None:
-        """Take away the regions that are there, such as pre-labels: a click on one chooses it and asks nothing."""
-        self.page.evaluate("() => Htx.annotationStore.selected.deleteAllRegions()")
+        """Take away the regions that are there, such as pre-labels: a click on one chooses it and asks nothing.
+
+        The page saves a draft some seconds later; until then the service doesn't know that they are gone.
+        """
+        self.page.evaluate(
+            """async () => {
+                const edited = Htx.annotationStore.selected;
+                if (!edited.regions.length) return;
+                edited.deleteAllRegions();
+                await edited.saveDraftImmediatelyWithResults();
+            }"""
+        )
 
     @contextmanager
     def answered(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 - clicks: a disc around each positive one, minus discs around the negative ones
 - boxes and strokes: the region itself
+- examples: themselves, negative clicks heeded as the model's door does it
 - categories, and labels of exemplars: the n-th gets the n-th quarter of the picture; of panoptic segments one
   further, of semantic areas two
 - phrases: the left half, scored by the mean of the picture, so that a swapped picture shows
@@ -14,13 +15,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.instances import Answer, Instances
+from xsam_backend.model.unwanted_finds import without_unwanted
 from xsam_backend.prompts import Box, Exemplar, Form, MaskRegion, Point, Prompt, Region, Task
 
 
@@ -112,7 +114,7 @@ class FakePredictor:
             labels = list(dict.fromkeys(exemplar.label for exemplar in prompt.exemplars))
             found = [quarter(number, state.size_hw) for number in range(len(labels))]
         elif prompt.task is Task.VGD:
-            found = [draw(region, state.size_hw) for region in prompt.regions]
+            found = [draw(region, state.size_hw) for region in prompt.shown]
             labels = [prompt.categories[0].label if prompt.categories else prompt.label] * len(found)
         else:
             left = np.zeros(state.size_hw, bool)
@@ -122,7 +124,12 @@ class FakePredictor:
         if prompt.task is Task.GCG:
             found_there = Instances.of(np.stack(found), scores, ("the disc",))
             return Answer(found_there, text="I see the disc on the left.", phrase_spans=((6, 14),))
-        return Answer(Instances.of(np.stack(found), scores, tuple(labels)))
+        if prompt.task is Task.VGD:
+            return without_unwanted(Instances.of(np.stack(found), scores, tuple(labels)), prompt.regions)
+        instances = Instances.of(np.stack(found), scores, tuple(labels))
+        if prompt.task in (Task.GENERIC, Task.OPEN_VOCABULARY):
+            instances = replace(instances, typed=tuple(category.typed for category in prompt.categories))
+        return Answer(instances)
 
 
 def draw(region: Region, size_hw: tuple[int, int]) -> NDArray[np.bool_]:

@@ -20,15 +20,20 @@ class Instances:
         scores: float32 (N,), in 0..1, higher is surer.
         labels: N label names or phrases; None where the question had none.
         size_hw: (height, width) of the picture in pixels.
+        typed: N texts that annotators wrote to find them (see ``Category``); empty, or all left out, where none did.
     """
 
     cropped: tuple[CroppedMask, ...]
     scores: NDArray[np.float32]
     labels: tuple[str | None, ...]
     size_hw: tuple[int, int]
+    typed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.cropped)
+        object.__setattr__(self, "typed", self.typed or ("",) * count)
+        if len(self.typed) != count:
+            raise ValueError(f"expected {count} typed texts, got {len(self.typed)}")
         if self.scores.shape != (count,) or len(self.labels) != count:
             raise ValueError(f"expected {count} scores and labels, got {self.scores.shape} and {len(self.labels)}")
         if count and not (np.isfinite(self.scores).all() and self.scores.min() >= 0 and self.scores.max() <= 1):
@@ -66,6 +71,7 @@ class Instances:
             self.scores[chosen],
             tuple(self.labels[i] for i in chosen),
             self.size_hw,
+            tuple(self.typed[i] for i in chosen),
         )
 
     @classmethod
@@ -81,6 +87,7 @@ class Instances:
             np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
             tuple(label for part in parts for label in part.labels),
             size_hw,
+            tuple(text for part in parts for text in part.typed),
         )
 
 
@@ -92,7 +99,7 @@ class Answer:
         instances: the masks, best first.
         text: generated text (GCG caption, conversation), else empty. Tags are removed.
         phrase_spans: for GCG, (start, end) in ``text`` of each instance's phrase, one per instance.
-        reason: why there is no instance, in words for the operator; empty otherwise.
+        reason: why there is no instance, or not what was asked, in words for the operator; empty otherwise.
     """
 
     instances: Instances

@@ -103,12 +103,15 @@ class Category:
         phrase: the words the model reads.
         label: what its instances get.
         score_threshold: its own, before the prompt's; None: none of its own.
+        typed: what an annotator wrote to ask for it, who is told if nothing is found; one text may ask for several
+            categories. Empty where nobody wrote anything.
     """
 
     phrase: str
     label: str
     is_thing: bool = True
     score_threshold: float | None = None
+    typed: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +136,8 @@ class Prompt:
     Attributes:
         task: which of the eight tasks.
         regions: INTERACTIVE: the hints for ONE object (points, boxes, strokes together).
-            VGD: one exemplar each, in this picture.
-        categories: GENERIC and OPEN_VOCABULARY: what to look for. VGD: the label of each region, if known.
+            VGD: one exemplar each, in this picture; what is found under a negative click is taken away.
+        categories: GENERIC and OPEN_VOCABULARY: what to look for. VGD: the label of each exemplar, if known.
         phrase: REFERRING and REASONING: the sentence. CONVERSATION: the question.
         label: INTERACTIVE: the label that the annotator has chosen; it rides along to the result.
         score_threshold: instances below it are left out; None for the task's default. SEMANTIC: pixels.
@@ -158,12 +161,15 @@ class Prompt:
             raise PromptError(f"{self.task} needs at least one category, got none: name what to look for")
         if self.task in (Task.REFERRING, Task.REASONING, Task.CONVERSATION) and not self.phrase.strip():
             raise PromptError(f"{self.task} needs a phrase, got an empty one: write what to look for")
-        if self.task is Task.INTERACTIVE and not any(
-            not isinstance(region, Point) or region.positive for region in self.regions
-        ):
+        if self.task is Task.INTERACTIVE and not self.shown:
             raise PromptError("intseg needs a positive click, a box or a stroke, got none: click on the object first")
-        if self.task is Task.VGD and bool(self.regions) is bool(self.exemplars):
+        if self.task is Task.VGD and bool(self.shown) is bool(self.exemplars):
             raise PromptError(
                 "vgdseg needs exemplar regions, or exemplars of other pictures, "
-                f"got {'both: ask twice' if self.regions else 'none: click or box one'}"
+                f"got {'both: ask twice' if self.shown else 'none: click or box one'}"
             )
+
+    @property
+    def shown(self) -> tuple[Region, ...]:
+        """The regions that say "this": all but negative clicks."""
+        return tuple(region for region in self.regions if not is_negative(region))

@@ -21,6 +21,7 @@ CONFIGS = [
     ("two-outputs", 0, "a label that the best output lacks goes to the next; an ellipse gets nothing"),
     ("renamed", 0, "an output takes other labels by their words, and has a threshold of its own"),
     ("labels-beside-plain-tags", 0, "Labels stand beside plain tags"),
+    ("two-labels-tags", 0, "what is drawn with a plain tag may have the labels of both"),
     ("plain-tags", 0, "without labels, so nothing can be looked for before"),
     ("labels-of-the-task", 0, "labels come with each task"),
     ("nothing-asks", 0, "polygons alone never prompt"),

@@ -190,6 +190,20 @@ def test_plain_tag_takes_the_label_beside_it() -> None:
     assert annotation.left_out == ()
 
 
+def test_each_label_beside_a_plain_tag_has_its_own_tag() -> None:
+    """And what annotators drew may have one of each: the first counts."""
+    xml = """<View><Image name="image" value="$image"/>
+      <Labels name="what" toName="image"><Label value="dog"/></Labels>
+      <Labels name="how" toName="image"><Label value="wet"/></Labels>
+      <Brush name="brush" toName="image" smart="false"/></View>"""
+    sent = Instances.of(np.stack([RING, RING]), np.array([0.8, 0.7], np.float32), ("dog", "wet"))
+    result = write_regions(sent, LabelConfig.parse(xml).outputs[0])
+    assert [one["from_name"] for one in result] == ["brush", "what", "brush", "how"]
+    assert read_annotation(result, SIZE_HW).instances.labels == ("dog", "wet")
+    both = [*result[:2], {**result[3], "id": result[0]["id"]}]
+    assert read_annotation(both, SIZE_HW).instances.labels == ("dog",)
+
+
 @given(
     st.lists(
         st.dictionaries(

@@ -180,6 +180,22 @@ def test_strokes_hint_at_one_object_and_outlines_are_objects() -> None:
     assert all(isinstance(region, MaskRegion) for prompt in request.prompts for region in prompt.regions)
 
 
+def test_a_plain_click_may_have_the_label_of_either_labels_tag() -> None:
+    parsed = LabelConfig.parse(
+        """<View><Image name="image" value="$image"/>
+        <Labels name="what" toName="image"><Label value="cat"/></Labels>
+        <Labels name="where" toName="image"><Label value="sky"/></Labels>
+        <KeyPoint name="kp" toName="image"/><Polygon name="poly" toName="image"/></View>"""
+    )
+    for label, name in (("cat", "what"), ("sky", "where")):
+        plain = click(5, 5, None)
+        beside = {**plain, "type": "labels", "from_name": name, "value": {**plain["value"], "labels": [label]}}
+        (prompt,) = ask(parsed, plain, beside).prompts
+        assert prompt.label == label
+    (question,) = batch_prompts(parsed)
+    assert [one.label for one in question.prompt.categories] == ["cat", "sky"]
+
+
 def test_plain_clicks_without_label() -> None:
     assert ask(config(), click(5, 5, None)).prompts[0].label is None
     only = config(labels='<Label value="cat"/>')
@@ -218,8 +234,53 @@ def test_vgd_asks_for_everything_like_the_examples() -> None:
     assert prompt.categories == (Category("cat", "cat"),) * 3
     (unlabelled,) = ask(parsed, click(5, 5, None)).prompts
     assert unlabelled.categories == ()
-    with pytest.raises(PromptError, match="no negative clicks"):
-        ask(parsed, click(60, 60), click(5, 5, is_positive=False))
+    (but_not,) = ask(parsed, click(60, 60), click(5, 5, is_positive=False), click(70, 70)).prompts
+    assert [isinstance(one, Point) and one.positive for one in but_not.regions] == [True, False, True]
+    assert but_not.categories == (Category("cat", "cat"),) * 2, "one for each example"
+    with pytest.raises(PromptError, match="all clicks are negative"):
+        ask(parsed, click(5, 5, is_positive=False))
+
+
+ALIKE = '<KeyPointLabels name="like" toName="image" model_task="vgd"><Label value="cat"/></KeyPointLabels>'
+
+
+def like(x: float, **more: Any) -> dict[str, Any]:
+    return click(x, 50, from_name="like", **more)
+
+
+@pytest.mark.parametrize(
+    ("regions", "task", "xs", "reason"),
+    [
+        ([like(10), click(20, 50)], Task.INTERACTIVE, [20], "all like it is still pending, one object is asked for"),
+        ([click(20, 50), like(10)], Task.VGD, [10], "the other way round"),
+        ([click(20, 50), like(10), click(30, 50)], Task.INTERACTIVE, [20, 30], "back to the object of before"),
+        (
+            [click(20, 50), like(10), click(30, 50, is_positive=False)],
+            Task.INTERACTIVE,
+            [20, 30],
+            "a negative click goes with its own task",
+        ),
+        ([like(10), click(30, 50, is_positive=False)], Task.VGD, [10, 30], "unless that has nothing yet"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_tools_of_two_tasks_ask_apart(
+    regions: list[dict[str, Any]], task: Task, xs: list[float], reason: str
+) -> None:
+    """Label Studio groups pending prompts by type, label and picture, whatever tool they are of."""
+    (prompt,) = ask(config(more=ALIKE), *regions).prompts
+    assert prompt.task is task, reason
+    assert [point.x_px for point in prompt.regions] == [2 * x for x in xs], reason
+
+
+@pytest.mark.parametrize("option", ['model_task="imgconv"', 'model_task="refseg"', 'model_task="semantic"'])
+def test_text_areas_of_two_tasks_ask_apart(option: str) -> None:
+    parsed = config(text='model_task="genseg"', more=f'<TextArea name="other" toName="image" {option}/>')
+    other = {**words("dog"), "from_name": "other"}
+    (prompt,) = ask(parsed, other, words("cat")).prompts
+    assert [one.phrase for one in prompt.categories] == ["cat"]
+    (prompt,) = ask(parsed, words("cat"), other).prompts
+    assert [prompt.phrase, *(one.phrase for one in prompt.categories)] in (["dog"], ["", "dog"])
 
 
 ALIASES = '<Label value="Feline" predicted_values="cat, kitten"/><Label value="dog"/>'
@@ -245,7 +306,34 @@ def test_phrases_and_their_labels(texts: list[str], task: Task, asked: list[tupl
 
 def test_the_only_label_is_given_to_any_phrase() -> None:
     (prompt,) = ask(config(labels='<Label value="thing"/>'), words("red ball")).prompts
-    assert prompt.categories == (Category("red ball", "thing"),)
+    assert prompt.categories == (Category("red ball", "thing", typed="red ball"),)
+
+
+WORLD = """<Label value="Vehicle" predicted_values="car, truck"/>
+<Label value="sky" model_stuff="true" model_score_threshold="0.7"/>"""
+
+
+@pytest.mark.parametrize(
+    ("texts", "asked"),
+    [
+        (["sky"], [("sky", "sky", False, "sky")]),
+        (["vehicle"], [("car", "Vehicle", True, "vehicle"), ("truck", "Vehicle", True, "vehicle")]),
+        (["truck"], [("truck", "Vehicle", True, "truck")]),
+        (["truck, Vehicle"], [("truck", "Vehicle", True, "Vehicle"), ("car", "Vehicle", True, "Vehicle")]),
+    ],
+    ids=["stuff", "a name: all its words", "one of its words", "each word once"],
+)
+def test_a_phrase_that_names_a_label_asks_as_the_label_does(
+    texts: list[str], asked: list[tuple[str, str, bool, str]]
+) -> None:
+    (prompt,) = ask(config(labels=WORLD), words(*texts)).prompts
+    assert [(one.phrase, one.label, one.is_thing, one.typed) for one in prompt.categories] == asked
+    assert {one.score_threshold for one in prompt.categories} == ({0.7} if texts == ["sky"] else {None})
+
+
+def test_the_only_label_says_whether_a_phrase_is_stuff() -> None:
+    (prompt,) = ask(config(labels='<Label value="Water" model_stuff="true"/>'), words("river")).prompts
+    assert [(one.phrase, one.label, one.is_thing) for one in prompt.categories] == [("river", "Water", False)]
 
 
 def test_question_is_reasoned_about_and_not_parted() -> None:

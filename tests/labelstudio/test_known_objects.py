@@ -33,6 +33,10 @@ def saved(*ids: str, at: str = "") -> dict[str, Any]:
     return {"result": [{"id": region_id} for region_id in ids], "updated_at": at}
 
 
+def made(*ids: str, at: str) -> dict[str, Any]:
+    return {"result": [{"id": region_id} for region_id in ids], "created_at": at}
+
+
 @pytest.mark.parametrize(
     ("task", "ids", "reason"),
     [
@@ -47,6 +51,18 @@ def saved(*ids: str, at: str = "") -> dict[str, Any]:
         ({"drafts": [saved("a")], "annotations": [saved("b")]}, ["a"], "a draft goes before what was submitted"),
         ({"drafts": [], "annotations": [saved("b")]}, ["b"], "the only annotation"),
         ({"annotations": [saved("b"), saved("c")]}, [], "one annotator's are not another one's"),
+        ({"annotations": [saved("b"), saved("c")], "predictions": [saved("p")]}, [], "somebody has touched the task"),
+        (
+            {"annotations": [saved("b")], "predictions": [saved("p")]},
+            ["b"],
+            "an annotation goes before what was shown",
+        ),
+        (
+            {"drafts": [], "annotations": [], "predictions": [made("p", "q", at="12"), made("r", at="11")]},
+            ["p", "q"],
+            "untouched: the newest prediction is on the page",
+        ),
+        ({"predictions": [saved("p"), saved("q")]}, ["q"], "predictions without a time: the last"),
         ({"drafts": [None, {"result": None}], "annotations": "?"}, [], "nothing of the sort that is expected"),
         ({"drafts": [{"result": [5, {"id": "a"}]}]}, ["a"], "no region among regions"),
     ],

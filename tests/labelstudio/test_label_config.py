@@ -199,6 +199,21 @@ def test_label_beside_a_plain_tag() -> None:
     assert parsed.outputs[0].label_key is None
 
 
+def test_labels_of_all_tags_beside_a_plain_tag() -> None:
+    """Label Studio offers both for whatever is drawn."""
+    more = tag("Labels", "more", '<Label value="sky" model_stuff="true"/><Label value="dog" model_stuff="true"/>')
+    parsed = config(tag("Labels", "what"), more, tag("Brush", "brush", ""))
+    (brush,) = parsed.outputs
+    assert [(one.name, one.is_thing) for one in brush.labels] == [("cat", True), ("dog", True), ("sky", False)]
+    assert [brush.labels_name_of(name) for name in ("cat", "dog", "sky", "unknown")] == [
+        "what",
+        "what",
+        "more",
+        "what",
+    ]
+    assert parsed.output_for("sky") == (brush, "sky")
+
+
 def test_output_without_labels_takes_any_label() -> None:
     assert config(KEYPOINT, tag("Polygon", "plain", "")).output_for("cat")[1] is None
 

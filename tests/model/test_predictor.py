@@ -29,6 +29,7 @@ from xsam_backend.model.pointing import CRUMB_SHARE
 from xsam_backend.model.postprocess import phrase_masks
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.turns import reasoning_turn, referring_turn, vgd_turn
+from xsam_backend.model.unwanted_finds import without_unwanted
 from xsam_backend.prompts import Box, Category, Form, MaskRegion, Point, Prompt, Region, Task
 from xsam_backend.region_masks import region_mask
 
@@ -236,6 +237,52 @@ def test_a_list_of_names_is_cut_as_the_prompt_says(predictor: Predictor, state: 
     assert (panoptic.masks.sum(0) <= 1).all()
     unsure = predictor.answer(state, replace(every, form=Form.SEMANTIC, score_threshold=1.0))
     assert unsure.reason == "nothing scored 1.00 or more"
+
+
+BALLS = replace(CATEGORIES[0], typed="balls")
+ORB = Category("orb", "Ball", typed="orb")
+STRICT_DOG = replace(CATEGORIES[2], score_threshold=1.0, typed="Dog")
+
+
+def test_each_typed_text_that_finds_nothing_is_named(
+    predictor: Predictor, state: ImageState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where others are found, and where two have one label."""
+
+    def reason(categories: Sequence[Category], *found_by: str, form: Form = Form.OBJECTS) -> str:
+        masks = np.ones((len(found_by), *SIZE), np.bool_)
+        found = Instances.of(masks, np.ones(len(found_by), np.float32), ("Ball",) * len(found_by))
+        monkeypatch.setattr(predictor_module, "_cut", lambda *_: replace(found, typed=found_by))
+        return predictor.answer(state, Prompt(Task.OPEN_VOCABULARY, categories=tuple(categories), form=form)).reason
+
+    assert reason([BALLS, ORB], "balls", "orb") == ""
+    assert reason([BALLS, ORB], "orb") == "'balls': nothing else scored 0.30 or more"
+    assert reason([BALLS, ORB]) == "'balls', 'orb': nothing scored 0.30 or more"
+    both = "'balls': nothing else scored 0.30 or more; 'Dog': nothing else scored 1.00 or more"
+    assert reason([BALLS, ORB, STRICT_DOG], "orb") == both
+    assert reason([BALLS, replace(ORB, typed="balls")], "balls") == "", "one text may have several words"
+    assert reason([BALLS, ORB], "", form=Form.SEMANTIC) == "", "areas of one label are one"
+    assert reason([CATEGORIES[0], CATEGORIES[2]], "") == "", "nobody typed anything"
+
+
+def test_what_is_found_says_which_text_asked_for_it(predictor: Predictor, state: ImageState) -> None:
+    typed = tuple(replace(one, typed=f"the {one.phrase}") for one in CATEGORIES)
+    prompt = Prompt(Task.OPEN_VOCABULARY, categories=typed, score_threshold=0.0)
+    for form in (Form.OBJECTS, Form.PANOPTIC):
+        found = predictor.answer(state, replace(prompt, form=form)).instances
+        said = {one.label: one.typed for one in typed}
+        assert found.typed == tuple(said[str(label)] for label in found.labels)
+    assert set(predictor.answer(state, PROMPTS["generic"]).instances.typed) == {""}
+
+
+def test_all_like_this_but_not_that_one(predictor: Predictor, state: ImageState) -> None:
+    alike = replace(PROMPTS["vgd"], regions=(Point(40, 30),), categories=())
+    every = predictor.answer(state, alike).instances
+    row, column = np.unravel_index(every.masks.sum(0).argmax(), SIZE)
+    regions = (Point(40, 30), Point(float(column) + 0.5, float(row) + 0.5, positive=False))
+    fewer = predictor.answer(state, replace(alike, regions=regions))
+    assert len(fewer.instances) < len(every)
+    assert_same(fewer, without_unwanted(every, regions))
 
 
 def test_the_rest_of_the_picture_is_the_background(

@@ -93,9 +93,10 @@ def context_of(one: Asked) -> list[dict[str, Any]]:
         region["is_positive"] = True
     if one.chosen is None:
         return [{**region, "value": value}]
-    if tool.labels_name is None:
+    labels_name = tool.labels_name_of(one.chosen)
+    if labels_name is None:
         return [{**region, "value": {**value, region["type"]: [one.chosen]}}]
-    beside = {**region, "type": "labels", "from_name": tool.labels_name, "value": {**value, "labels": [one.chosen]}}
+    beside = {**region, "type": "labels", "from_name": labels_name, "value": {**value, "labels": [one.chosen]}}
     return [{**region, "value": value}, beside]
 
 

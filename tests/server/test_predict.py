@@ -11,6 +11,7 @@ from fake_predictor import FakePredictor
 from xsam_backend.errors import StoreBusyError, StoreError
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.prompts import Prompt
+from xsam_backend.store.predictions import LoggedReason
 
 
 def results_of(app: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -328,6 +329,84 @@ def test_all_like_one_leaves_out_what_is_annotated_already(make_app: Any) -> Non
     assert none["result"] == []
     (problem,) = services_of(app).monitor.last_problems
     assert f"all {len(kept)} that are like it are annotated already" in problem.message
+
+
+def test_all_like_one_leaves_out_what_an_untouched_task_was_pre_labelled_with(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    (every,) = results_of(app, alike([]))
+    body = alike([])
+    task = body["tasks"][0]
+    task["predictions"] = [{"result": every["result"], "created_at": "2026-11-22T11:31:41.232414Z"}]
+    task["drafts"] = task["annotations"] = []
+    assert results_of(app, body)[0]["result"] == []
+
+
+WORDS = CONFIG.replace(
+    "</View>",
+    """<TextArea name="words" toName="image"/>
+    <TextArea name="why" toName="image" smart="false" model_says_why="true"/></View>""",
+)
+
+
+def named(text: str, edited: list[dict[str, Any]], config: str = WORDS) -> dict[str, Any]:
+    """A phrase, in a task that was pre-labelled."""
+    written = {"id": "t", "type": "textarea", "from_name": "words", "to_name": "image", "value": {"text": [text]}}
+    body = {**request_of("a", context=[written]), "label_config": config}
+    body["tasks"][0]["predictions"] = [{"result": edited}]
+    return body
+
+
+def labels_of(entry: dict[str, Any]) -> list[list[str]]:
+    return [region["value"]["polygonlabels"] for region in entry["result"] if region["type"] == "polygonlabels"]
+
+
+def test_words_leave_out_what_is_there_under_the_same_label_or_none(make_app: Any) -> None:
+    app = make_app(images=MemoryImages())
+    (every,) = results_of(app, named("cat, dog", []))
+    assert labels_of(every) == [["cat"], ["dog"]]
+    cat, dog = every["result"]
+    (fewer,) = results_of(app, named("cat, dog", [cat]))
+    assert labels_of(fewer) == [["dog"]]
+    said = [region["value"]["text"] for region in fewer["result"] if region["from_name"] == "why"]
+    assert said == [["'cat': all that was found is annotated already"]]
+    (none,) = results_of(app, named("cat, dog", [cat, dog]))
+    assert labels_of(none) == []
+    mistaken = {**cat, "value": {**cat["value"], "polygonlabels": ["dog"]}}
+    assert labels_of(results_of(app, named("cat, dog", [mistaken]))[0]) == [["cat"], ["dog"]], "under another label"
+    nameless = {**cat, "value": {**cat["value"], "polygonlabels": []}}
+    assert labels_of(results_of(app, named("cat, dog", [nameless]))[0]) == [["dog"]]
+
+
+def test_what_shares_the_picture_out_comes_whole(make_app: Any) -> None:
+    config = WORDS.replace('name="words"', 'name="words" model_task="panoptic"')
+    app = make_app(images=MemoryImages())
+    (every,) = results_of(app, named("cat, dog", [], config))
+    assert labels_of(results_of(app, named("cat, dog", every["result"], config))[0]) == labels_of(every)
+
+
+class OnlyCats(FakePredictor):
+    def answer(self, state: Any, prompt: Prompt) -> Answer:
+        found = super().answer(state, prompt).instances
+        cats = found.select([index for index, label in enumerate(found.labels) if label == "cat"])
+        return Answer(cats, reason="'unicorn': nothing else scored 0.30 or more")
+
+
+def test_what_one_of_two_phrases_did_not_find_is_said_and_logged(make_app: Any) -> None:
+    app = make_app(OnlyCats(), MemoryImages())
+    (entry,) = results_of(app, named("cat, unicorn", []))
+    assert labels_of(entry) == [["cat"]]
+    words = "'unicorn': nothing else scored 0.30 or more"
+    assert [region["value"]["text"] for region in entry["result"] if region["from_name"] == "why"] == [[words]]
+    parts = services_of(app)
+    assert [problem.message for problem in parts.monitor.last_problems] == [f"task 100: {words}"]
+    (why,) = parts.predictions.reasons("local/21.1795347497")
+    assert isinstance(why, LoggedReason)
+    assert (why.reason, why.task_id, why.from_name, why.model_version) == (words, "100", "poly", "fake-1")
+    assert why.prompt["phrases"] == ["cat", "unicorn"]
+    assert why.image_size_hw == (240, 320)
+    assert 'xsam_backend_regions_total{interactive="true"} 2.0' in app.test_client().get("/metrics").text
+    results_of(app, request_of("a", config=WORDS))
+    assert len(parts.predictions.reasons("local/21.1795347497")) == 1, "a batch has no reasons"
 
 
 def test_one_object_is_answered_whatever_is_annotated(make_app: Any) -> None:

@@ -18,7 +18,7 @@ from xsam_backend.store.bulk_tasks import BulkTasks, Outcome
 from xsam_backend.store.database import History, alembic_config, database_url, open_database
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.jobs import STALE_AFTER, JobLost, Jobs, Worker
-from xsam_backend.store.predictions import LoggedRegion, PredictionLog
+from xsam_backend.store.predictions import LoggedReason, LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 
 HISTORIES: tuple[History, ...] = ("store", "inbox")
@@ -97,8 +97,12 @@ def test_projects_and_predictions(engines: dict[History, Engine]) -> None:
         image_size_hw=(3, 4),
         created_at=datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=timezone.utc),
     )
-    log.add([region, replace(region, region_id="b", label=None)])
+    why = LoggedReason(
+        str(key), "5", "v", "poly", {"task": "ovseg"}, "nothing scored", "f" * 64, (3, 4), region.created_at
+    )
+    log.add([region, replace(region, region_id="b", label=None), why])
     assert log.find(["a"]) == {"a": region}
+    assert log.reasons(str(key)) == [why]
     assert log.count() == {"v": 2}
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from xsam_backend.errors import StoreError
-from xsam_backend.store.predictions import LoggedRegion, PredictionLog
+from xsam_backend.store.predictions import LoggedReason, LoggedRegion, PredictionLog
 
 REGION = LoggedRegion(
     region_id="abc",
@@ -23,6 +23,19 @@ REGION = LoggedRegion(
     image_sha256="f" * 64,
     image_size_hw=(240, 320),
     created_at=datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=timezone.utc),
+)
+
+
+WHY = LoggedReason(
+    project_key="local/1.2",
+    task_id="114",
+    model_version="tiny-1",
+    from_name="brush",
+    prompt={"task": "ovseg", "phrases": ["cup", "unicorn"]},
+    reason="'unicorn': nothing else scored 0.30 or more",
+    image_sha256="f" * 64,
+    image_size_hw=(240, 320),
+    created_at=REGION.created_at,
 )
 
 
@@ -45,10 +58,23 @@ def test_many_ids_can_be_asked_at_once(log: PredictionLog) -> None:
 
 def test_all_or_none(log: PredictionLog) -> None:
     log.add([REGION])
-    with pytest.raises(StoreError, match=r"cannot log 2 regions") as error:
+    with pytest.raises(StoreError, match=r"cannot log 2 records") as error:
         log.add([replace(REGION, region_id="new"), REGION])
     assert log.find(["new"]) == {}
     assert len(str(error.value)) < 300, "the message must not repeat the masks"
+
+
+def test_why_nothing_was_found_is_kept_beside_the_regions(log: PredictionLog) -> None:
+    later = replace(WHY, task_id=None, reason="nothing scored 0.30 or more")
+    log.add([REGION, WHY])
+    log.add([later, replace(WHY, project_key=None)])
+    assert log.reasons("local/1.2") == [later, WHY]
+    assert log.reasons("local/1.2", most=1) == [later]
+    assert log.reasons(None) == [replace(WHY, project_key=None)]
+    assert log.count() == {"tiny-1": 1}, "of regions"
+    with pytest.raises(StoreError, match="cannot log 2 records"):
+        log.add([WHY, REGION])
+    assert len(log.reasons("local/1.2")) == 2, "all or none"
 
 
 def test_moments_need_a_time_zone(log: PredictionLog) -> None:

@@ -4,13 +4,18 @@ Rules for a context (Label Studio 1.23 sends the pending regions of one type and
 
 * The last region decides which picture is meant (``to_name``, ``item_index``); regions of others are left out. The
   last positive region decides the label; positive regions with another label are left out, negative clicks never are.
+* Tools with another task than the last region's are left out, for Label Studio sends all of a type together; a
+  negative click whose own task has nothing positive goes with the others. So are texts of text areas with another
+  task: to ask those again would bring their answers twice.
 * Clicks and strokes (brush, bitmask) together hint at one object. Each outline (rectangle, polygon, ellipse) is an
   object of its own. With outlines, a click or stroke joins the outline it lies in, or the only one; those in none
-  make one more object. Negative clicks go with every object.
+  make one more object. Negative clicks go with every object. Where each is an example (vgdseg), a negative click
+  takes away what was found under it.
 * What is said of one region (a TextArea with ``perRegion``) asks nothing.
 * A TextArea as last region: each phrase, parted by comma, semicolon or line, is one thing to look for, all over the
   picture. A text that ends in "?" is a question to reason about. The label is the one that the phrase names, else the
-  output's only label, else none: then the phrase itself travels with the region.
+  output's only label, else none: then the phrase itself travels with the region. A label's name asks for all of its
+  words (``predicted_values``).
 * ``model_task`` on the control that prompts overrides the task: intseg, vgdseg for drawn prompts (vgdseg: everything
   that looks like the marked); ovseg, genseg, refseg, reaseg, gcgseg, imgconv for texts. refseg takes a text whole.
 """
@@ -18,6 +23,7 @@ Rules for a context (Label Studio 1.23 sends the pending regions of one type and
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -230,7 +236,7 @@ def _task(control: ControlTag | None, fitting: Sequence[Task], asked: str, defau
 def _drawn_questions(
     config: LabelConfig, target: Target, size_hw: tuple[int, int]
 ) -> tuple[tuple[Question, ...], str | None]:
-    drawn = [region for region in target.regions if geometry_of(region) != "textarea"]
+    drawn = _of_one_task(config, [region for region in target.regions if geometry_of(region) != "textarea"])
     positive = [region for region in drawn if region.get("is_positive") is not False]
     if not positive:
         raise PromptError("all clicks are negative: click on the object itself first, without Alt")
@@ -246,18 +252,35 @@ def _drawn_questions(
     negative = [shape for shape, _ in read if is_negative(shape)]
     shapes = [(shape, is_outline) for shape, is_outline in read if not is_negative(shape)]
     if task is Task.VGD:
-        if negative:
-            raise PromptError("vgdseg knows no negative clicks: remove them, or take model_task away")
-        exemplars = tuple(shape for shape, _ in shapes)
-        own = _threshold(asking, output, label)
-        categories = (Category(clean_phrase(label), label, score_threshold=own),) * len(exemplars) if label else ()
-        prompts = [Prompt(task, exemplars, categories, label=label, score_threshold=threshold)]
+        category = (Category(clean_phrase(label), label, score_threshold=threshold),) if label else ()
+        in_order = tuple(shape for shape, _ in read)
+        prompts = [Prompt(task, in_order, category * len(shapes), label=label, score_threshold=threshold)]
     else:
         prompts = [
             Prompt(task, _in_order(read, (*regions, *negative)), label=label, score_threshold=threshold)
             for regions in _objects(shapes, size_hw)
         ]
     return tuple(Question(prompt, output) for prompt in prompts), chosen[0] if chosen else None
+
+
+def _of_one_task(config: LabelConfig, drawn: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The regions whose tools have the task that is asked: the last region's, where anything positive has it."""
+    tasks = [_task_name(_prompting_control(config, region)) for region in drawn]
+    is_positive = [region.get("is_positive") is not False for region in drawn]
+    shown = [task for task, positive in zip(tasks, is_positive, strict=True) if positive]
+    if not shown:
+        return list(drawn)
+    asked = tasks[-1] if tasks[-1] in shown else shown[-1]
+    return [
+        region
+        for region, task, positive in zip(drawn, tasks, is_positive, strict=True)
+        if task == asked or not (positive or task in shown)
+    ]
+
+
+def _task_name(tool: ControlTag | None) -> Task:
+    """What a tool that draws asks, whether or not it can."""
+    return (tool.options.task if tool is not None else None) or Task.INTERACTIVE
 
 
 def _objects(shapes: Sequence[tuple[Region, bool]], size_hw: tuple[int, int]) -> list[list[Region]]:
@@ -282,12 +305,13 @@ def _overlap(hint: Region, outline: Region, size_hw: tuple[int, int]) -> bool:
 
 def _text_questions(config: LabelConfig, target: Target) -> tuple[Question, ...]:
     areas = [region for region in target.regions if geometry_of(region) == "textarea"]
+    asking = _prompting_control(config, areas[-1])
+    areas = [area for area in areas if _text_task(_prompting_control(config, area)) == _text_task(asking)]
     texts = [text.strip() for region in areas for text in region_texts(region) if text.strip()]
     if not texts:
         raise PromptError("the text prompt is empty: write what to look for")
     if any(len(text) > MAX_PHRASE_CHARACTERS for text in texts):
         raise PromptError(f"a text prompt may have {MAX_PHRASE_CHARACTERS} characters: write a shorter one")
-    asking = _prompting_control(config, areas[-1])
     questions = [text for text in texts if text.endswith("?")]
     phrases = [text for text in texts if not text.endswith("?")]
     prompts: list[Question] = []
@@ -298,6 +322,11 @@ def _text_questions(config: LabelConfig, target: Target) -> tuple[Question, ...]
         task = _task(asking, TEXT_TASKS, "a text", Task.OPEN_VOCABULARY)
         prompts += _ask_texts(config, target.to_name, asking, task, phrases)
     return tuple(prompts)
+
+
+def _text_task(area: ControlTag | None) -> tuple[Task | None, Form]:
+    """What a text area asks, as far as it says so."""
+    return (area.options.task, area.options.form) if area is not None else (None, Form.OBJECTS)
 
 
 def _ask_texts(
@@ -314,22 +343,20 @@ def _ask_texts(
         return [Question(Prompt(task, score_threshold=_threshold(asking, output)), output)]
     placed = [(text, *_label_of_phrase(config, to_name, text)) for text in texts]
     if task in (Task.OPEN_VOCABULARY, Task.GENERIC):
-        outputs = list(dict.fromkeys(output for _, output, _ in placed))
+        asked: dict[ControlTag, list[Category]] = {}
+        for text, output, label in placed:
+            asked.setdefault(output, []).extend(_categories(output, label, text))
         return [
             Question(
                 Prompt(
                     task,
-                    categories=tuple(
-                        Category(clean_phrase(text), label or text, score_threshold=output.threshold_of(label))
-                        for text, owner, label in placed
-                        if owner == output
-                    ),
+                    categories=_each_once(categories),
                     score_threshold=_threshold(asking, output),
                     form=asking.options.form if asking is not None else Form.OBJECTS,
                 ),
                 output,
             )
-            for output in outputs
+            for output, categories in asked.items()
         ]
     return [
         Question(Prompt(task, phrase=text, label=label, score_threshold=_threshold(asking, output, label)), output)
@@ -344,6 +371,27 @@ def _label_of_phrase(config: LabelConfig, to_name: str, phrase: str) -> tuple[Co
         if not output.has_dynamic_labels and (label := output.find_label(phrase)) is not None:
             return output, label
     return outputs[0], outputs[0].only_label
+
+
+def _categories(output: ControlTag, label: str | None, text: str) -> tuple[Category, ...]:
+    """What a phrase looks for: all of a label's words where it is the label's name, else only itself, as the thing or
+    stuff that the label is."""
+    known = next((one for one in output.labels if one.name == label), None)
+    if known is None:
+        return (Category(clean_phrase(text), label or text, typed=text),)
+    phrases = known.phrases if clean_phrase(text) == clean_phrase(known.name) else (clean_phrase(text),)
+    return tuple(Category(one, known.name, known.is_thing, known.score_threshold, text) for one in phrases)
+
+
+def _each_once(categories: Sequence[Category]) -> tuple[Category, ...]:
+    """Without phrases that are asked already; a text that asks for most goes first."""
+    count = Counter(one.typed for one in categories)
+    widest: dict[tuple[str, str], Category] = {}
+    for one in categories:
+        known = widest.setdefault((one.phrase, one.label), one)
+        if count[one.typed] > count[known.typed]:
+            widest[one.phrase, one.label] = one
+    return tuple(widest.values())
 
 
 def _threshold(asking: ControlTag | None, output: ControlTag, label: str | None = None) -> float | None:

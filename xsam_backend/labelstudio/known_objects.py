@@ -1,14 +1,19 @@
-"""What an annotator has on a picture already, so that "all like this" doesn't bring it a second time.
+"""What an annotator has on a picture already, so that "all like this" and phrases don't bring it a second time.
 
-Label Studio sends an interactive request's task with its drafts and annotations, but doesn't say which of them is
-being edited. It is taken to be the draft that was saved last (they are saved while somebody works), else the
-annotation if there is just one. Of several annotations without a draft none is taken: what one annotator has drawn
-should not be missing from another one's answer. The second one of a task, before a draft is saved, can't be told from
-the first one who opens the annotation again, and misses it.
+Label Studio sends an interactive request's task with its drafts, annotations and predictions, but doesn't say which
+of them is being edited. It is taken to be the draft that was saved last (they are saved while somebody works), else
+the annotation if there is just one. Of several annotations without a draft none is taken: what one annotator has
+drawn should not be missing from another one's answer. The second one of a task, before a draft is saved, can't be
+told from the first one who opens the annotation again, and misses it. Where there is neither, nobody has touched the
+task: the page then shows the regions of its project's model version as the annotation's own; those are the newest
+prediction's.
+
+What somebody takes away counts until the page has saved a draft without it, five seconds after the last change.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +21,7 @@ from typing import Any
 from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.annotations import read_annotation
+from xsam_backend.prompts import Form, Prompt, Task
 
 SAME_IOU = 0.5
 """What overlaps more is one object, as measures count it."""
@@ -23,13 +29,16 @@ SAME_IOU = 0.5
 
 def edited_result(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """The regions of the annotation that is being edited, by the rule above; none where it can't be told."""
-    drafts, annotations = (
+    drafts, annotations, predictions = (
         [row for row in rows if isinstance(row, Mapping)] if isinstance(rows := task.get(key), list) else []
-        for key in ("drafts", "annotations")
+        for key in ("drafts", "annotations", "predictions")
     )
     chosen = max(drafts, key=lambda draft: str(draft.get("updated_at") or ""), default=None)
     if chosen is None and len(annotations) == 1:
         chosen = annotations[0]
+    if chosen is None and not annotations:
+        last_first = reversed(predictions)  # of equals, ``max`` takes the first
+        chosen = max(last_first, key=lambda prediction: str(prediction.get("created_at") or ""), default=None)
     result = chosen.get("result") if chosen is not None else None
     return tuple(region for region in result if isinstance(region, Mapping)) if isinstance(result, list) else ()
 
@@ -41,10 +50,12 @@ class KnownObject:
     Attributes:
         mask: what was drawn.
         is_outline: whether that is its own outline, and not a rectangle or an ellipse around it.
+        label: what it was drawn as; None without.
     """
 
     mask: CroppedMask
     is_outline: bool
+    label: str | None = None
 
 
 def known_objects(
@@ -65,22 +76,47 @@ def known_objects(
         for drawn in read_annotation(regions, size_hw, to_name, item_index).regions:
             mask = CroppedMask.of(drawn.mask)
             if not mask.is_empty:
-                found.append(KnownObject(mask, drawn.is_outline))
+                found.append(KnownObject(mask, drawn.is_outline, drawn.label))
     return tuple(found)
 
 
-def without_known(found: Instances, known: Sequence[KnownObject]) -> Instances:
-    """Those that are none of the known objects, in their order."""
-    new = [index for index, mask in enumerate(found.cropped) if not any(_is_same(mask, one) for one in known)]
+def without_known(found: Instances, known: Sequence[KnownObject], *, heeds_labels: bool = False) -> Instances:
+    """Those that are none of the known objects, in their order.
+
+    Args:
+        heeds_labels: an object that is annotated with another label is none of them; one without a label still is.
+    """
+    new = [
+        index
+        for index, (mask, label) in enumerate(zip(found.cropped, found.labels, strict=True))
+        if not any((not heeds_labels or one.label in (None, label)) and _is_same(mask, one) for one in known)
+    ]
     return found.select(new)
 
 
-def new_finds(answer: Answer, known: Sequence[KnownObject]) -> Answer:
-    """The answer without the objects that the annotator has already; where nothing is left, it says so."""
-    new = without_known(answer.instances, known)
-    if len(answer.instances) and not len(new):
-        return Answer(new, reason=f"all {len(answer.instances)} that are like it are annotated already")
-    return replace(answer, instances=new)
+def heeds_known(prompt: Prompt) -> bool:
+    """Whether a prompt asks for all of a kind, and so for none that is there already."""
+    names = prompt.task in (Task.OPEN_VOCABULARY, Task.GENERIC) and prompt.form is Form.OBJECTS
+    return names or prompt.task is Task.VGD
+
+
+def new_finds(answer: Answer, prompt: Prompt, known: Sequence[KnownObject]) -> Answer:
+    """The answer without the objects that the annotator has already; where nothing is left of what examples or a
+    typed text found, it says so.
+
+    What looks alike is the same whatever it was called. What was asked for by its name may be there under another
+    one: as a part of something else, or by mistake.
+    """
+    if not heeds_known(prompt):
+        return answer
+    found = answer.instances
+    new = without_known(found, known, heeds_labels=prompt.task is not Task.VGD)
+    reasons = [answer.reason] if answer.reason else []
+    for text, count in Counter(found.typed).items():
+        if text not in new.typed:
+            alike = f"all {count} that are like it are annotated already"
+            reasons.append(f"{text!r}: all that was found is annotated already" if text else alike)
+    return replace(answer, instances=new, reason="; ".join(reasons))
 
 
 def _is_same(mask: CroppedMask, known: KnownObject) -> bool:

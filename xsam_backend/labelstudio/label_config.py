@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -78,13 +78,7 @@ class LabelConfig:
             )
         names = {image.name for image in images}
         _check_amounts(elements, names)
-        labels_tags = {
-            to_name: (attributes["name"], labels)
-            for tag, attributes, children in elements
-            if tag == "labels" and attributes.get("name")
-            for labels in [_labels(children)]
-            for to_name in _to_names(attributes)
-        }
+        beside = _labels_beside(elements)
         controls: list[ControlTag] = []
         notes: list[str] = []
         for tag, attributes, children in elements:
@@ -97,7 +91,7 @@ class LabelConfig:
                         break
                     notes += option_notes(label, LABEL_OPTIONS, f"{where}, Label '{label.get('value', '')}'")
                 controls += [
-                    _control(tag, attributes, children, to_name, labels_tags, where)
+                    _control(tag, attributes, children, to_name, beside, where)
                     for to_name in _to_names(attributes)
                     if to_name in names
                 ]
@@ -332,18 +326,37 @@ def _labels(children: Sequence[Attributes]) -> tuple[Label, ...]:
     return tuple({label.name: label for label in labels}.values())
 
 
+_Beside = Mapping[str, tuple[str, Mapping[str, Label]]]
+
+
+def _labels_beside(elements: Sequence[_Tag]) -> _Beside:
+    """Picture -> the first Labels tag on it, and the labels of all such tags, which hold for whatever plain tag draws
+    there. Of two with one name, the first counts."""
+    found: dict[str, tuple[str, dict[str, Label]]] = {}
+    for tag, attributes, children in elements:
+        name = attributes.get("name", "")
+        if tag == "labels" and name:
+            labels = [replace(label, labels_name=name) for label in _labels(children)]
+            for to_name in _to_names(attributes):
+                _, known = found.setdefault(to_name, (name, {}))
+                for label in labels:
+                    known.setdefault(label.name, label)
+    return found
+
+
 def _control(
     tag: str,
     attributes: Attributes,
     children: Sequence[Attributes],
     to_name: str,
-    labels_tags: Mapping[str, tuple[str, tuple[Label, ...]]],
+    beside: _Beside,
     where: str,
 ) -> ControlTag:
     written, geometry = CONTROL_TAGS[tag]
     labels, labels_name = _labels(children), None
-    if not tag.endswith("labels") and geometry != "text" and to_name in labels_tags:
-        labels_name, labels = labels_tags[to_name]
+    if not tag.endswith("labels") and geometry != "text" and to_name in beside:
+        labels_name, known = beside[to_name]
+        labels = tuple(known.values())
     return ControlTag(
         name=attributes["name"],
         tag=written,

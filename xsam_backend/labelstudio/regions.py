@@ -51,17 +51,20 @@ def region_labels(region: Mapping[str, Any]) -> tuple[str, ...]:
 def with_labels_beside(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The drawn regions, in order, each with its label.
 
-    Where a plain tag stands beside ``Labels``, Label Studio writes two results under one id: the shape, and the shape
-    again as type "labels". The second one is left out, and its labels are put on the first.
+    Where a plain tag stands beside ``Labels``, Label Studio writes several results under one id: the shape, and the
+    shape again as type "labels", once for each ``Labels`` tag. Those are left out, their labels are put on the shape.
     """
-    beside = {str(region.get("id")): region_labels(region) for region in regions if region.get("type") == "labels"}
+    beside: dict[str, list[str]] = {}
+    for region in regions:
+        if region.get("type") == "labels":
+            beside.setdefault(str(region.get("id")), []).extend(region_labels(region))
     joined: list[Mapping[str, Any]] = []
     for region in regions:
         if region.get("type") == "labels":
             continue
         labels = beside.get(str(region.get("id")))
         if labels and not region_labels(region) and isinstance(region.get("value"), Mapping):
-            region = {**region, "value": {**region["value"], "labels": list(labels)}}
+            region = {**region, "value": {**region["value"], "labels": labels}}
         joined.append(region)
     return joined
 

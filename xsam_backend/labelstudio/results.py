@@ -164,8 +164,9 @@ def _instance_regions(
             region["parentID"] = regions[0]["id"]
         regions.append(region)
     beside: list[RegionDict] = []
-    if control.labels_name and label:  # a plain tag with <Labels> beside it
-        beside += [_beside(region, "labels", control.labels_name, {"labels": [label]}) for region in regions]
+    labels_name = control.labels_name_of(label) if label else None
+    if labels_name:  # a plain tag with <Labels> beside it
+        beside += [_beside(region, "labels", labels_name, {"labels": [label]}) for region in regions]
     if said and phrase_area is not None:  # of an instance in several parts, the first one says it
         beside.append(_beside(regions[0], phrase_area.region_type, phrase_area.name, {"text": [said]}))
     return [*regions, *beside]

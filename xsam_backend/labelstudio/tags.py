@@ -63,6 +63,7 @@ class Label:
         is_thing: countable object rather than stuff; ``model_stuff="true"`` on the Label says stuff.
         score_threshold: 0..1, ``model_score_threshold`` on the Label; None: the control's.
         is_rest: nothing to look for, but what is left where all else was found; ``model_background="true"``.
+        labels_name: the ``Labels`` tag that it is in; None where it is in a tag that draws.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Label:
     is_thing: bool = True
     score_threshold: float | None = None
     is_rest: bool = False
+    labels_name: str | None = None
 
     def answers_to(self, text: str) -> bool:
         """Whether ``text`` means this label: the name or one of its phrases, case and underscores aside."""
@@ -97,7 +99,7 @@ class ControlOptions:
         output: True: answers are written here; False: never; None: the config's rule decides.
         rotated: rectangles of the smallest area, turned; otherwise parallel to the picture's sides.
         polygon_iou: 0.5..1, how much of a mask its polygon keeps; 1 keeps every pixel.
-        says_why: of a TextArea: where a prompt finds nothing, the reason is written here.
+        says_why: of a TextArea: where a prompt, or a phrase of it, finds nothing, the reason is written here.
     """
 
     score_threshold: float | None = None
@@ -135,8 +137,8 @@ class ControlTag:
         tag: as written, "PolygonLabels".
         geometry: what it draws, one of GEOMETRIES, or "text".
         to_name: the picture it draws on.
-        labels: its choices; for a plain tag (``Polygon``) those of the ``Labels`` tag beside it.
-        labels_name: name of that ``Labels`` tag; None where the control has labels of its own, or none.
+        labels: its choices; for a plain tag (``Polygon``) those of all ``Labels`` tags on its picture.
+        labels_name: name of the first of those; None where the control has labels of its own, or none.
         has_dynamic_labels: the choices come with each task (``value="$labels"``): any label is taken as it is.
         smart: Label Studio offers its smart copy (the default), where there is one for this shape.
         smart_only: its plain tool is hidden (``smartOnly="true"``), so that all that is drawn with it asks.
@@ -209,6 +211,11 @@ class ControlTag:
             for match in re.finditer(rf"\b{re.escape(phrase)}\b", said)
         ]
         return max(spots)[2] if spots else None
+
+    def labels_name_of(self, label: str) -> str | None:
+        """The ``Labels`` tag that says this label of a region; None where the region itself does."""
+        own = next((one.labels_name for one in self.labels if one.name == label), None)
+        return own or self.labels_name
 
     def threshold_of(self, label: str | None) -> float | None:
         """The label's own score threshold, if it has one."""

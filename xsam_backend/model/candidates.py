@@ -31,6 +31,7 @@ class Pass:
         labels: C, what the conditions' instances are called.
         stuff: indices of the conditions that are stuff.
         region: bool (P, P) in the padded frame, what an interactive question points at; None for others.
+        typed: C, what annotators wrote to ask for them; or empty.
     """
 
     class_logits: Tensor
@@ -38,6 +39,7 @@ class Pass:
     labels: tuple[str | None, ...]
     stuff: tuple[int, ...] = ()
     region: Tensor | None = None
+    typed: tuple[str, ...] = ()
 
 
 Thresholds = float | Mapping[str | None, float]
@@ -111,7 +113,7 @@ class Candidates:
         parts = []
         for one in self._passes:
             panoptic = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff)
-            parts.append(named(panoptic.detections(), one.labels))
+            parts.append(named(panoptic.detections(), one.labels, one.typed))
         found = self._together(parts)
         return found.select(
             [i for i, label in enumerate(found.labels) if found.scores[i] >= _least(threshold, label)]
@@ -168,13 +170,13 @@ class Candidates:
         found = found[found.scores >= of_class[found.class_indices]]
         found = postprocess.without_duplicates(found, one.mask_logits)
         if not one.stuff:
-            return named(found, one.labels)
+            return named(found, one.labels, one.typed)
         stuff = torch.tensor(one.stuff, device=found.class_indices.device)
         spread = postprocess.panoptic(one.class_logits, one.mask_logits, self._frame, stuff=one.stuff).detections()
         flat = torch.isin(spread.class_indices, stuff) & (spread.scores >= of_class[spread.class_indices])
         things = found[~torch.isin(found.class_indices, stuff)]
         return Instances.concatenate(
-            [named(spread[flat], one.labels), named(things, one.labels)], self._frame.size_hw
+            [named(spread[flat], one.labels, one.typed), named(things, one.labels, one.typed)], self._frame.size_hw
         )
 
     def _together(self, parts: Sequence[Instances]) -> Instances:
@@ -182,11 +184,13 @@ class Candidates:
         return instances.select(np.argsort(-instances.scores, kind="stable"))
 
 
-def named(found: Detections, labels: Sequence[str | None]) -> Instances:
-    """Detections as instances in RAM, with the label of their condition."""
+def named(found: Detections, labels: Sequence[str | None], typed: Sequence[str] = ()) -> Instances:
+    """Detections as instances in RAM, with the label of their condition, and what was typed to ask for it."""
+    conditions = found.class_indices.tolist()
     return Instances(
         found.cropped,
         found.scores.float().clamp(0, 1).cpu().numpy(),
-        tuple(labels[index] for index in found.class_indices.tolist()),
+        tuple(labels[index] for index in conditions),
         found.size_hw,
+        tuple(typed[index] for index in conditions) if typed else (),
     )

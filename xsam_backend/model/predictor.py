@@ -32,6 +32,7 @@ from xsam_backend.model.pointing import FirstLook, Pointing
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
+from xsam_backend.model.unwanted_finds import without_unwanted
 from xsam_backend.model.vision import EncoderOutputs
 from xsam_backend.model.wording import Wording
 from xsam_backend.model.xsam import XSam
@@ -229,15 +230,37 @@ class Predictor:
         calibration = self._calibration(prompt.task, prompt.form)
         if calibration is not None:
             instances = replace(instances, scores=calibration(instances.scores))
-        if len(instances):
-            return Answer(instances if prompt.rest is None else _with_rest(instances, prompt.rest))
-        stated = [score for score in _stated(prompt) if score is not None]
-        least = min(stated, default=self._least_score(prompt))
-        if not stated and calibration is not None and least > DEFAULT_THRESHOLDS[prompt.task]:
+        if len(instances) and prompt.task is Task.VGD:
+            return without_unwanted(instances, prompt.regions)
+        reason = self._why_not(prompt, instances)
+        if len(instances) and prompt.rest is not None:
+            instances = _with_rest(instances, prompt.rest)
+        return Answer(instances, reason=reason)
+
+    def _why_not(self, prompt: Prompt, found: Instances) -> str:
+        """Why nothing was found, or nothing by some of the texts that were typed; empty where all of them did."""
+        typed = dict.fromkeys(one.typed for one in prompt.categories if one.typed)
+        if not typed:
+            return "" if len(found) else f"nothing scored {self._told_least(prompt, _stated(prompt)):.2f} or more"
+        missing: dict[str, list[str]] = {}
+        for text in typed:
+            asked = [one for one in prompt.categories if one.typed == text]
+            # Areas of one label are one, whatever texts asked for it.
+            labels = {one.label for one in asked} if prompt.form is Form.SEMANTIC else set()
+            if text not in found.typed and labels.isdisjoint(found.labels):
+                least = self._told_least(prompt, _stated(replace(prompt, categories=tuple(asked))))
+                missing.setdefault(f"{least:.2f}", []).append(repr(text))
+        nothing = "nothing else" if len(found) else "nothing"
+        return "; ".join(f"{', '.join(texts)}: {nothing} scored {least} or more" for least, texts in missing.items())
+
+    def _told_least(self, prompt: Prompt, stated: Sequence[float | None]) -> float:
+        """The least score that would have been enough, as annotators see scores; of some categories' thresholds."""
+        known = [score for score in stated if score is not None]
+        least = min(known, default=self.threshold(prompt.task, prompt.form))
+        calibrated = self._calibration(prompt.task, prompt.form) is not None
+        if not known and calibrated and least > DEFAULT_THRESHOLDS[prompt.task]:
             least = LIKELY_ENOUGH
-        if prompt.form is Form.PANOPTIC:
-            least = max(least, LEAST_PANOPTIC)
-        return Answer(instances, reason=f"nothing scored {least:.2f} or more")
+        return max(least, LEAST_PANOPTIC) if prompt.form is Form.PANOPTIC else least
 
     def _least_score(self, prompt: Prompt) -> float:
         """The least that any of the prompt's thresholds lets through, for scores as the decoder gives them."""
@@ -285,6 +308,7 @@ def _with_rest(instances: Instances, label: str) -> Instances:
         np.append(instances.scores, instances.scores.min()),
         (*instances.labels, label),
         instances.size_hw,
+        (*instances.typed, ""),
     )
 
 

@@ -57,7 +57,7 @@ class Searching:
         return self._with_looks(found, look, state.looks, windows)
 
     def alike(self, state: ImageState, prompt: Prompt, least_score: float) -> Candidates:
-        """Like the prompt's regions, each as the window shows it that shows most of it; or like exemplars of other
+        """Like the prompt's examples, each as the window shows it that shows most of it; or like exemplars of other
         pictures, all of one label together."""
         labels: tuple[str | None, ...]
         if prompt.exemplars:
@@ -65,13 +65,13 @@ class Searching:
             found = self._alike(state.encoded, (state.frame,), labels, shown)[0]
             windows = self._windows(state, labels, found, least_score)
         else:
-            masks = np.stack([region_mask(region, state.size_hw) for region in prompt.regions])
+            masks = np.stack([region_mask(region, state.size_hw) for region in prompt.shown])
             known: tuple[str | None, ...] = tuple(category.label for category in prompt.categories)
             labels = known if len(known) == len(masks) else (prompt.label,) * len(masks)
             shown = self._dialogue.embedded(state.encoded, self._framed(masks))
             found = self._alike(state.encoded, (state.frame,), labels, shown)[0]
             drawn: dict[str | None, list[float]] = {}
-            for label, region, mask in zip(labels, prompt.regions, masks, strict=True):
+            for label, region, mask in zip(labels, prompt.shown, masks, strict=True):
                 if not isinstance(region, Point):  # a click doesn't say how large its object is
                     drawn.setdefault(label, []).append(longer_share(mask))
             windows = self._windows(state, labels, found, least_score, drawn)
@@ -123,8 +123,9 @@ class Searching:
         """One pass over a list of categories, for each picture."""
         labels = tuple(category.label for category in group)
         stuff = tuple(i for i, category in enumerate(group) if not category.is_thing)
+        typed = tuple(category.typed for category in group)
         asked = self._dialogue.ask(encoded, generic_turn([category.phrase for category in group]))
-        return [Pass(*logits, labels, stuff) for logits in asked]
+        return [Pass(*logits, labels, stuff, typed=typed) for logits in asked]
 
     def _nearest(self, looks: CloserLooks, windows: Sequence[Window], mask: NDArray[np.bool_]) -> Tensor:
         """An exemplar's embedding (1, W), as the window that shows most of it shows it."""

@@ -31,11 +31,10 @@ from xsam_backend.labelstudio.context import (
     interactive_request,
 )
 from xsam_backend.labelstudio.images import FetchedImage
-from xsam_backend.labelstudio.known_objects import KnownObject, known_objects, new_finds
+from xsam_backend.labelstudio.known_objects import KnownObject, heeds_known, known_objects, new_finds
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.recent_images import Images
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
-from xsam_backend.prompts import Task
 from xsam_backend.server.batch_shares import BatchShares, Share
 from xsam_backend.server.fetching_ahead import FetchingAhead
 from xsam_backend.server.monitor import Monitor
@@ -43,7 +42,7 @@ from xsam_backend.server.prediction_records import records_of
 from xsam_backend.server.project_exemplars import ProjectExemplars
 from xsam_backend.server.protocol import PredictRequest, TaskItem
 from xsam_backend.store.pre_labels import PreLabel, PreLabels
-from xsam_backend.store.predictions import LoggedRegion, PredictionLog
+from xsam_backend.store.predictions import Logged, LoggedRegion, PredictionLog
 from xsam_backend.store.projects import ProjectKey
 
 logger = logging.getLogger(__name__)
@@ -104,7 +103,7 @@ class Backend:
         instance: str,
         shares: BatchShares,
         exemplars: ProjectExemplars,
-        log_later: Callable[[Sequence[LoggedRegion]], bool] = lambda _records: False,
+        log_later: Callable[[Sequence[Logged]], bool] = lambda _records: False,
         on_task: Callable[[ProjectKey, int, LabelConfig], None] = lambda _project, _task, _config: None,
     ) -> None:
         self._log_later = log_later
@@ -144,7 +143,7 @@ class Backend:
         topic = _topic(asked, target)
         asking = _Asking(project, task, config, Priority.INTERACTIVE, None, predictor, self._images, topic)
         known: tuple[KnownObject, ...] = ()
-        if any(prompt.task is Task.VGD for prompt in request.prompts):
+        if any(map(heeds_known, request.prompts)):
             known = known_objects(
                 task.edited, asked.context or {}, image.size_hw, request.to_name, request.item_index
             )
@@ -266,10 +265,11 @@ class Backend:
         prompts = [question.prompt for question in questions]
         answered = self._engine.answer(image.pixels, image.sha256, prompts, asking.asker)
         regions: list[RegionDict] = []
-        records: list[LoggedRegion] = []
+        records: list[Logged] = []
+        is_interactive = asking.priority is Priority.INTERACTIVE
         for question, answer in zip(questions, answered.answers, strict=True):
-            if question.prompt.task is Task.VGD:
-                answer = new_finds(answer, known)
+            if is_interactive:
+                answer = new_finds(answer, question.prompt, known)
             written = write_regions(
                 answer.instances,
                 question.control,
@@ -288,8 +288,10 @@ class Backend:
                 project_key=str(asking.project) if asking.project else None,
                 task_id=asking.task.id,
                 model_version=asking.predictor.model_version,
-                interactive=asking.priority is Priority.INTERACTIVE,
+                interactive=is_interactive,
                 created_at=asking.at,
+                from_name=question.control.name,
+                reason=answer.reason if is_interactive else "",
             )
         self._keep(records, asking)
         return _Written(regions, answered.state)
@@ -297,7 +299,8 @@ class Backend:
     def _tell_why_nothing(
         self, asking: _Asking, question: Question, reason: str, item_index: int | None
     ) -> list[RegionDict]:
-        """A click that shows nothing puzzles its annotator; a batch without regions is an ordinary answer."""
+        """A prompt that shows nothing, or less than was asked for, puzzles its annotator; a batch without regions is
+        an ordinary answer."""
         if asking.priority is not Priority.INTERACTIVE:
             logger.info("%s: no region: %s", asking.where, reason)
             return []
@@ -320,7 +323,7 @@ class Backend:
         )
         return []
 
-    def _keep(self, records: Sequence[LoggedRegion], asking: _Asking) -> None:
+    def _keep(self, records: Sequence[Logged], asking: _Asking) -> None:
         """Log before sending. If that fails the annotator still gets the regions, and the operator is told. Nobody
         waits for a database that another process holds: then it's logged as soon as that can be."""
         try:
@@ -328,7 +331,8 @@ class Backend:
         except StoreError as error:
             if not (isinstance(error, StoreBusyError) and self._log_later(records)):
                 self._monitor.problem(error, asking.where)
-        self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(len(records))
+        sent = sum(isinstance(record, LoggedRegion) for record in records)
+        self._monitor.regions.labels(str(asking.priority is Priority.INTERACTIVE).lower()).inc(sent)
 
 
 def _topic(asked: PredictRequest, target: Target) -> Topic | None:

@@ -1,4 +1,4 @@
-"""Regions as sent -> rows of the prediction log."""
+"""Regions as sent, and reasons -> rows of the prediction log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from xsam_backend.geometry.coco_rle import mask_to_coco_rle
 from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.prompts import Form, MaskRegion, Point, Prompt, Region
-from xsam_backend.store.predictions import LoggedRegion
+from xsam_backend.store.predictions import Logged, LoggedReason, LoggedRegion
 
 
 def records_of(
@@ -22,8 +22,16 @@ def records_of(
     model_version: str,
     interactive: bool,
     created_at: datetime,
-) -> list[LoggedRegion]:
-    """One record per region id. A plain tag's label is a second result under the same id; it joins the first."""
+    from_name: str,
+    reason: str = "",
+) -> list[Logged]:
+    """One record per region id, and one for the reason, if any. A plain tag's label is a second result under the same
+    id; it joins the first.
+
+    Args:
+        from_name: where the prompt's regions are written.
+        reason: why there are none, or not all that were asked for.
+    """
     summary = prompt_summary(prompt)
     records: dict[str, LoggedRegion] = {}
     labels = {region["id"]: label for region in regions if (label := _label(region)) is not None}
@@ -46,7 +54,20 @@ def records_of(
             image_size_hw=image.size_hw,
             created_at=created_at,
         )
-    return list(records.values())
+    if not reason:
+        return list(records.values())
+    why = LoggedReason(
+        project_key=project_key,
+        task_id=None if task_id is None else str(task_id),
+        model_version=model_version,
+        from_name=from_name,
+        prompt=summary,
+        reason=reason,
+        image_sha256=image.sha256,
+        image_size_hw=image.size_hw,
+        created_at=created_at,
+    )
+    return [*records.values(), why]
 
 
 def _label(region: dict[str, Any]) -> str | None:

@@ -48,7 +48,7 @@ from xsam_backend.store.inbox_reading import InboxReader
 from xsam_backend.store.jobs import PROJECT_GONE, Job, Jobs
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.pre_labels import PreLabels
-from xsam_backend.store.predictions import LoggedRegion, PredictionLog
+from xsam_backend.store.predictions import Logged, PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.shared_files import shared_files
 from xsam_backend.store.tasks import Tasks
@@ -166,7 +166,7 @@ def _picture_memory(settings: Settings, predictor: Predictor[Any], housekeeping:
     return PictureMemory(budget, disk)
 
 
-def _log_patiently(log: PredictionLog, records: Sequence[LoggedRegion]) -> None:
+def _log_patiently(log: PredictionLog, records: Sequence[Logged]) -> None:
     for _ in range(LOG_TRIES - 1):
         with suppress(StoreBusyError):
             log.add(records)
@@ -264,7 +264,7 @@ def _open(
     )
     worker.start()
 
-    def log_later(records: Sequence[LoggedRegion]) -> bool:
+    def log_later(records: Sequence[Logged]) -> bool:
         return housekeeping.later("the prediction log", lambda: _log_patiently(predictions, records))
 
     def missed(key: ProjectKey) -> None:

@@ -1,4 +1,4 @@
-"""The prediction log: every region that was sent, by its id.
+"""The prediction log: every region that was sent, by its id; and why none was where somebody had asked for it.
 
 Label Studio stores no interactive prediction, and an accepted suggestion comes back as if drawn by hand. Only this
 log tells which annotated region was ours, which model version made it, and what it looked like before a correction.
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from xsam_backend.store.database import store_error
 from xsam_backend.store.packing import pack, unpack
-from xsam_backend.store.tables import PredictionRow
+from xsam_backend.store.tables import NothingFoundRow, PredictionRow
 
 
 @dataclass(frozen=True)
@@ -54,26 +54,51 @@ class LoggedRegion:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class LoggedReason:
+    """Why a prompt found nothing, or not all that it asked for; fields as of ``LoggedRegion``.
+
+    Attributes:
+        from_name: the control tag that regions would have been written to.
+    """
+
+    project_key: str | None
+    task_id: str | None
+    model_version: str
+    from_name: str
+    prompt: dict[str, Any]
+    reason: str
+    image_sha256: str
+    image_size_hw: tuple[int, int]
+    created_at: datetime
+
+
+Logged = LoggedRegion | LoggedReason
+
+
 class PredictionLog:
     """Reads and writes the log. Safe to use from several threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, regions: Sequence[LoggedRegion]) -> None:
-        """Keep regions, all or none.
+    def add(self, records: Sequence[Logged]) -> None:
+        """Keep regions and reasons, all or none.
 
         Raises:
             StoreBusyError: another process holds the database.
             StoreError: it cannot be written, or a region id is there already.
         """
-        if not regions:
+        if not records:
             return
         try:
             with Session(self._engine) as session, session.begin():
-                session.execute(insert(PredictionRow), [_to_row(region) for region in regions])
+                for table, kind in ((PredictionRow, LoggedRegion), (NothingFoundRow, LoggedReason)):
+                    rows = [_to_row(record) for record in records if isinstance(record, kind)]
+                    if rows:
+                        session.execute(insert(table), rows)
         except SQLAlchemyError as error:
-            raise store_error(f"cannot log {len(regions)} regions", error) from error
+            raise store_error(f"cannot log {len(records)} records", error) from error
 
     def find(self, region_ids: Iterable[str]) -> dict[str, LoggedRegion]:
         """The logged regions among ``region_ids``, by id; ids that are not ours are left out."""
@@ -97,6 +122,30 @@ class PredictionLog:
         with Session(self._engine) as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
+    def reasons(self, project_key: str | None, most: int = 100) -> list[LoggedReason]:
+        """Why a project's prompts found nothing, the newest first; None: those of callers without a project."""
+        wanted = (
+            select(NothingFoundRow)
+            .where(NothingFoundRow.project_key == project_key)
+            .order_by(NothingFoundRow.id.desc())
+            .limit(most)
+        )
+        with Session(self._engine) as session:
+            return [
+                LoggedReason(
+                    project_key=row.project_key,
+                    task_id=row.task_id,
+                    model_version=row.model_version,
+                    from_name=row.from_name,
+                    prompt=json.loads(row.prompt),
+                    reason=row.reason,
+                    image_sha256=row.image_sha256,
+                    image_size_hw=(row.image_height_px, row.image_width_px),
+                    created_at=row.created_at,
+                )
+                for row in session.scalars(wanted)
+            ]
+
     def count(self) -> dict[str, int]:
         """How many regions are logged, by model version."""
         with Session(self._engine) as session:
@@ -106,11 +155,12 @@ class PredictionLog:
             return {version: number for version, number in rows}
 
 
-def _to_row(region: LoggedRegion) -> dict[str, Any]:
-    row = dict(region.__dict__)
+def _to_row(record: Logged) -> dict[str, Any]:
+    row = dict(record.__dict__)
     row["image_height_px"], row["image_width_px"] = row.pop("image_size_hw")
-    row["prompt"] = json.dumps(region.prompt, separators=(",", ":"))
-    row["value"] = pack(region.value)
+    row["prompt"] = json.dumps(record.prompt, separators=(",", ":"))
+    if isinstance(record, LoggedRegion):
+        row["value"] = pack(record.value)
     return row
 
 

@@ -100,6 +100,24 @@ class PredictionRow(StoreTables):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
+class NothingFoundRow(StoreTables):
+    """A prompt that found nothing, or not all that it asked for, and why."""
+
+    __tablename__ = "nothing_found"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    project_key: Mapped[str | None] = mapped_column(String(255), index=True)
+    task_id: Mapped[str | None] = mapped_column(String(64))
+    model_version: Mapped[str] = mapped_column(String(255))
+    from_name: Mapped[str] = mapped_column(String(255))
+    prompt: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    image_sha256: Mapped[str] = mapped_column(String(64))
+    image_height_px: Mapped[int] = mapped_column(Integer)
+    image_width_px: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
 class PreLabelRow(StoreTables):
     """What was predicted for a task last."""
 

@@ -22,7 +22,7 @@ MOST_LABELS = 12
 
 _TASKS = {
     (Gesture.CLICK, Task.INTERACTIVE): "the one object that is clicked on; with Alt: not this",
-    (Gesture.CLICK, Task.VGD): "everything that looks like what is clicked on",
+    (Gesture.CLICK, Task.VGD): "everything that looks like what is clicked on; with Alt: but not that one",
     (Gesture.BOX, Task.INTERACTIVE): "the object in each box",
     (Gesture.BOX, Task.VGD): "everything that looks like what is in the box",
     (Gesture.WORDS, Task.OPEN_VOCABULARY): "everything that is named, names parted by commas",

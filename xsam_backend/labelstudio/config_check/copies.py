@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Literal
 
-from xsam_backend.labelstudio.config_check.fault import Checked, label_name, labels_of
+from xsam_backend.labelstudio.config_check.fault import Checked, label_name
 from xsam_backend.labelstudio.config_check.source import ConfigSource, tag_of
 from xsam_backend.labelstudio.tags import LABEL_OPTIONS, ControlTag
 
@@ -26,8 +26,7 @@ def label_copies(
     copies: dict[str, str] = {}
     kept = _OF_OUTPUT_LABELS if for_output else _OF_ANY_LABEL
     for control in controls:
-        beside = checked.source.called("Labels", control.labels_name) if control.labels_name else None
-        for label in labels_of(beside or checked.element(control)):
+        for label in checked.labels_of(control):
             name = label_name(label)
             if name not in copies and (only is None or name in only):
                 copies[name] = tag_of(

@@ -56,6 +56,12 @@ class Checked:
         assert element is not None, "controls are read from the text"
         return element
 
+    def labels_of(self, control: ControlTag) -> list[Element]:
+        """Its Labels as they stand in the text: its own, or those of the Labels tags that hold for it."""
+        names = dict.fromkeys([control.labels_name, *(label.labels_name for label in control.labels)])
+        beside = [self.source.called("Labels", name) for name in names if name is not None]
+        return [label for tag in beside or [self.element(control)] if tag is not None for label in labels_of(tag)]
+
     def controls_on(self, to_name: str) -> list[ControlTag]:
         """The controls on one picture."""
         return [control for control in self.config.controls if control.to_name == to_name]

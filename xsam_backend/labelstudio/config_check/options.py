@@ -101,8 +101,7 @@ def _unwritten_rest(output: ControlTag) -> Iterator[Fault]:
 def _words_of_tools(checked: Checked, tool: ControlTag, element: Element) -> Iterator[Fault]:
     """What a tool's Label says of itself, and the same Label of the output doesn't."""
     for output in checked.outputs_on(tool.to_name):
-        beside = checked.source.called("Labels", output.labels_name) if output.labels_name else None
-        twins = {label_name(label): label for label in labels_of(beside or checked.element(output))}
+        twins = {label_name(label): label for label in checked.labels_of(output)}
         for label in labels_of(element):
             name = label_name(label)
             for attribute in _OF_OUTPUTS:
