@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         description="Most requests of a minute from one address, health and metrics not counted; 0: any number. "
         "Label Studio sends those of all its users from its own.",
     )
+    failed_logins_per_minute: int = Field(
+        20,
+        ge=0,
+        description="Most wrong passwords of a minute from one address, on whatever page; 0: any number.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
     log_format: Literal["text", "json"] = Field(
         "text", description="Log lines for people, or a JSON object a line for programs."

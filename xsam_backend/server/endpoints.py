@@ -98,7 +98,7 @@ def webhook() -> tuple[Response, int]:
     event = body()
     starts_training = event.get("action") == START_TRAINING
     if starts_training:
-        parts.login.demand(request.authorization)
+        parts.login.demand(request.authorization, request.remote_addr)
     job = parts.webhooks.receive(event, request.headers.get(WEBHOOK_HEADER), has_login=parts.login.is_on)
     if job is not None:
         return jsonify(

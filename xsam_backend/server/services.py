@@ -36,6 +36,7 @@ from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.own_numbers import OwnNumbers
 from xsam_backend.server.project_exemplars import ProjectExemplars
+from xsam_backend.server.rate_limits import GuardedLogin
 from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
@@ -67,7 +68,7 @@ class Services:
 
     settings: Settings
     monitor: Monitor
-    login: BasicAuth
+    login: GuardedLogin
     engine: Engine
     backend: Backend
     inbox: Inbox
@@ -337,9 +338,12 @@ def _open(
     return Services(
         settings=settings,
         monitor=monitor,
-        login=BasicAuth(
-            settings.basic_auth_user,
-            settings.basic_auth_password.get_secret_value() if settings.basic_auth_password else None,
+        login=GuardedLogin(
+            BasicAuth(
+                settings.basic_auth_user,
+                settings.basic_auth_password.get_secret_value() if settings.basic_auth_password else None,
+            ),
+            settings.failed_logins_per_minute,
         ),
         engine=engine,
         backend=backend,
