@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     label_studio_token: SecretStr | None = Field(
         None, description="Access token of a Label Studio user (legacy or personal); sent to that address only."
     )
+    label_studio_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        description="Longest wait for an answer of Label Studio's API to begin, in seconds; all of it must be there "
+        "after twice that time.",
+    )
     basic_auth_user: str | None = Field(
         None, description="User name that Label Studio must send (its backend form calls it basic auth)."
     )
