@@ -329,6 +329,8 @@ class TestRedirects:
         [
             ("file:///etc/passwd", "redirected to file:///etc/passwd: expected an http or https address"),
             ("ftp://127.0.0.2/a", "got scheme 'ftp'"),
+            ("gopher://127.0.0.2:6379/_SET%20a%20b", "got scheme 'gopher'"),
+            ("data:image/png;base64,aGk=", "expected an http or https address"),
             ("http://me:hush@127.0.0.2/a", r"redirected to http://…@127\.0\.0\.2/a: .*user name or password"),
             ("http://[::1", "failed|cannot be read"),
         ],
