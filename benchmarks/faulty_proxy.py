@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-FAULTS = ("slow", "dead", "half-dead", "error", "no JSON", "another JSON", "cut off")
+FAULTS = ("slow", "dead", "half-dead", "error", "no JSON", "another JSON", "cut off", "drip")
 """
 slow: everything comes ``SLOW_S`` late.
 dead: connections are closed without a word.
@@ -20,10 +20,12 @@ error: HTTP 500 with a page of HTML.
 no JSON: HTTP 200 with a page of HTML, as a login page behind a redirect is.
 another JSON: HTTP 200 with JSON of another shape.
 cut off: half of the answer, then the connection ends.
+drip: a byte of the answer every ``DRIPS_S``, without end.
 """
 
 SLOW_S = 1.5
 HANGS_S = 60.0
+DRIPS_S = 0.1
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 _PAGE = b"<!doctype html><title>Sign in</title>"
 
@@ -100,6 +102,14 @@ class FaultyProxy:
             status, headers, content = self._ask(asked, body)
             self._answer(asked, status, headers, content[: len(content) // 2], length=len(content) + 1)
             self._hang_up(asked)
+        elif fault == "drip":
+            asked.send_response(200)
+            asked.send_header("Content-Type", "application/json")
+            asked.send_header("Content-Length", "1000000")
+            asked.end_headers()
+            while not self._released.wait(DRIPS_S):  # until the client has had enough
+                asked.wfile.write(b" ")
+                asked.wfile.flush()
         else:
             raise ValueError(f"fault: expected one of {FAULTS}, got {fault!r}")
 

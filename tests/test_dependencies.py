@@ -67,6 +67,8 @@ HEAVY = {"torch", "transformers", "flask", "gunicorn", "peft"}
 OUTWARD = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "fsspec", "socket", "http", "huggingface_hub"}
 SPEAKS_OUTWARD = {
     "labelstudio/client.py",
+    "labelstudio/bounded_http.py",  # how the client does
+    "labelstudio/deadlines.py",  # the sockets of both
     "labelstudio/images.py",
     "labelstudio/fetching.py",  # the download itself, for images
     "labelstudio/egress.py",  # whom images may speak to

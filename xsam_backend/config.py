@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     label_studio_token: SecretStr | None = Field(
         None, description="Access token of a Label Studio user (legacy or personal); sent to that address only."
     )
+    label_studio_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        description="Longest wait for an answer of Label Studio's API to begin, in seconds; all of it must be there "
+        "after twice that time.",
+    )
     basic_auth_user: str | None = Field(
         None, description="User name that Label Studio must send (its backend form calls it basic auth)."
     )
@@ -178,6 +184,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Most requests of a minute from one address, health and metrics not counted; 0: any number. "
         "Label Studio sends those of all its users from its own.",
+    )
+    failed_logins_per_minute: int = Field(
+        20,
+        ge=0,
+        description="Most wrong passwords of a minute from one address, on whatever page; 0: any number.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
     log_format: Literal["text", "json"] = Field(

@@ -38,6 +38,7 @@ def backend(
         "label_studio_token": label_studio.token,
         "ahead_tasks": "0",
         "image_timeout_s": str(TIMEOUT_S),
+        "label_studio_timeout_s": str(TIMEOUT_S),
         "batch_limit_s": "0.001",
         "allow_private_hosts": "127.0.0.1",
     }
@@ -110,6 +111,23 @@ def test_bulk_work_waits_for_a_label_studio_that_lies_and_doubles_nothing(
     )
     check(ls_client, project_id, tasks, ml["model_version"])
     assert "Traceback" not in backend.log
+
+
+def test_a_label_studio_that_drips_holds_no_thread_for_long(
+    backend: BackendProcess, proxy: FaultyProxy, ls_client: LsClient
+) -> None:
+    """Whoever waits for its API gives up, says why, and goes on as soon as it answers again."""
+    until(lambda: status(backend)["bulk_paused"] == "", 60, "the end of an earlier pause")
+    project_id = ls_client.create_project("dripping", CONFIG)
+    tasks = [upload(ls_client, project_id, 40 + number)["id"] for number in range(2)]
+    ml = ls_client.connect(project_id, backend.url)
+    proxy.fault = "drip"
+    ls_client.retrieve_predictions(project_id)
+    said = until(lambda: status(backend)["bulk_paused"], 30, "a pause")
+    assert f"in full after {2 * TIMEOUT_S:g} s" in said
+    proxy.fault = None
+    until(lambda: all(one["waiting"] + one["working"] == 0 for one in status(backend)["bulk"]), 60, "the end")
+    check(ls_client, project_id, tasks, ml["model_version"])
 
 
 def status(backend: BackendProcess) -> dict[str, Any]:

@@ -14,10 +14,14 @@ import traceback
 import warnings
 
 import click
+from file_targets import FILE_TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as seeded
 from hypothesis.database import DirectoryBasedExampleDatabase
-from targets import TARGETS, Target
+from targets import TARGETS as REQUEST_TARGETS
+from targets import Target
+
+TARGETS = REQUEST_TARGETS | FILE_TARGETS
 
 AT_ONCE = 300
 

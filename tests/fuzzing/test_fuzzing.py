@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_targets import FILE_TARGETS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from targets import TARGETS, Target
+from targets import TARGETS as REQUEST_TARGETS
+from targets import Target
 
+TARGETS = REQUEST_TARGETS | FILE_TARGETS
 KEPT = json.loads((Path(__file__).parent / "kept.json").read_text("utf-8"))
 
 pytestmark = pytest.mark.filterwarnings("ignore")

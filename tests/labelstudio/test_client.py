@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import logging
 import socket
+import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,6 +36,23 @@ PERSONAL = jwt(token_type="refresh", exp=8_000_000_000)
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     with web_server() as running:
+        yield running
+
+
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    """The same with TLS and a certificate that is trusted."""
+    both = tmp_path / "key-and-certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "-", "-out", "-"]
+    try:
+        both.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    except FileNotFoundError:
+        pytest.skip("the openssl command, which makes the test's certificate, isn't installed")
+    monkeypatch.setenv("SSL_CERT_FILE", str(both))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    with web_server(wrap=lambda listening: context.wrap_socket(listening, server_side=True)) as running:
         yield running
 
 
@@ -310,6 +332,81 @@ class TestTrouble:
         server.routes["/api/current-user/whoami"] = lambda handler: server.closing.wait(60) and None
         with pytest.raises(LabelStudioError, match=r"did not answer GET /api/current-user/whoami within 0\.1 s"):
             LabelStudioClient(server.url, LEGACY, timeout_s=0.1).whoami()
+
+    @pytest.mark.parametrize(
+        ("start", "reason"),
+        [
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", "one byte of the body at a time"),
+            (b"HTTP/1.1 200 OK\r\nX-Long: ", "one byte of the headers at a time"),
+            (b"HTTP", "one byte of the first line at a time"),
+        ],
+    )
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_dripping(self, request: pytest.FixtureRequest, scheme: str, start: bytes, reason: str) -> None:
+        server: WebServer = request.getfixturevalue("server" if scheme == "http" else "secure")
+
+        def drip(handler: Any) -> None:
+            handler.wfile.write(start)
+            while not server.closing.wait(0.02):
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+
+        server.routes["/api/current-user/whoami"] = drip
+        begun = time.monotonic()
+        with pytest.raises(LabelStudioError, match=r"in full after 0\.6 s: .* label_studio_timeout_s"):
+            LabelStudioClient(server.url, LEGACY, timeout_s=0.3).whoami()
+        assert time.monotonic() - begun < 10, reason
+
+    def test_silence_after_a_beginning(self, server: WebServer) -> None:
+        def begin(handler: Any) -> None:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+            handler.wfile.flush()
+            server.closing.wait(60)
+
+        server.routes["/api/current-user/whoami"] = begin
+        with pytest.raises(LabelStudioError, match=r"within 0\.2 s"):
+            LabelStudioClient(server.url, LEGACY, timeout_s=0.2).whoami()
+
+    @pytest.mark.parametrize(
+        ("body", "headers", "reason"),
+        [
+            (b'"' + b"x" * 10_000 + b'"', {}, "plain"),
+            (gzip.compress(b"x" * 50_000_000), {"Content_Encoding": "gzip"}, "a gzip bomb"),
+        ],
+    )
+    def test_an_answer_without_end(
+        self, server: WebServer, body: bytes, headers: dict[str, str], reason: str
+    ) -> None:
+        server.put("/api/current-user/whoami", body, 200, **headers)
+        with pytest.raises(LabelStudioError, match="with more than 10,000 bytes"):
+            LabelStudioClient(server.url, LEGACY, max_bytes=10_000).whoami()
+
+    def test_a_connection_is_used_again(self, server: WebServer) -> None:
+        """By another thread, whose time has begun anew."""
+        used: list[int] = []
+
+        def answer(handler: Any) -> None:
+            used.append(handler.client_address[1])
+            handler.close_connection = False
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+            handler.wfile.flush()
+            server.closing.wait(0.3)
+            handler.wfile.write(b'{"id": 1}')
+
+        server.routes["/api/current-user/whoami"] = answer
+        client = LabelStudioClient(server.url, LEGACY, timeout_s=0.5)
+        found: list[Any] = []
+        for _ in range(5):
+            thread = threading.Thread(target=lambda: found.append(client.whoami()))
+            thread.start()
+            thread.join()
+        assert found == [{"id": 1}] * 5
+        assert len(set(used)) == 1
+
+    def test_json_too_deep(self, server: WebServer) -> None:
+        server.put("/api/current-user/whoami", b"[" * 200_000)
+        with pytest.raises(LabelStudioError, match="expected JSON"):
+            LabelStudioClient(server.url, LEGACY).whoami()
 
     def test_environment_is_not_read(self, server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy would see the token."""

@@ -183,6 +183,73 @@ class TestTime:
             downloader.download("http://slow.example/a")
         done.set()
 
+    @pytest.mark.parametrize(
+        ("tarpit", "reason"),
+        [
+            ("a{}.tarpit.example", "one name server's names have a share of the threads"),
+            ("tarpit{}.example", "the same, where the attacker is one of a registry's many customers"),
+        ],
+    )
+    def test_names_that_take_forever_keep_nobody_elses_waiting(
+        self, policy: FetchPolicy, label_studio: WebServer, elsewhere: WebServer, tarpit: str, reason: str
+    ) -> None:
+        done = threading.Event()
+
+        def resolver(host: str, port: int) -> list[str]:
+            if "tarpit" in host:
+                done.wait(60)
+            return ["127.0.0.1" if host == "labels.example.org" else "127.0.0.2"]
+
+        url = f"http://labels.example.org:{label_studio.port}"
+        quick = replace(policy, label_studio_url=url, connect_timeout_s=0.5)
+        downloader = Downloader(quick, resolver=resolver)
+        label_studio.put("/data/upload/a.png", BODY)
+        elsewhere.put("/a.png", BODY)
+        told: list[str] = []
+
+        def ask(number: int) -> None:
+            with pytest.raises(ImageError) as caught:
+                downloader.download(f"http://{tarpit.format(number)}/a.png")
+            told.append(str(caught.value))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(60)]
+        for thread in threads:
+            thread.start()
+        try:
+            assert downloader.download(f"{url}/data/upload/a.png") == BODY, reason
+            assert downloader.download(f"http://pictures.example.net:{elsewhere.port}/a.png") == BODY, reason
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+        assert len(told) == 60
+
+    def test_what_the_operator_has_named_resolves_though_all_else_hangs(
+        self, policy: FetchPolicy, label_studio: WebServer, elsewhere: WebServer
+    ) -> None:
+        """Names of as many domains as there are threads."""
+        done = threading.Event()
+
+        def resolver(host: str, port: int) -> list[str]:
+            if "tarpit" in host:
+                done.wait(60)
+            return ["127.0.0.1" if host == "labels.example" else "127.0.0.2"]
+
+        url = f"http://labels.example:{label_studio.port}"
+        hosts = (*policy.allowed_private_hosts, "pictures.example")
+        quick = replace(policy, label_studio_url=url, allowed_private_hosts=hosts, connect_timeout_s=0.2)
+        downloader = Downloader(quick, resolver=resolver)
+        for number in range(8):
+            with pytest.raises(ImageError, match="doesn't answer"):
+                downloader.download(f"http://tarpit.number{number}/a.png")
+        try:
+            label_studio.put("/data/upload/a.png", BODY)
+            assert downloader.download(f"{url}/data/upload/a.png") == BODY
+            elsewhere.put("/a.png", BODY)
+            assert downloader.download(f"http://pictures.example:{elsewhere.port}/a.png") == BODY
+        finally:
+            done.set()
+
 
 class TestAddresses:
     @pytest.mark.parametrize(
@@ -262,6 +329,8 @@ class TestRedirects:
         [
             ("file:///etc/passwd", "redirected to file:///etc/passwd: expected an http or https address"),
             ("ftp://127.0.0.2/a", "got scheme 'ftp'"),
+            ("gopher://127.0.0.2:6379/_SET%20a%20b", "got scheme 'gopher'"),
+            ("data:image/png;base64,aGk=", "expected an http or https address"),
             ("http://me:hush@127.0.0.2/a", r"redirected to http://…@127\.0\.0\.2/a: .*user name or password"),
             ("http://[::1", "failed|cannot be read"),
         ],

@@ -218,6 +218,7 @@ def test_a_pause_is_told_on_the_pages(
         server.put(path, b"{}", 401)
     client.post("/predict", json=request_of(*NAMES))
     until(lambda: client.get("/status").get_json()["bulk_paused"] != "")
+    until(lambda: client.get("/status").get_json()["bulk"][0]["waiting"] == TASKS)  # what was begun is put back
     for path in ("/", "/status"):
         page = client.get(path, headers={"Accept": "text/html"}).get_data(as_text=True)
         assert "aits for Label Studio" in page

@@ -146,6 +146,21 @@ def test_nothing_is_loaded_from_elsewhere(client: FlaskClient) -> None:
     assert "http" not in page(client).replace("http-equiv", "")
 
 
+@pytest.mark.parametrize("path", ["/", "/status"])
+def test_no_page_lets_a_script_run(client: FlaskClient, parts: Services, path: str) -> None:
+    parts.monitor.note("Hostile", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>")
+    answer = client.get(path, headers=HTML)
+    assert answer.mimetype == "text/html"
+    directives = [part.split() for part in answer.headers["Content-Security-Policy"].split(";")]
+    policy = {name: values for name, *values in directives}
+    assert policy["default-src"] == ["'none'"]
+    assert not [name for name in policy if name.startswith(("script-src", "worker-src", "object-src", "frame-src"))]
+    assert policy["base-uri"] == policy["form-action"] == ["'none'"]
+    assert "&lt;script&gt;" in answer.text
+    assert "<script" not in answer.text
+    assert "<img src=x" not in answer.text
+
+
 def test_a_curve_marks_what_was_promoted() -> None:
     drawn = str(draw_curve([CurvePoint("a<b", 0.5, 0.6, True), CurvePoint("c", 0.6, 0.55, False)]))
     assert drawn.count('class="filled"') == drawn.count('class="hollow"') == 1

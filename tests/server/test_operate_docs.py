@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ NAME = re.compile(r"\b((?:xsam_backend|process)_\w+)(?:\{([^}]*)\})?")
 @pytest.fixture
 def metrics(make_app: Callable[..., Any]) -> str:
     """All that there are after a request of each kind."""
-    app = make_app(images=MemoryImages())
+    url = "http://127.0.0.1:9"  # nobody listens there
+    app = make_app(images=MemoryImages(), label_studio_url=url, label_studio_token="f" * 40)
+    watch = services_of(app).label_studio_watch
+    until(lambda: watch.is_reachable is not None)
     client = app.test_client()
     client.post("/setup", json={"project": "1.2", "schema": "<View/>", "hostname": "http://x"})
     client.post("/predict", json=request_of("a", "missing"))
@@ -33,6 +37,13 @@ def metrics(make_app: Callable[..., Any]) -> str:
     client.post("/webhook", json={"action": "TASKS_CREATED"})
     services_of(app).housekeeping.drain()
     return str(client.get("/metrics").text)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def of_family(metrics: str, name: str) -> set[str]:

@@ -68,3 +68,42 @@ def test_the_next_minute_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
         limit.demand("10.0.0.7")
     clock[0] += 121
     limit.demand("10.0.0.7")
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/health/live", "/health/ready", "/metrics", "/versions", "/no-such-page"]
+)
+def test_passwords_are_guessed_nowhere_without_end(make_app: Any, path: str) -> None:
+    app = make_app(failed_logins_per_minute=3, basic_auth_user="u", basic_auth_password="right")
+    guesses = [get(app, path, headers=login("u", guess)) for guess in ("a", "b", "c", "d", "right")]
+    assert [answer.status_code for answer in guesses] == [401] * 3 + [429] * 2
+    assert 1 <= int(guesses[-1].headers["Retry-After"]) <= 60
+    assert "at most 3 wrong passwords a minute from 10.0.0.7" in guesses[-1].get_json()["error"]
+    assert get(app, "/health", "10.0.0.8", headers=login("u", "right")).status_code == 200
+
+
+def test_the_button_is_no_way_round(make_app: Any) -> None:
+    app = make_app(failed_logins_per_minute=2, basic_auth_user="u", basic_auth_password="right")
+    event = {"action": "START_TRAINING", "project": {"id": 1, "created_at": "2026-01-01T00:00:00Z"}}
+    codes = [
+        app.test_client().post("/webhook", json=event, headers=login("u", guess)).status_code
+        for guess in ("a", "b", "c", "right")
+    ]
+    assert codes == [401, 401, 429, 429]
+
+
+def test_whoever_knew_the_password_is_not_shut_out(make_app: Any) -> None:
+    """Label Studio's probes, while somebody guesses at its address, or a second project has a mistyped password."""
+    app = make_app(failed_logins_per_minute=2, basic_auth_user="u", basic_auth_password="right")
+    codes = []
+    for _ in range(10):
+        codes.append(get(app, "/health", headers=login("u", "right")).status_code)
+        get(app, "/health", headers=login("u", "wrong"))
+    assert codes == [200] * 10
+    assert get(app, "/health", headers=login("u", "wrong")).status_code == 429
+
+
+def test_a_question_without_a_password_is_no_guess(make_app: Any) -> None:
+    app = make_app(failed_logins_per_minute=2, basic_auth_user="u", basic_auth_password="right")
+    assert {get(app, "/health").status_code for _ in range(10)} == {401}
+    assert get(app, "/health", headers=login("u", "right")).status_code == 200

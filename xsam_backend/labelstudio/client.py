@@ -11,25 +11,44 @@ import json
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 
 from xsam_backend.errors import ImageError, LabelStudioError, NotFoundError, SettingsError
-from xsam_backend.labelstudio.egress import WebAddress, redacted, tls_context
+from xsam_backend.labelstudio.bounded_http import BoundedAdapter, TooLargeError, answers_within, read_all
+from xsam_backend.labelstudio.deadlines import Deadline
+from xsam_backend.labelstudio.egress import WebAddress, redacted
 
 Row = dict[str, Any]
 """One JSON object of Label Studio's."""
 
 _CONNECT_TIMEOUT_S = 5.0
 _EXPORT_TIMEOUT_S = 600.0  # Label Studio collects the whole export before its first byte
+
+MAX_ANSWER_BYTES = 256 * 2**20
+MAX_EXPORT_BYTES = 2**31
 _RENEW_BEFORE_S = 30.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of one request. ``where`` is its method and address, ``location`` a redirect's."""
+
+    status: int
+    where: str
+    location: str
+    content: bytes
 
 
 class LabelStudioClient:
     """Calls one Label Studio with one user's token. Safe to share between threads.
+
+    ``timeout_s`` is the longest wait for the first byte of an answer and for each further one; all of it must be
+    there after twice that time. What is longer than ``max_bytes`` (an export: ``MAX_EXPORT_BYTES``) is refused.
 
     The token is a legacy one (40 hex digits) or a personal access token. The latter is a refresh token: it is traded
     for an access token of a few minutes, again whenever that one runs out. The token is never part of a message.
@@ -39,7 +58,7 @@ class LabelStudioClient:
         LabelStudioError: from every call: not reachable, refused, or an answer that isn't Label Studio's.
     """
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0, max_bytes: int = MAX_ANSWER_BYTES) -> None:
         try:
             WebAddress.parse(url)
         except ImageError as error:
@@ -54,6 +73,7 @@ class LabelStudioClient:
         self._token = token
         self._is_personal = token.count(".") == 2
         self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._access = ""
         self._access_until = 0.0  # time.monotonic
@@ -61,8 +81,9 @@ class LabelStudioClient:
         self._session.trust_env = False  # .netrc would replace the Authorization header
         # With a session cookie Label Studio would want CSRF tokens for every change.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        if self.url.lower().startswith("https:"):
-            self._session.mount("https://", _SystemTrust())
+        adapter = BoundedAdapter()
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
 
     def __repr__(self) -> str:
         return f"LabelStudioClient({self.url!r})"
@@ -94,12 +115,12 @@ class LabelStudioClient:
 
     def _trade_token(self) -> None:
         response = self._send("POST", "/api/token/refresh", None, self._timeout_s, body={"refresh": self._token})
-        if response.status_code in (400, 401, 403):
+        if response.status in (400, 401, 403):
             raise LabelStudioError(
-                f"Label Studio at {self.url} refuses the personal access token (HTTP {response.status_code}): it is "
+                f"Label Studio at {self.url} refuses the personal access token (HTTP {response.status}): it is "
                 "expired or revoked; make a new one under Account & Settings and set label_studio_token to it"
             )
-        answer = self._read(response, "/api/token/refresh")
+        answer = self._read(response)
         access = answer.get("access") if isinstance(answer, dict) else None
         if not isinstance(access, str) or not access.isascii() or not access.isprintable():
             raise LabelStudioError(
@@ -211,7 +232,13 @@ class LabelStudioClient:
         query: dict[str, Any] = {"exportType": "JSON", "download_all_tasks": str(not annotated_only).lower()}
         if task_ids:
             query["ids[]"] = list(task_ids)
-        answer = self._call("GET", f"/api/projects/{project_id:d}/export", query, timeout_s=_EXPORT_TIMEOUT_S)
+        answer = self._call(
+            "GET",
+            f"/api/projects/{project_id:d}/export",
+            query,
+            timeout_s=_EXPORT_TIMEOUT_S,
+            max_bytes=MAX_EXPORT_BYTES,
+        )
         return _rows(answer, "tasks")
 
     def webhooks(self, project_id: int) -> list[Row]:
@@ -245,16 +272,18 @@ class LabelStudioClient:
         body: Any = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
         timeout_s: float | None = None,
+        max_bytes: int | None = None,
     ) -> Any:
         """The decoded JSON answer; a 401 leads to one more try with a new access token."""
         bound_s = timeout_s or self._timeout_s
         token = self.authorization()
-        response = self._send(method, path, token, bound_s, query=query, body=body, files=files)
-        if response.status_code == 401:
+        given: dict[str, Any] = {"query": query, "body": body, "files": files, "max_bytes": max_bytes}
+        response = self._send(method, path, token, bound_s, **given)
+        if response.status == 401:
             renewed = self.renew_authorization(token)
             if renewed is not None:
-                response = self._send(method, path, renewed, bound_s, query=query, body=body, files=files)
-        return self._read(response, path)
+                response = self._send(method, path, renewed, bound_s, **given)
+        return self._read(response)
 
     def _send(
         self,
@@ -266,45 +295,62 @@ class LabelStudioClient:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         files: Mapping[str, tuple[str, bytes, str]] | None = None,
-    ) -> requests.Response:
+        max_bytes: int | None = None,
+    ) -> _Answer:
+        most, deadline = max_bytes or self._max_bytes, Deadline(2 * timeout_s)
         headers = {"Accept": "application/json", "User-Agent": "xsam-backend"}
         if token is not None:
             headers["Authorization"] = token
         try:
-            return self._session.request(
-                method,
-                self.url + path,
-                params=query,
-                json=body,
-                files=files,
-                headers=headers,
-                timeout=(_CONNECT_TIMEOUT_S, timeout_s),
-                allow_redirects=False,  # a redirect could carry the token, or the refresh token's body, elsewhere
-            )
+            with (
+                answers_within(timeout_s, deadline),
+                self._session.request(
+                    method,
+                    self.url + path,
+                    params=query,
+                    json=body,
+                    files=files,
+                    headers=headers,
+                    timeout=(_CONNECT_TIMEOUT_S, timeout_s),
+                    allow_redirects=False,  # it could carry the token, or the refresh token's body, elsewhere
+                    stream=True,
+                ) as response,
+            ):
+                location = response.headers.get("Location", "somewhere else")
+                content = read_all(response, most)
+                return _Answer(response.status_code, f"{method} {self.url}{path}", location, content)
         except requests.exceptions.SSLError:
             raise LabelStudioError(
                 f"the TLS certificate of {self.url} is not trusted: point SSL_CERT_FILE at your certificate "
                 "authority's file"
             ) from None
-        except requests.exceptions.Timeout:
+        except TooLargeError:
             raise LabelStudioError(
-                f"Label Studio at {self.url} did not answer {method} {path} within {timeout_s:g} s: "
-                "try again, or look into its log"
+                f"Label Studio at {self.url} answered {method} {path} with more than {most:,} bytes: is it Label "
+                "Studio's address?"
             ) from None
         except requests.exceptions.RequestException as error:
+            if deadline.passed:
+                raise LabelStudioError(
+                    f"Label Studio at {self.url} had not answered {method} {path} in full after "
+                    f"{deadline.total_s:g} s: look into its log, or raise label_studio_timeout_s"
+                ) from None
+            if _is_timeout(error):
+                raise LabelStudioError(
+                    f"Label Studio at {self.url} did not answer {method} {path} within {timeout_s:g} s: "
+                    "try again, or look into its log"
+                ) from None
             raise LabelStudioError(
                 f"Label Studio cannot be reached at {self.url} ({type(error).__name__}): check label_studio_url, as "
                 "seen from this machine or container, and that Label Studio runs"
             ) from None
 
-    def _read(self, response: requests.Response, path: str) -> Any:
-        status = response.status_code
-        where = f"{response.request.method} {self.url}{path}"
+    def _read(self, response: _Answer) -> Any:
+        status, where = response.status, response.where
         if 300 <= status < 400:
-            target = redacted(response.headers.get("Location", "somewhere else"))
             raise LabelStudioError(
-                f"{where} was redirected to {target}, where the token is not sent: set label_studio_url to the "
-                "address that Label Studio itself answers at"
+                f"{where} was redirected to {redacted(response.location)}, where the token is not sent: set "
+                "label_studio_url to the address that Label Studio itself answers at"
             )
         if status == 404:
             raise NotFoundError(f"{where}: {_STATUS[404]}")
@@ -317,18 +363,18 @@ class LabelStudioClient:
             refused = TokenRefusedError if status == 401 else LabelStudioError
             raise refused(f"{where}: {words}")
         try:
-            return response.json() if response.content else None
-        except ValueError:
+            return json.loads(response.content) if response.content else None
+        except (ValueError, RecursionError):
             raise LabelStudioError(
                 f"{where}: expected JSON, got something else: is {self.url} the address of Label Studio, its path "
                 "included?"
             ) from None
 
-    def _said(self, response: requests.Response) -> str:
+    def _said(self, response: _Answer) -> str:
         """What Label Studio says about its refusal, short, tokens cut out; empty where it says nothing readable."""
         try:
-            answer = response.json()
-        except ValueError:
+            answer = json.loads(response.content)
+        except (ValueError, RecursionError):
             return ""
         detail = str(answer.get("detail") or "" if isinstance(answer, dict) else "")[:300]
         for secret in filter(None, (self._token, self._access)):
@@ -355,11 +401,10 @@ class TokenRefusedError(LabelStudioError):
     """Label Studio answered 401: it doesn't know the token, or not any more."""
 
 
-class _SystemTrust(HTTPAdapter):
-    """Trusts what the picture downloads trust."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=tls_context())
+def _is_timeout(error: requests.exceptions.RequestException) -> bool:
+    """Also while a body is read, where ``requests`` calls it a lost connection."""
+    inner = error.args[0] if error.args else None
+    return isinstance(error, requests.exceptions.Timeout) or isinstance(inner, ReadTimeoutError)
 
 
 def _lifetime_s(access_token: str) -> float:

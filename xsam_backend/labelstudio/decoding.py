@@ -2,13 +2,20 @@
 
 The file's own bytes decide what it is, never a name or a content type. Only raster formats are tried; SVG, PDF, PSD
 and EPS have interpreters behind them and stay out.
+
+A large picture takes seven bytes a pixel while it is decoded: four of Pillow's, three of the result. Nothing else is
+as large as the picture: colours are converted strip by strip. How many pixels may be decoded at once, by all threads
+together, is bounded.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +26,15 @@ from xsam_backend.errors import ImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 Pixels = NDArray[np.uint8]
+
+MOST_PIXELS_AT_ONCE = 160_000_000
+"""Of all pictures that are being decoded in a process: about 1.1 GB."""
+
+_STRIP_PIXELS = 1_000_000
+
+# In one piece, the memory of a large picture goes back to the system. In Pillow's pieces of 16 MB, malloc keeps it
+# for the thread that had it: for each of them, as much as its largest picture took.
+Image.core.set_block_size(512 * 2**20)  # type: ignore[attr-defined]
 
 # What EXIF says about how the stored rows and columns have to be turned to look right.
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
@@ -53,6 +69,39 @@ _OTHER_FILES = (
 )
 
 
+class PixelRoom:
+    """Lets threads decode so many pixels at once; the others wait, first come, first served. Nobody is refused: one
+    picture larger than the room has it alone.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = self._left = pixels
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Hold room for a picture of so many pixels."""
+        share, place = min(pixels, self._pixels), object()
+        with self._changed:
+            self._queue.append(place)
+            try:
+                self._changed.wait_for(lambda: self._queue[0] is place and self._left >= share)
+                self._left -= share
+            finally:
+                self._queue.remove(place)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += share
+                self._changed.notify_all()
+
+
+_room = PixelRoom(MOST_PIXELS_AT_ONCE)
+
+
 def decode_image(encoded: bytes, *, max_pixels: int) -> tuple[Pixels, str]:
     """The picture as a browser shows it, and its format (one of ``FORMATS``).
 
@@ -67,12 +116,7 @@ def decode_image(encoded: bytes, *, max_pixels: int) -> tuple[Pixels, str]:
     if not encoded:
         raise ImageError("expected a picture, got an empty file: upload it again")
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            _check_size(image.size, max_pixels)
-            kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews behind it
-            image.load()
-            orientation = _exif_orientation(image)
-            pixels = _to_rgb(image)
+        return _decode(encoded, max_pixels)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -87,8 +131,20 @@ def decode_image(encoded: bytes, *, max_pixels: int) -> tuple[Pixels, str]:
         raise ImageError(
             f"the picture is truncated or damaged ({len(encoded):,} bytes; decoder: {error}): upload it again"
         ) from error
-    turn = _TURNS.get(orientation)
-    return (np.ascontiguousarray(turn(pixels)) if turn else pixels), kind
+
+
+def _decode(encoded: bytes, max_pixels: int) -> tuple[Pixels, str]:
+    """As ``decode_image``, with all the errors that decoders have."""
+    image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    width, height = image.size
+    _check_size((width, height), max_pixels)
+    kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews behind it
+    with _room.taken(width * height):
+        image.load()
+        turn = _TURNS.get(_exif_orientation(image))
+        pixels = _to_rgb(image)
+        del image  # its pixels go before there are turned ones
+        return (np.ascontiguousarray(turn(pixels)) if turn else pixels), kind
 
 
 def describe_bytes(encoded: bytes) -> str:
@@ -135,25 +191,48 @@ def _exif_orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> Pixels:
     """uint8 (H, W, 3) of a loaded image in any of Pillow's modes, not yet turned."""
-    if image.mode.startswith("I;16"):
-        return _grey_to_rgb((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return _grey_to_rgb(_stretched(np.asarray(image, dtype=np.float64)))
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    to_rgb = _stretching(image, rows) if image.mode in ("I", "F") else _strip_to_rgb
+    for top in range(0, height, rows):
+        pixels[top : top + rows] = to_rgb(_strip(image, top, rows))
+    return pixels
+
+
+def _strip(image: Image.Image, top: int, rows: int) -> Image.Image:
+    return image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _strip_to_rgb(strip: Image.Image) -> Pixels:
+    """uint8 (H, W, 3), or (H, W, 1) of a grey one."""
+    if strip.mode.startswith("I;16"):
+        return (np.asarray(strip) >> 8).astype(np.uint8)[:, :, None]
+    if strip.has_transparency_data:
+        over = strip.convert("RGBA")
         white = Image.new("RGBA", over.size, "white")
-        return np.array(Image.alpha_composite(white, over).convert("RGB"), dtype=np.uint8)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+        return np.asarray(Image.alpha_composite(white, over).convert("RGB"))
+    return np.asarray(strip.convert("RGB"))
 
 
-def _grey_to_rgb(grey: Pixels) -> Pixels:
-    return np.repeat(grey[:, :, None], 3, axis=2)
+def _stretching(image: Image.Image, rows: int) -> Callable[[Image.Image], Pixels]:
+    """A function from a strip of 32-bit values to uint8 (H, W, 1).
 
+    The picture's smallest finite value becomes 0, its largest 255; not a number counts as the smallest.
+    """
+    low, high = np.inf, -np.inf
+    for top in range(0, image.height, rows):
+        values = np.asarray(_strip(image, top, rows))
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if low > high:
+        low = high = 0.0
+    factor = 255.0 / (high - low) if high > low else 0.0
 
-def _stretched(values: NDArray[np.float64]) -> Pixels:
-    """Smallest finite value to 0, largest to 255; not a number counts as the smallest."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    clean = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scaled: Pixels = np.rint((clean - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
-    return scaled
+    def stretched(strip: Image.Image) -> Pixels:
+        values = np.nan_to_num(np.asarray(strip, dtype=np.float64), nan=low, posinf=high, neginf=low)
+        scaled: Pixels = np.rint((values - low) * factor).astype(np.uint8)
+        return scaled[:, :, None]
+
+    return stretched

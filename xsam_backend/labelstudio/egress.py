@@ -169,6 +169,10 @@ class EgressRules:
         """Whether this is the configured Label Studio: same scheme, host and port."""
         return self._label_studio is not None and address.origin == self._label_studio.origin
 
+    def is_named(self, address: WebAddress) -> bool:
+        """Whether the operator has named this host: as Label Studio, or among the hosts that may be private."""
+        return self.is_label_studio(address) or address.host.rstrip(".") in self._names
+
     def gets_token(self, address: WebAddress) -> bool:
         """Whether a request for this address may carry the token."""
         if self._label_studio is None or not self.is_label_studio(address):
@@ -188,7 +192,7 @@ class EgressRules:
             ImageError: none of them.
         """
         candidates = list(resolved)
-        if self.is_label_studio(address) or address.host.rstrip(".") in self._names:
+        if self.is_named(address):
             return candidates
         allowed = [text for text in candidates if self._may_connect(ipaddress.ip_address(text))]
         if not allowed:

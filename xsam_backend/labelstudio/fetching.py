@@ -11,17 +11,16 @@ import http.client
 import logging
 import socket
 import ssl
-import time
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from contextlib import closing
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urljoin
 
 from xsam_backend.errors import ImageError, LabelStudioError
+from xsam_backend.labelstudio.deadlines import Deadline, TimedSocket, TimedTLSSocket
 from xsam_backend.labelstudio.egress import (
     EgressRules,
     FetchPolicy,
@@ -31,6 +30,7 @@ from xsam_backend.labelstudio.egress import (
     resolve_host,
     tls_context,
 )
+from xsam_backend.labelstudio.lookups import Lookups
 
 logger = logging.getLogger(__name__)
 
@@ -48,30 +48,6 @@ class Credentials(Protocol):
         """Another value after ``refused`` met a 401; None if there is none to be had."""
 
 
-class Deadline:
-    """The end of the time that a download has in total."""
-
-    def __init__(self, total_s: float) -> None:
-        self.total_s = total_s
-        self._end = time.monotonic() + total_s
-
-    @property
-    def passed(self) -> bool:
-        """Whether the time is used up."""
-        return time.monotonic() >= self._end
-
-    def at_most(self, limit_s: float) -> float:
-        """``limit_s`` or what is left, whichever is less.
-
-        Raises:
-            TimeoutError: nothing is left.
-        """
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("total time used up")
-        return min(limit_s, left)
-
-
 class Downloader:
     """Fetches bytes over http and https. Safe to share between threads; keeps no connection."""
 
@@ -81,14 +57,12 @@ class Downloader:
         self._policy = policy
         self._credentials = credentials
         self._rules = EgressRules(policy)
-        self._resolver = resolver
-        # getaddrinfo cannot be given a time limit, so it runs where waiting for it can be given up.
-        self._resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve-host")
+        self._lookups = Lookups(resolver)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         context = tls_context()
-        context.sslsocket_class = _TimedTLSSocket
+        context.sslsocket_class = TimedTLSSocket
         return context
 
     def download(self, url: str) -> bytes:
@@ -175,23 +149,24 @@ class Downloader:
     def _connected(self, address: WebAddress, deadline: Deadline) -> http.client.HTTPConnection:
         """An HTTP connection to one of the host's permitted addresses, TLS done."""
         bound_s = self._policy.connect_timeout_s
-        lookup = self._resolvers.submit(self._resolver, address.host, address.port)
+        trusted = self._rules.is_named(address)
+        within = Deadline(deadline.at_most(bound_s))
         try:
-            resolved = lookup.result(timeout=deadline.at_most(bound_s))
+            resolved = self._lookups.addresses(address.host, address.port, within, trusted=trusted)
         except (socket.gaierror, UnicodeError):
             raise ImageError(f"no host named '{address.host}' is known: correct the task's data") from None
         failure: OSError = OSError("the host name has no address")
         for ip in self._rules.permitted(address, resolved):
             family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-            raw = _TimedSocket(family, socket.SOCK_STREAM)
+            raw = TimedSocket(family, socket.SOCK_STREAM)
             try:
                 raw.settimeout(deadline.at_most(bound_s))
                 raw.connect((ip, address.port))
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                timed: _TimedSocket | _TimedTLSSocket = raw
+                timed: TimedSocket | TimedTLSSocket = raw
                 if address.scheme == "https":
                     wrapped = self._tls.wrap_socket(raw, server_hostname=address.host)
-                    assert isinstance(wrapped, _TimedTLSSocket)
+                    assert isinstance(wrapped, TimedTLSSocket)
                     timed = wrapped
             except OSError as error:
                 raw.close()
@@ -301,25 +276,3 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
     raise ImageError(
         f"expected the picture as it is, got it packed with '{encoding[:20]}': store it without Content-Encoding"
     )
-
-
-class _TimedReads:
-    """A socket whose every read waits no longer than ``wait_s()`` says at that moment.
-
-    A time limit per read alone lets a server that drips one byte at a time, in headers too, hold a thread for hours.
-    """
-
-    wait_s: Callable[[], float] | None = None
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        if self.wait_s is not None:
-            self.settimeout(self.wait_s())  # type: ignore[attr-defined]
-        return super().recv_into(*args, **kwargs)  # type: ignore[misc,no-any-return]
-
-
-class _TimedSocket(_TimedReads, socket.socket):
-    pass
-
-
-class _TimedTLSSocket(_TimedReads, ssl.SSLSocket):
-    pass

@@ -156,7 +156,7 @@ class XSamConfig:
         """Raises CheckpointError: not JSON, or fields that are unknown, missing or of another kind."""
         try:
             raw = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # the latter: too deep
             raise CheckpointError(f"{source}: expected JSON, got {error}") from error
         return _build(cls, raw, source)
 

@@ -137,7 +137,7 @@ def load_delta(path: Path) -> Delta:
             calibrations[Task.GENERIC] = Calibration(**facts["calibration"])
         sizes = {str(label): float(size) for label, size in facts.get("typical_sizes", {}).items()}
         return Delta(facts["base"], float(facts["scale"]), pairs, whole, calibrations, sizes)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected a fine-tuning's changes, got {error!r}: restore a backup") from error
 
 

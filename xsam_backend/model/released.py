@@ -189,7 +189,7 @@ def shard_names(index: Path) -> list[str]:
     """The plain file names that an index gives its shards, in order. Raises CheckpointError where it isn't one."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{index}: expected JSON with a weight_map of names to files ({error!r})") from error
     if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
         raise CheckpointError(f"{index}: expected plain file names beside the index, got {names}")

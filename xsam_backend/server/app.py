@@ -96,7 +96,7 @@ def _count_client(limit: ClientLimit) -> None:
 def _demand_login(services: Services) -> None:
     """Basic auth on everything but webhooks, which Label Studio sends without; those see to it themselves."""
     if request.endpoint != "protocol.webhook":
-        services.login.demand(request.authorization)
+        services.login.demand(request.authorization, request.remote_addr)
 
 
 def _count(services: Services, response: Response) -> Response:

@@ -27,6 +27,11 @@ blueprint = Blueprint("protocol", __name__)
 pages = Blueprint("pages", __name__, template_folder="templates")
 """For people. Apart from the protocol, so that another server of it (``label_studio_ml``) can have them too."""
 
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+}
+"""Of every page: whatever gets into one, no script of it runs."""
 
 _STATES = {"running": "started", "done": "finished", "cancelled": "canceled"} | {
     same: same for same in ("queued", "failed")
@@ -98,7 +103,7 @@ def webhook() -> tuple[Response, int]:
     event = body()
     starts_training = event.get("action") == START_TRAINING
     if starts_training:
-        parts.login.demand(request.authorization)
+        parts.login.demand(request.authorization, request.remote_addr)
     job = parts.webhooks.receive(event, request.headers.get(WEBHOOK_HEADER), has_login=parts.login.is_on)
     if job is not None:
         return jsonify(
@@ -207,5 +212,6 @@ def status() -> Response:
         ],
     }
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return Response(render_template("status.html", facts=facts, bulk=bulk), mimetype="text/html")
+        page = render_template("status.html", facts=facts, bulk=bulk)
+        return Response(page, mimetype="text/html", headers=PAGE_HEADERS)
     return jsonify(facts)

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, abort, current_app, jsonify, render_templ
 
 import xsam_backend
 from xsam_backend.overlay import label_color
+from xsam_backend.server.endpoints import PAGE_HEADERS
 from xsam_backend.server.services import Services
 from xsam_backend.server.version_curve import CurvePoint, draw_curve
 from xsam_backend.store.versions import PINNED, Version
@@ -40,10 +41,7 @@ def home() -> Response:
         "problems": parts.monitor.last_problems[:PROBLEMS],
     }
     page = render_template("home.html", facts=facts, projects=_projects(parts))
-    return Response(page, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
-
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
+    return Response(page, mimetype="text/html", headers=PAGE_HEADERS)
 
 
 def _projects(parts: Services) -> list[Mapping[str, Any]]:

@@ -75,6 +75,8 @@ class Monitor:
         self.requests = Counter(
             "xsam_backend_requests", "Requests answered.", ["endpoint", "status"], registry=self.registry
         )
+        for status in ("500", "503"):  # Prometheus sees no increase in a number that appears as 1
+            self.requests.labels("webhook", status)
         self.request_seconds = Histogram(
             "xsam_backend_request_seconds", "Time to answer.", ["endpoint"], registry=self.registry, buckets=SECONDS
         )

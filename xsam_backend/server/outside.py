@@ -11,7 +11,11 @@ def label_studio_client(settings: Settings) -> LabelStudioClient | None:
     """A client of the configured Label Studio; None without address or token."""
     if not settings.label_studio_url or not settings.label_studio_token:
         return None
-    return LabelStudioClient(settings.label_studio_url, settings.label_studio_token.get_secret_value())
+    return LabelStudioClient(
+        settings.label_studio_url,
+        settings.label_studio_token.get_secret_value(),
+        timeout_s=settings.label_studio_timeout_s,
+    )
 
 
 def fetch_policy(settings: Settings) -> FetchPolicy:

@@ -22,10 +22,15 @@ class OwnNumbers(Collector):
         model_version: of the base.
         versions: that answer projects now.
         folder: on whose disk there should be room.
+        device: that the model is on, as torch names it. No other is asked: asking opens it, for hundreds of
+            megabytes, and it may be another service's.
     """
 
-    def __init__(self, model_version: str, versions: Callable[[], list[str]], folder: Path, health: Health) -> None:
+    def __init__(
+        self, model_version: str, versions: Callable[[], list[str]], folder: Path, health: Health, device: str = ""
+    ) -> None:
         self._model_version, self._versions, self._folder, self._health = model_version, versions, folder, health
+        self._device = device
 
     def collect(self) -> Iterator[Metric]:
         """All of them."""
@@ -64,19 +69,18 @@ class OwnNumbers(Collector):
 
     def _memory(self) -> Iterator[Metric]:
         torch = sys.modules.get("torch")
-        if torch is None or not torch.cuda.is_initialized():
+        if torch is None or not self._device.startswith("cuda") or not torch.cuda.is_initialized():
             return
+        free, total = torch.cuda.mem_get_info(self._device)
+        numbers = {
+            "held": torch.cuda.memory_allocated(self._device),
+            "reserved": torch.cuda.memory_reserved(self._device),
+            "free": free,
+            "total": total,
+        }
         family = GaugeMetricFamily(
             "xsam_backend_device_bytes", "Memory on the GPU, by use.", labels=["device", "use"]
         )
-        for number in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(number)
-            numbers = {
-                "held": torch.cuda.memory_allocated(number),
-                "reserved": torch.cuda.memory_reserved(number),
-                "free": free,
-                "total": total,
-            }
-            for use, value in numbers.items():
-                family.add_metric([f"cuda:{number}", use], value)
+        for use, value in numbers.items():
+            family.add_metric([self._device, use], value)
         yield family

@@ -26,16 +26,19 @@ from xsam_backend.learning.wishes import Schedule, Wishes
 from xsam_backend.server.ahead import Ahead
 from xsam_backend.server.auth import BasicAuth, WebhookSecrets, webhook_root
 from xsam_backend.server.backend import Backend
+from xsam_backend.server.backlog_numbers import BacklogNumbers, Count, late_events
 from xsam_backend.server.batch_shares import BatchShares
 from xsam_backend.server.bulk_worker import BulkWorker
 from xsam_backend.server.collecting_thread import CollectingThread
 from xsam_backend.server.folder_use import FolderUse
 from xsam_backend.server.health import Health, database_need, disk_need
 from xsam_backend.server.housekeeping import Housekeeping
+from xsam_backend.server.label_studio_watch import LabelStudioWatch
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.own_numbers import OwnNumbers
 from xsam_backend.server.project_exemplars import ProjectExemplars
+from xsam_backend.server.rate_limits import GuardedLogin
 from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
@@ -67,7 +70,7 @@ class Services:
 
     settings: Settings
     monitor: Monitor
-    login: BasicAuth
+    login: GuardedLogin
     engine: Engine
     backend: Backend
     inbox: Inbox
@@ -90,6 +93,7 @@ class Services:
     version_files: VersionFiles
     deployed: Deployed
     version_watch: VersionWatch
+    label_studio_watch: LabelStudioWatch | None
     prediction_slots: threading.BoundedSemaphore
     batch_slots: threading.BoundedSemaphore
     databases: tuple[DatabaseEngine, ...]
@@ -108,7 +112,7 @@ class Services:
     def close(self) -> None:
         """Stop the background threads and close the databases."""
         self.health.close()
-        for thread in (self.ahead, self.bulk_worker):
+        for thread in (self.label_studio_watch, self.ahead, self.bulk_worker):
             if thread is not None:
                 thread.close()
         self.worker.close()
@@ -315,12 +319,24 @@ def _open(
     if folder_use is not None:
         folder_use.share()
 
+    backlog: dict[str, Count] = {
+        "xsam_backend_events_unread": partial(late_events, inbox_database, store_database, "collecting"),
+        "xsam_backend_tasks_lacking_pictures": tasks.count_lacking,
+    }
+    label_studio_watch = None
+    if client is not None:
+        label_studio_watch = LabelStudioWatch(client.whoami, monitor)
+        label_studio_watch.start()
+        backlog["xsam_backend_label_studio_reachable"] = partial(getattr, label_studio_watch, "is_reachable")
+    monitor.watch_itself(BacklogNumbers(backlog))
+
     threads: dict[str, Any] = {
         "collecting": collecting,
         "jobs": worker,
         "versions": version_watch,
         "ahead": ahead,
         "bulk": bulk_worker,
+        "Label Studio": label_studio_watch,
     }
     health = Health(
         {
@@ -332,14 +348,25 @@ def _open(
         lambda: engine.stage_s,
     )
     health.start()
-    monitor.watch_itself(OwnNumbers(predictor.model_version, lambda: deployed.versions, settings.data_dir, health))
+    monitor.watch_itself(
+        OwnNumbers(
+            predictor.model_version,
+            lambda: deployed.versions,
+            settings.data_dir,
+            health,
+            str(getattr(getattr(predictor, "model", None), "device", "")),
+        )
+    )
 
     return Services(
         settings=settings,
         monitor=monitor,
-        login=BasicAuth(
-            settings.basic_auth_user,
-            settings.basic_auth_password.get_secret_value() if settings.basic_auth_password else None,
+        login=GuardedLogin(
+            BasicAuth(
+                settings.basic_auth_user,
+                settings.basic_auth_password.get_secret_value() if settings.basic_auth_password else None,
+            ),
+            settings.failed_logins_per_minute,
         ),
         engine=engine,
         backend=backend,
@@ -372,6 +399,7 @@ def _open(
         version_files=version_files,
         deployed=deployed,
         version_watch=version_watch,
+        label_studio_watch=label_studio_watch,
         prediction_slots=threading.BoundedSemaphore(settings.prediction_slots),
         batch_slots=threading.BoundedSemaphore(settings.batch_slots),
         databases=(inbox_database, store_database, log_database),
