@@ -193,7 +193,7 @@ def status() -> Response:
         "jobs": [job.as_json() for job in parts.jobs.latest(10)],
         "projects": [
             {"key": project.key, "title": project.title, "gone": project.gone_at is not None}
-            for project in parts.projects.all()[:100]
+            for project in parts.projects.all(100)
         ],
         "problems": [
             {

@@ -51,7 +51,7 @@ def _projects(parts: Services) -> list[Mapping[str, Any]]:
     deployed = parts.versions.deployed()
     bulk = {one.project_key: one for one in parts.bulk_tasks.progress()}
     found: list[Mapping[str, Any]] = []
-    for project in parts.projects.all()[:PROJECTS]:
+    for project in parts.projects.all(PROJECTS):
         versions = parts.versions.all(project.key)
         found.append(
             {
