@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -108,7 +109,7 @@ class Services:
     def close(self) -> None:
         """Stop the background threads and close the databases."""
         self.health.close()
-        for thread in (self.ahead, self.bulk_worker):
+        for thread in (self.ahead, self.bulk_worker, self.webhook_guard):
             if thread is not None:
                 thread.close()
         self.worker.close()
@@ -251,6 +252,7 @@ def _open(
         monitor,
         settings.instance,
         on_gone=project_gone,
+        sync_every=timedelta(hours=settings.sync_hours) if settings.sync_hours else None,
     )
     collecting.start()
     monitor.watch_jobs(jobs)
@@ -266,9 +268,6 @@ def _open(
 
     def log_later(records: Sequence[LoggedRegion]) -> bool:
         return housekeeping.later("the prediction log", lambda: _log_patiently(predictions, records))
-
-    def missed(key: ProjectKey) -> None:
-        housekeeping.later(f"project {key}", lambda: projects.want_sync(str(key)))
 
     def start_training(key: ProjectKey) -> Job:
         job, _ = jobs.queue(str(key), "button")
@@ -315,7 +314,11 @@ def _open(
     if folder_use is not None:
         folder_use.share()
 
+    webhook_guard = WebhookGuard(client, secrets, monitor) if client else None
+    if webhook_guard is not None:
+        webhook_guard.start()
     threads: dict[str, Any] = {
+        "webhooks": webhook_guard,
         "collecting": collecting,
         "jobs": worker,
         "versions": version_watch,
@@ -354,10 +357,10 @@ def _open(
             settings.instance,
             monitor,
             on_event=collecting.wake,
-            on_missed=missed,
+            on_missed=collecting.missed,
             on_start_training=start_training,
         ),
-        webhook_guard=WebhookGuard(client, secrets, housekeeping, monitor) if client else None,
+        webhook_guard=webhook_guard,
         housekeeping=housekeeping,
         annotations=annotations,
         tasks=tasks,
