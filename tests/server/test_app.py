@@ -10,7 +10,7 @@ from app_parts import CONFIG, MemoryImages, click, request_of, services_of
 from fake_predictor import FakePredictor
 from flask import Flask
 
-from xsam_backend.errors import StoreError
+from xsam_backend.errors import StoreBusyError, StoreError
 
 SETUP = {
     "project": "21.1795347497",
@@ -244,6 +244,25 @@ def test_metrics_and_status_tell_what_happened(make_app: Any) -> None:
     assert [problem["message"] for problem in status["problems"] if problem["kind"] == "ImageError"] == [
         "missing: HTTP 404"
     ]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_status_tells_what_it_can_while_the_databases_cannot_be_read(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    app = make_app()
+    parts = services_of(app)
+    parts.monitor.note("Sign", "here", "what the operator looks for")
+
+    def gone(*_: object) -> None:
+        raise StoreBusyError("the database server can't be had now")
+
+    for kept, name in ((parts.inbox, "count"), (parts.jobs, "latest"), (parts.bulk_tasks, "progress")):
+        monkeypatch.setattr(kept, name, gone)
+    answer = app.test_client().get("/status", headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert "what the operator looks for" in answer.text
+    assert answer.text.count("server can") == 1
 
 
 def test_the_status_page_escapes_what_strangers_send(make_app: Any) -> None:

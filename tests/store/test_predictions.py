@@ -45,7 +45,7 @@ def test_many_ids_can_be_asked_at_once(log: PredictionLog) -> None:
 
 def test_all_or_none(log: PredictionLog) -> None:
     log.add([REGION])
-    with pytest.raises(StoreError, match=r"cannot log 2 regions") as error:
+    with pytest.raises(StoreError, match=r"cannot read or write 2 regions") as error:
         log.add([replace(REGION, region_id="new"), REGION])
     assert log.find(["new"]) == {}
     assert len(str(error.value)) < 300, "the message must not repeat the masks"

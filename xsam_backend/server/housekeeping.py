@@ -1,4 +1,4 @@
-"""Small work that no request waits for: a prediction log that is held, encoded pictures for the disk."""
+"""Small work that no request waits for: encoded pictures for the disk."""
 
 from __future__ import annotations
 

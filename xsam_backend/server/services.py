@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine as DatabaseEngine
 
 from xsam_backend.config import Settings
-from xsam_backend.errors import BusyError, CheckpointError, StoreBusyError
+from xsam_backend.errors import BusyError, CheckpointError, StoreError
 from xsam_backend.inference.deployed import Deployed
 from xsam_backend.inference.disk_tier import DiskTier
 from xsam_backend.inference.engine import Engine, Predictor
@@ -33,6 +33,7 @@ from xsam_backend.server.collecting_thread import CollectingThread
 from xsam_backend.server.folder_use import FolderUse
 from xsam_backend.server.health import Health, database_need, disk_need
 from xsam_backend.server.housekeeping import Housekeeping
+from xsam_backend.server.late_log import LateLog
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.own_numbers import OwnNumbers
@@ -49,7 +50,7 @@ from xsam_backend.store.inbox_reading import InboxReader
 from xsam_backend.store.jobs import PROJECT_GONE, Job, Jobs
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.pre_labels import PreLabels
-from xsam_backend.store.predictions import LoggedRegion, PredictionLog
+from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.shared_files import shared_files
 from xsam_backend.store.tasks import Tasks
@@ -57,9 +58,6 @@ from xsam_backend.store.versions import Versions
 
 LOG_WAIT_MS = 300
 """An annotator who clicked waits so long for the prediction log; then it's written behind their back."""
-
-LOG_TRIES = 12
-"""Each waits as long as a database is waited for."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ class Services:
     webhooks: WebhookReceiver
     webhook_guard: WebhookGuard | None
     housekeeping: Housekeeping
+    late_log: LateLog
     annotations: Annotations
     tasks: Tasks
     pictures: PictureFiles
@@ -116,6 +115,7 @@ class Services:
         self.collecting.close()
         self.version_watch.close()
         self.housekeeping.close()
+        self.late_log.close()
         for database in self.databases:
             database.dispose()
         if self.hold is not None:
@@ -167,14 +167,6 @@ def _picture_memory(settings: Settings, predictor: Predictor[Any], housekeeping:
     return PictureMemory(budget, disk)
 
 
-def _log_patiently(log: PredictionLog, records: Sequence[LoggedRegion]) -> None:
-    for _ in range(LOG_TRIES - 1):
-        with suppress(StoreBusyError):
-            log.add(records)
-            return
-    log.add(records)
-
-
 def open_services(
     settings: Settings, predictor: Predictor[Any] | None = None, images: ImageSource | None = None
 ) -> Services:
@@ -196,6 +188,10 @@ def _open(
     settings: Settings, predictor: Predictor[Any] | None, images: ImageSource | None, hold: Hold | None
 ) -> Services:
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)  # also where all databases are elsewhere
+    except OSError as error:
+        raise StoreError(f"cannot make {settings.data_dir}: {error}; set data_dir to a folder that may be") from error
     folder_use = FolderUse(settings.data_dir) if settings.shared_database_url is None else None
     inbox_database = open_database(database_url("inbox", settings.data_dir, settings.shared_database_url), "inbox")
     store_database = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
@@ -266,8 +262,8 @@ def _open(
     )
     worker.start()
 
-    def log_later(records: Sequence[LoggedRegion]) -> bool:
-        return housekeeping.later("the prediction log", lambda: _log_patiently(predictions, records))
+    late_log = LateLog(predictions, monitor)
+    late_log.start()
 
     def start_training(key: ProjectKey) -> Job:
         job, _ = jobs.queue(str(key), "button")
@@ -294,7 +290,7 @@ def _open(
             lambda: bulk_worker.wake() if bulk_worker else None,
         ),
         ProjectExemplars(annotations, tasks, pictures, engine, fetch_policy(settings).max_pixels, monitor.problem),
-        log_later,
+        late_log.keep,
         *([ahead.somebody_is_at] if ahead else []),
     )
     bulk_worker = None
@@ -319,6 +315,7 @@ def _open(
         webhook_guard.start()
     threads: dict[str, Any] = {
         "webhooks": webhook_guard,
+        "prediction log": late_log,
         "collecting": collecting,
         "jobs": worker,
         "versions": version_watch,
@@ -362,6 +359,7 @@ def _open(
         ),
         webhook_guard=webhook_guard,
         housekeeping=housekeeping,
+        late_log=late_log,
         annotations=annotations,
         tasks=tasks,
         pictures=pictures,

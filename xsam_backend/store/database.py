@@ -8,6 +8,7 @@ only makes a few later annotations look hand-made; in exchange a click doesn't w
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,7 +20,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from xsam_backend.errors import StoreBusyError, StoreError
@@ -109,12 +111,24 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
 
 def store_error(words: str, error: SQLAlchemyError) -> StoreError:
     """What couldn't be done, and the database's own reason, without the statement: it would repeat whole rows."""
-    reason = str(getattr(error, "orig", None) or error)
+    reason = " ".join(str(getattr(error, "orig", None) or error).split())
     if "database is locked" in reason:
         return StoreBusyError(f"{words}: {reason}: another process holds it; try again in a moment")
+    if _is_outage(error):
+        return StoreBusyError(f"{words}: the database server can't be had now ({reason}); try again in a moment")
     if is_damage(error):
         reason += "; stop the service and look at docs/operate.md, A damaged database"
     return StoreError(f"{words}: {reason}")
+
+
+def _is_outage(error: SQLAlchemyError) -> bool:
+    """Whether a database server was gone, starting, ending or overcrowded, or every connection to it was in use. What
+    SQLite calls operational is mostly about its file, and stays."""
+    if isinstance(getattr(error, "orig", None), sqlite3.Error):
+        return False
+    return isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
 
 
 def is_damage(error: Exception) -> bool:
@@ -139,7 +153,8 @@ def transaction(engine: Engine, where: str) -> Iterator[Session]:
         where: what is read or written, for messages.
 
     Raises:
-        StoreError: the database cannot be read or written.
+        StoreBusyError: the database is held, or its server can't be had; the same may succeed later.
+        StoreError: it cannot be read or written.
     """
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():

@@ -13,10 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, insert, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from xsam_backend.store.database import store_error
+from xsam_backend.store.database import transaction
 from xsam_backend.store.packing import pack, unpack
 from xsam_backend.store.tables import PredictionRow
 
@@ -69,17 +67,14 @@ class PredictionLog:
         """
         if not regions:
             return
-        try:
-            with Session(self._engine) as session, session.begin():
-                session.execute(insert(PredictionRow), [_to_row(region) for region in regions])
-        except SQLAlchemyError as error:
-            raise store_error(f"cannot log {len(regions)} regions", error) from error
+        with transaction(self._engine, f"{len(regions)} regions of the prediction log") as session:
+            session.execute(insert(PredictionRow), [_to_row(region) for region in regions])
 
     def find(self, region_ids: Iterable[str]) -> dict[str, LoggedRegion]:
         """The logged regions among ``region_ids``, by id; ids that are not ours are left out."""
         wanted = list(region_ids)
         found: dict[str, LoggedRegion] = {}
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the prediction log") as session:
             for start in range(0, len(wanted), 500):  # databases limit the length of an IN list
                 chunk = wanted[start : start + 500]
                 for row in session.scalars(select(PredictionRow).where(PredictionRow.region_id.in_(chunk))):
@@ -94,12 +89,12 @@ class PredictionLog:
             .where(PredictionRow.interactive.is_(False))
             .order_by(PredictionRow.created_at.desc(), PredictionRow.region_id)
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the prediction log") as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
     def count(self) -> dict[str, int]:
         """How many regions are logged, by model version."""
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the prediction log") as session:
             rows = session.execute(
                 select(PredictionRow.model_version, func.count()).group_by(PredictionRow.model_version)
             )
