@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xsam_backend.config import ENV_PREFIX
+from xsam_backend.store.data_folder import held
 from xsam_backend.store.database import HISTORIES, database_url, open_database
 from xsam_backend.store.picture_files import PictureFiles
 
@@ -49,3 +50,20 @@ def test_beside_a_shared_database_only_files_are_copied_and_restored(
     status, _, err = run("store", "restore", tmp_path / "without", "--replace")
     assert (status, "a backup without databases, and database_url is not set" in err) == (1, True)
     assert "hunter2" not in err
+
+
+def test_what_services_share_is_said_not_to_be_in_a_backup(
+    run: Run, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENV_PREFIX + "ARTEFACTS_URL", "s3://bucket/folder")
+    status, _, err = run("store", "backup", tmp_path / "backup")
+    assert (status, "of s3://bucket/folder (artefacts_url) only what this machine has a copy of" in err) == (0, True)
+
+
+def test_nothing_is_copied_from_beneath_a_restore(run: Run, data_dir: Path, tmp_path: Path) -> None:
+    with held(data_dir, alone=True):
+        status, _, err = run("store", "backup", tmp_path / "backup")
+    assert (status, "a restore into" in err) == (1, True)
+    assert list(tmp_path.glob("backup*")) == []
+    assert run("store", "backup", tmp_path / "nobody", "--data-dir", tmp_path / "nothing")[0] == 1
+    assert not (tmp_path / "nothing").exists()

@@ -12,7 +12,14 @@ from xsam_backend.config import load_settings
 from xsam_backend.errors import StoreError
 from xsam_backend.store.backup import back_up
 from xsam_backend.store.data_folder import held
-from xsam_backend.store.database import HISTORIES, database_url, downgrade, known_revisions, open_database
+from xsam_backend.store.database import (
+    HISTORIES,
+    database_url,
+    downgrade,
+    known_revisions,
+    open_database,
+    others_connected,
+)
 from xsam_backend.store.restoring import read_manifest, restore, restore_files
 
 
@@ -23,13 +30,14 @@ def command() -> None:
 
 @command.command("backup")
 @click.argument("destination", type=click.Path(path_type=Path))
-@settings_options("data_dir")
+@settings_options("data_dir", "artefacts_url")
 def backup(destination: Path, **given: Any) -> None:
     """Copy what can't be had again into the new folder DESTINATION, while the service runs.
 
     That is the databases, the pictures and versions that were kept, and the webhook secret: keep it as secret. Not in
     it are models, which can be pulled again, and what is only kept to be faster. A PostgreSQL database is copied by
-    pg_dump: before this command, so that the files that its rows name are in the backup.
+    pg_dump: before this command, so that the files that its rows name are in the backup. Of what services share at
+    artefacts_url only this machine's copies are in it.
     """
     settings = load_settings(**given)
     is_shared = settings.shared_database_url is not None
@@ -38,6 +46,12 @@ def backup(destination: Path, **given: Any) -> None:
         f"{destination}: {len(manifest.databases)} databases, {manifest.count('pictures')} pictures, "
         f"{manifest.count('versions')} files of versions, {manifest.total_bytes / 1e6:.1f} MB"
     )
+    if settings.artefacts_url is not None:
+        click.echo(
+            f"of {settings.artefacts_url} (artefacts_url) only what this machine has a copy of is in it: back that "
+            "place up by its own means",
+            err=True,
+        )
     if is_shared:
         click.echo("the shared database (database_url) isn't in it: pg_dump copies that, before this", err=True)
     for name in manifest.left_out:
@@ -91,6 +105,10 @@ def downgrade_tables(revision: str, **given: Any) -> None:
     with held(settings.data_dir, alone=True):
         engine = open_database(url, history)
         try:
+            if others := others_connected(engine):
+                raise StoreError(
+                    f"the database is in use, from {', '.join(others)}: stop every service and worker of it first"
+                )
             downgrade(engine, history, revision)
         finally:
             engine.dispose()

@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
@@ -44,9 +44,11 @@ _PATIENCE = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
+    "application_name": "xsam-backend",
 }
-"""Of PostgreSQL's driver (libpq), unless the URL says otherwise: seconds, times and, at last, milliseconds until
-a server that says nothing counts as gone. Its own waits are of minutes, and a click would wait as long."""
+"""Of PostgreSQL's driver (libpq), unless the URL says otherwise: seconds, times and milliseconds until a server that
+says nothing counts as gone. Its own waits are of minutes, and a click would wait as long. At last, the name by which
+others find us; see ``others_connected``."""
 
 _SYNCHRONOUS: dict[History, str] = {"store": "NORMAL", "inbox": "FULL"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -237,6 +239,27 @@ def downgrade(engine: Engine, history: History, revision: str) -> None:
             command.downgrade(config, revision)
     except (CommandError, SQLAlchemyError) as error:
         raise StoreError(f"cannot take the {history} tables back to {revision}: {error}") from error
+
+
+def others_connected(engine: Engine) -> list[str]:
+    """Where programs of ours are that are connected to a PostgreSQL database, this connection apart: services,
+    workers, commands. A service always is, for it looks after its database every few seconds. None of SQLite's files,
+    which have a lock of their own (``data_folder.Hold``).
+
+    Raises:
+        StoreError: the server can't be asked.
+    """
+    if engine.dialect.name != "postgresql":
+        return []
+    with transaction(engine, "who is connected") as session:
+        found = session.execute(
+            text(
+                "SELECT DISTINCT coalesce(host(client_addr), 'its own machine') FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = current_setting('application_name') "
+                "AND pid <> pg_backend_pid() ORDER BY 1"
+            )
+        )
+        return list(found.scalars())
 
 
 @contextmanager
