@@ -79,7 +79,9 @@ def test_alerts_ask_for_metrics_that_there_are(metrics: str) -> None:
 
 def test_named_settings_addresses_and_links_are_there(make_app: Callable[..., Any]) -> None:
     for option in re.findall(r"`--([a-z-]+)", PAGE):
-        assert option in ("replace", "show-config") or option.replace("-", "_") in Settings.model_fields, option
+        assert option in ("replace", "show-config", "yes") or option.replace("-", "_") in Settings.model_fields, (
+            option
+        )
     rules = {str(rule) for rule in make_app().url_map.iter_rules()}
     assert set(re.findall(r"`(?:GET )?(/[a-z/]+)`", PAGE)) <= rules
     for link in re.findall(r"\]\(([^)]+)\)", PAGE):
@@ -99,6 +101,7 @@ def test_the_blocks_are_run_elsewhere() -> None:
     ran = {
         "xsam-backend serve --show-config": "tests/cli/test_show_config.py",
         "xsam-backend store backup": "tests/e2e/test_backup_and_restore.py",
+        "xsam-backend store prune": "tests/cli/test_store_command.py",
         "xsam-backend store downgrade": "tests/e2e/test_backup_and_restore.py",
     }
     for block in blocks:

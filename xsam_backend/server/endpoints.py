@@ -179,7 +179,7 @@ def status() -> Response:
             unread.append(str(error))
             return nothing
 
-    bulk = told(parts.bulk_tasks.progress, [])
+    bulk = told(parts.counts.bulk, [])
     facts: dict[str, Any] = {
         "version": xsam_backend.__version__,
         "python": platform.python_version(),
@@ -199,8 +199,8 @@ def status() -> Response:
             }
             for layer, stats in parts.engine.cache_stats.items()
         },
-        "events": told(parts.inbox.count, {}),
-        "regions": told(parts.predictions.count, {}),
+        "events": told(parts.counts.events, {}),
+        "regions": told(parts.counts.regions, {}),
         "bulk": [progress.as_json() for progress in bulk],
         "bulk_paused": parts.bulk_worker.paused if parts.bulk_worker is not None else "",
         "jobs": [job.as_json() for job in told(lambda: parts.jobs.latest(10), [])],

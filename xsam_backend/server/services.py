@@ -38,10 +38,12 @@ from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.own_numbers import OwnNumbers
 from xsam_backend.server.project_exemplars import ProjectExemplars
+from xsam_backend.server.recently import Recently
 from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
 from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.bulk_progress import Progress
 from xsam_backend.store.bulk_tasks import BulkTasks
 from xsam_backend.store.data_folder import Hold
 from xsam_backend.store.database import database_url, open_database
@@ -61,6 +63,17 @@ LOG_WAIT_MS = 300
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What pages say of whole tables."""
+
+    events: Recently[dict[str, int]]
+    regions: Recently[dict[str, int]]
+    annotations: Recently[dict[str, dict[str, int]]]
+    lacking: Recently[int]
+    bulk: Recently[list[Progress]]
+
+
+@dataclass(frozen=True)
 class Services:
     """The parts that endpoints use."""
 
@@ -72,6 +85,7 @@ class Services:
     inbox: Inbox
     projects: Projects
     predictions: PredictionLog
+    counts: Counts
     pre_labels: PreLabels
     webhooks: WebhookReceiver
     webhook_guard: WebhookGuard | None
@@ -346,6 +360,13 @@ def _open(
         inbox=inbox,
         projects=projects,
         predictions=predictions,
+        counts=Counts(
+            Recently(lambda: inbox.count()),
+            Recently(lambda: predictions.count()),
+            Recently(lambda: annotations.count()),
+            Recently(lambda: tasks.count_lacking()),
+            Recently(lambda: bulk_tasks.progress()),
+        ),
         pre_labels=PreLabels(store_database),
         webhooks=WebhookReceiver(
             inbox,

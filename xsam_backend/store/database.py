@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Engine, create_engine, delete, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
@@ -163,6 +163,33 @@ def transaction(engine: Engine, where: str) -> Iterator[Session]:
             yield session
     except SQLAlchemyError as error:
         raise store_error(f"cannot read or write {where}", error) from error
+
+
+def prune_rows(engine: Engine, where: str, key: Any, old: tuple[Any, ...], *, only_count: bool) -> int:
+    """Delete rows, a thousand a transaction, so that nobody waits long for it; how many they are.
+
+    Args:
+        where: as for ``transaction``.
+        key: the column that names a row.
+        old: conditions of the rows.
+        only_count: and leave them.
+
+    Raises:
+        StoreError: as ``transaction`` does.
+    """
+    if only_count:
+        with transaction(engine, where) as session:
+            return session.scalar(select(func.count()).select_from(select(key).where(*old).subquery())) or 0
+    pruned = 0
+    while True:
+        with transaction(engine, where) as session:
+            chunk = session.scalars(select(key).where(*old).limit(1000)).all()
+        if not chunk:
+            return pruned
+        for start in range(0, len(chunk), 500):  # databases limit the length of an IN list
+            with transaction(engine, where) as session:
+                session.execute(delete(key.class_).where(key.in_(chunk[start : start + 500])))
+        pruned += len(chunk)
 
 
 @contextmanager

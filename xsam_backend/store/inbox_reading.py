@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from xsam_backend.store.database import transaction
@@ -20,6 +20,16 @@ from xsam_backend.store.tables import CursorRow
 
 SETTLED_AFTER = timedelta(seconds=60)
 """No event is committed so long after it was received: writers give up long before."""
+
+
+def read_by_all(store: Engine) -> int:
+    """The number up to which every reader has read the inbox, now and after a restart; 0 if there is no reader.
+
+    Raises:
+        StoreError: the database can't be read.
+    """
+    with transaction(store, "how far the inbox is read") as session:
+        return session.scalar(select(func.min(CursorRow.event_id))) or 0
 
 
 class InboxReader:

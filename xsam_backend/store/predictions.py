@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, insert, select
 
-from xsam_backend.store.database import transaction
+from xsam_backend.store.database import prune_rows, transaction
 from xsam_backend.store.packing import pack, unpack
 from xsam_backend.store.tables import PredictionRow
 
@@ -91,6 +91,16 @@ class PredictionLog:
         )
         with transaction(self._engine, "the prediction log") as session:
             return [_from_row(row) for row in session.scalars(wanted)]
+
+    def prune(self, before: datetime, *, only_count: bool = False) -> int:
+        """Delete the regions that were sent before a moment; how many they are. Whatever is accepted of them later
+        looks as if it were drawn by hand.
+
+        Raises:
+            StoreError: the database can't be written.
+        """
+        old = (PredictionRow.created_at < before,)
+        return prune_rows(self._engine, "the prediction log", PredictionRow.region_id, old, only_count=only_count)
 
     def count(self) -> dict[str, int]:
         """How many regions are logged, by model version."""
