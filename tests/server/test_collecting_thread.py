@@ -253,3 +253,15 @@ def test_a_project_of_which_nothing_was_heard_is_synced_now_and_then(projects: P
         assert [key for key, _ in projects.sync_wanted()] == wanted
         for key, at in projects.sync_wanted():
             projects.synced(key, at)
+
+
+def test_hints_cost_a_sync_a_minute_after_the_first(projects: Projects, clock: Clock) -> None:
+    """Anybody can send them; but the first sync comes by itself, and what happens right after it is not to wait."""
+    collector = Collector()
+    projects.remember(HERE)
+    looking = thread(collector, projects, Monitor())
+    for _ in range(24):
+        projects.want_sync(str(HERE))
+        looking._sync()
+        clock.now += collecting_thread.LOOK_EVERY_S
+    assert len(collector.synced) == 3, "two minutes"

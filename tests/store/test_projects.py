@@ -114,7 +114,8 @@ def known(projects: Projects, key: ProjectKey) -> tuple[str | None, bool] | None
 def test_a_setup_changes_nothing_that_label_studio_has_confirmed(projects: Projects) -> None:
     """Anybody can send one."""
     key = ProjectKey("a", 1, 2)
-    projects.hear_of(key, "<View>first</View>")
+    assert projects.hear_of(key, "<View>first</View>")
+    assert not projects.hear_of(key, "<View>first</View>"), "a setup comes with every opened page"
     assert known(projects, key) == ("<View>first</View>", False)
     assert [one for one, _ in projects.sync_wanted()] == [str(key)], "Label Studio is to confirm it"
     projects.hear_of(key, None)

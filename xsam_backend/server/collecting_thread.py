@@ -180,7 +180,10 @@ class CollectingThread(Rounds):
         self._on_gone(key)
 
     def _pause(self, key: str, *, failed: bool) -> None:
-        """What fails is tried less and less often."""
+        """What fails is tried less and less often. The first sync, at the start or after a setup, delays no hint."""
+        if key not in self._failed and not failed:
+            self._failed[key] = 0
+            return
         self._failed[key] = self._failed.get(key, 0) + 1 if failed else 0
         wait_s = SYNC_AGAIN_AFTER_S * 2.0 ** min(max(self._failed[key] - 1, 0), 10)
         self._not_before[key] = time.monotonic() + min(wait_s, LONGEST_PAUSE_S)

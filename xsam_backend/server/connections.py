@@ -33,7 +33,8 @@ def set_up(parts: Services, asked: SetupRequest, own_host: str) -> str:
     except LabelConfigError as error:
         parts.monitor.note("LabelConfigError", f"project {key}", str(error))
     try:
-        parts.projects.hear_of(key, readable)
+        if parts.projects.hear_of(key, readable):
+            parts.collecting.wake()
     except StoreError as error:
         parts.monitor.note(type(error).__name__, "setup", str(error))
     _compare_addresses(parts, asked.hostname)

@@ -140,10 +140,10 @@ class Projects:
                 return
             self._put(session, key, {**news, "updated_at": now}, is_news)
 
-    def hear_of(self, key: ProjectKey, label_config: str | None) -> None:
+    def hear_of(self, key: ProjectKey, label_config: str | None) -> bool:
         """Keep what a setup request says, which comes each time that somebody opens a page, and from anybody. It
         changes nothing about a config that is confirmed. Where it isn't, or the project was gone, Label Studio's
-        truth is to be fetched.
+        truth is to be fetched: True where that is news.
 
         Args:
             label_config: one that could be read; None: leave what is known.
@@ -162,11 +162,12 @@ class Projects:
                 )
             if known is not None and known.gone_at is None:
                 if known.confirmed or all(getattr(known, name) == value for name, value in news.items()):
-                    return
+                    return False
             elif known is not None and known.confirmed:
                 news = {}
             unless_confirmed = ProjectRow.confirmed.is_(False) if news else None
             self._put(session, key, {**news, "sync_wanted_at": now, "updated_at": now}, unless_confirmed)
+        return True
 
     def _put(self, session: Session, key: ProjectKey, news: dict[str, Any], where: Any) -> None:
         insert = self._insert(ProjectRow).values(**{"confirmed": False, **news, "key": str(key)})
