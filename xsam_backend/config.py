@@ -135,6 +135,13 @@ class Settings(BaseSettings):
         "address and token are set, else left for the next request. Label Studio waits 100 s in all, and the picture "
         "under way may take image_timeout_s more.",
     )
+    sync_hours: int = Field(
+        6,
+        ge=0,
+        description="Each project's annotations are compared with Label Studio's so often, in hours, if its address "
+        "and token are set: an event that the network lost is known by nothing else; 0: only at the start and where "
+        "an event is known to be missed.",
+    )
     train_every: int = Field(
         0,
         ge=0,

@@ -51,7 +51,7 @@ class StoreError(XSamBackendError):
 
 
 class StoreBusyError(StoreError):
-    """Another process holds the database; the same may succeed later."""
+    """Another process holds the database, or its server is out of reach; the same may succeed later."""
 
 
 class JobError(XSamBackendError):

@@ -59,7 +59,8 @@ def databases(tmp_path: Path) -> Iterator[dict[str, Engine]]:
 def kept(store: Engine, sender: Sender) -> dict[str, Any]:
     """Everything that the store holds of a project, without the moments at which it came."""
     key = str(sender.key)
-    (project,) = (one for one in Projects(store).all() if one.key == key)
+    project = Projects(store).of(key)
+    assert project is not None
     return {
         "project": (project.title, project.label_config),
         "tasks": sorted((task.task_id, task.pictures[0].address) for task in Tasks(store).of_project(key)),
@@ -113,5 +114,7 @@ def test_a_config_that_comes_late_does_not_take_the_newer_ones_place(
             assert sender.send(backend.url, event).status_code == 201
         projects = Projects(databases["store"])
         until(projects.all, 10, "the project")
-    (project,) = projects.all()  # the service has ended: nothing comes any more
+    (listed,) = projects.all()  # the service has ended: nothing comes any more
+    project = projects.of(listed.key)
+    assert project is not None
     assert (project.title, project.label_config) == ("lions", RENAMED)

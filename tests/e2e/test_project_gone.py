@@ -77,6 +77,11 @@ def home(url: str) -> str:
     return requests.get(f"{url}/", timeout=10, headers={"Accept": "text/html"}).text
 
 
+def is_confirmed(store: Engine, key: str) -> bool:
+    project = Projects(store).of(key)
+    return project is not None and project.confirmed
+
+
 def running(store: Engine) -> Job | None:
     return next((job for job in Jobs(store).latest() if job.state == "running"), None)
 
@@ -94,7 +99,7 @@ def test_a_hint_has_label_studio_asked_and_jobs_end(data_dir: Path, store: Engin
         with BackendProcess(data_dir, settings=settings) as backend:
             setup = {"project": sender.uid, "schema": sender.project()["label_config"], "hostname": api.url}
             assert requests.post(f"{backend.url}/setup", json=setup, timeout=10).status_code == 200
-            assert [one.key for one in Projects(store).all()] == [str(key)]
+            until(lambda: is_confirmed(store, str(key)), 30, "Label Studio's confirmation")
             jobs.queue(str(key), "command")
             with subprocess.Popen(worker, stderr=subprocess.DEVNULL) as working:
                 until(lambda: running(store), 30, "a running job")

@@ -288,5 +288,6 @@ def test_a_config_without_a_picture_is_said(parts: Parts) -> None:
 def test_a_believable_event_tells_title_and_config(parts: Parts, verified: bool) -> None:
     put(parts, {"action": "PROJECT_UPDATED", "project": PROJECT}, verified=verified)
     parts.collect()
-    known = [(project.title, project.label_config) for project in parts.projects.all()]
-    assert known == ([("cats", CONFIG)] if verified else []), "nobody makes projects up"
+    project = parts.projects.of(KEY)
+    known = project and (project.title, project.label_config, project.confirmed)
+    assert known == (("cats", CONFIG, True) if verified else None), "nobody makes projects up"

@@ -397,6 +397,14 @@ def test_too_little_is_said(places: Places, parts: Parts) -> None:
         fine_tune_project(JOB, quietly, places)
 
 
+def test_a_label_config_that_anybody_may_have_sent_is_not_learned_with(places: Places) -> None:
+    places.projects.hear_of(ProjectKey.parse("labels.example/9.9"), CONFIG)
+    with pytest.raises(
+        JobError, match=r"comes from a setup request, which anybody can send: run `xsam-backend sync`"
+    ):
+        fine_tune_project(SimpleNamespace(id=7, project_key="labels.example/9.9", tries=1), quietly, places)  # type: ignore[arg-type]
+
+
 def test_an_unknown_project_is_said(places: Places) -> None:
     with pytest.raises(JobError, match=r"label config is not known"):
         fine_tune_project(SimpleNamespace(id=7, project_key="local/9.9"), quietly, places)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from app_parts import CONFIG, MemoryImages, click, request_of, services_of
 from fake_predictor import FakePredictor
 from flask import Flask
 
-from xsam_backend.errors import StoreError
+from xsam_backend.errors import StoreBusyError, StoreError
 
 SETUP = {
     "project": "21.1795347497",
@@ -44,8 +44,18 @@ def test_setup_remembers_the_project_once(make_app: Any) -> None:
     app = make_app()
     for _ in range(3):
         app.test_client().post("/setup", json=SETUP)
-    (project,) = services_of(app).projects.all()
-    assert (project.key, project.label_config) == ("local/21.1795347497", CONFIG)
+    (listed,) = services_of(app).projects.all()
+    project = services_of(app).projects.of(listed.key)
+    assert (project.key, project.label_config, project.confirmed) == ("local/21.1795347497", CONFIG, False)
+
+
+def test_a_config_that_cannot_be_read_is_not_kept(make_app: Any) -> None:
+    """It may be anything, of any size, from anybody."""
+    app = make_app()
+    client = app.test_client()
+    for config in ("x" * 2_000_000, CONFIG + " " * 1_000_000, "<View/>"):
+        assert client.post("/setup", json={**SETUP, "schema": config}).status_code == 200
+        assert services_of(app).projects.of("local/21.1795347497").label_config is None
 
 
 def test_setup_uses_neither_model_nor_network(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +86,7 @@ def test_setup_works_while_the_store_does_not(make_app: Any, monkeypatch: pytest
     def broken(*_: object, **__: object) -> None:
         raise StoreError("disk full")
 
-    monkeypatch.setattr(services_of(app).projects, "remember", broken)
+    monkeypatch.setattr(services_of(app).projects, "hear_of", broken)
     assert app.test_client().post("/setup", json=SETUP).status_code == 200
     assert "disk full" in services_of(app).monitor.last_problems[-1].message
 
@@ -234,6 +244,25 @@ def test_metrics_and_status_tell_what_happened(make_app: Any) -> None:
     assert [problem["message"] for problem in status["problems"] if problem["kind"] == "ImageError"] == [
         "missing: HTTP 404"
     ]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_status_tells_what_it_can_while_the_databases_cannot_be_read(
+    make_app: Any, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    app = make_app()
+    parts = services_of(app)
+    parts.monitor.note("Sign", "here", "what the operator looks for")
+
+    def gone(*_: object) -> None:
+        raise StoreBusyError("the database server can't be had now")
+
+    for kept, name in ((parts.inbox, "count"), (parts.jobs, "latest"), (parts.bulk_tasks, "progress")):
+        monkeypatch.setattr(kept, name, gone)
+    answer = app.test_client().get("/status", headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert "what the operator looks for" in answer.text
+    assert answer.text.count("server can") == 1
 
 
 def test_the_status_page_escapes_what_strangers_send(make_app: Any) -> None:

@@ -122,7 +122,8 @@ def test_the_token_goes_to_the_configured_address_only(make_app: Any, picture_se
             ahead_tasks=0,
         )
         client = app.test_client()
-        services_of(app).housekeeping.close()  # what the guard asks the API is another matter
+        for asking in (services_of(app).webhook_guard, services_of(app).collecting):
+            asking.close()  # what they ask the API is another matter
         forged = {"project": "1.2", "schema": CONFIG, "hostname": other.url, "access_token": "forged"}
         assert client.post("/setup", json=forged).status_code == 200
         for image in ("/data/upload/1/a.png", "/data/upload/1/moved.png", f"{other.url}/data/upload/1/a.png"):

@@ -132,8 +132,9 @@ def test_setup(host: Host) -> None:
     client = host.start()
     body = {"project": "21.1795347497", "schema": CONFIG, "hostname": "http://localhost:8080", "access_token": "x"}
     assert client.post("/setup", json=body).json == {"model_version": "fake-1"}
-    (project,) = host.parts.projects.all()
-    assert (project.key, project.label_config) == ("local/21.1795347497", CONFIG)
+    project = host.parts.projects.of("local/21.1795347497")
+    assert project is not None
+    assert project.label_config == CONFIG
     assert host.parts.monitor.setups_heard == 1
 
 

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operate.md").read_text("utf-8")
 ALERTS: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "prometheus-alerts.yml").read_text("utf-8"))
 TABLE = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
+BLOCKS = [block.strip() for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 NEEDS_A_GPU = {"xsam_backend_device_bytes"}
 NAME = re.compile(r"\b((?:xsam_backend|process)_\w+)(?:\{([^}]*)\})?")
 
@@ -88,7 +90,9 @@ def test_alerts_ask_for_metrics_that_there_are(metrics: str) -> None:
 
 def test_named_settings_addresses_and_links_are_there(make_app: Callable[..., Any]) -> None:
     for option in re.findall(r"`--([a-z-]+)", PAGE):
-        assert option in ("replace", "show-config") or option.replace("-", "_") in Settings.model_fields, option
+        assert option in ("replace", "show-config", "yes") or option.replace("-", "_") in Settings.model_fields, (
+            option
+        )
     rules = {str(rule) for rule in make_app().url_map.iter_rules()}
     assert set(re.findall(r"`(?:GET )?(/[a-z/]+)`", PAGE)) <= rules
     for link in re.findall(r"\]\(([^)]+)\)", PAGE):
@@ -104,13 +108,34 @@ def test_named_commands_are_there(line: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_blocks_are_run_elsewhere() -> None:
-    blocks = [block.strip() for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)]
+    blocks = [block for block in BLOCKS if not block.startswith("docker compose")]
     ran = {
         "xsam-backend serve --show-config": "tests/cli/test_show_config.py",
         "xsam-backend store backup": "tests/e2e/test_backup_and_restore.py",
+        "xsam-backend store prune": "tests/cli/test_store_command.py",
         "xsam-backend store downgrade": "tests/e2e/test_backup_and_restore.py",
     }
     for block in blocks:
         (path,) = [path for command, path in ran.items() if block.startswith(command)]
         verb = re.split(r"\s+", block)[1:3][-1]
         assert verb in (ROOT / path).read_text("utf-8")
+
+
+LINES_FOR_COMPOSE = [line for block in BLOCKS if block.startswith("docker compose") for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", LINES_FOR_COMPOSE)
+def test_lines_for_containers_fit_the_compose_file(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their databases' part is run by tests/cli/test_postgresql_backup.py; there is no container engine here."""
+    named = set(re.findall(r"\b(backend-\w+|postgresql)\b", line))
+    assert named <= COMPOSE["services"].keys()
+    for profile in re.findall(r"--profile (\w+)", line):
+        assert any(profile in service.get("profiles", ()) for service in COMPOSE["services"].values())
+    assert named or "up --detach" in line
+    if ours := re.search(r"(?:exec backend-cpu xsam-backend|run .* backend-cpu) (store \w+)(.*)", line):
+        main([*ours[1].split(), "--help"])
+        usage = capsys.readouterr().out
+        assert f"Usage: xsam-backend {ours[1]}" in usage
+        assert all(option in usage for option in re.findall(r"--[a-z]+", ours[2]))
+        (written,) = re.findall(r"/\w+(?:/\w+)*", ours[2])
+        assert written.startswith("/data/") or f":{written}:ro" in line, "nothing else can be written"

@@ -204,7 +204,7 @@ def test_what_a_held_store_cannot_log_at_once_is_logged_later(make_app: Any, mon
 
     monkeypatch.setattr(parts.backend._log, "add", held)
     (entry,) = results_of(app, request_of("a"))
-    parts.housekeeping.drain()
+    parts.late_log.close()
     assert set(parts.predictions.find(region["id"] for region in entry["result"])) == {
         region["id"] for region in entry["result"]
     }

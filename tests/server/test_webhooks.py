@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from xsam_backend.errors import LabelStudioError, RequestError
+from xsam_backend.errors import LabelStudioError, NotFoundError, RequestError
 from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
-from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.store.database import database_url, open_database
@@ -33,11 +30,9 @@ class Parts:
         self.databases = [open_database(database_url(name, folder), name) for name in ("inbox", "store")]
         self.inbox, self.projects = Inbox(self.databases[0]), Projects(self.databases[1])
         self.monitor = Monitor()
-        self.housekeeping = Housekeeping(self.monitor)
         self.receiver = WebhookReceiver(self.inbox, self.projects, SECRETS, "local", self.monitor)
 
     def close(self) -> None:
-        self.housekeeping.close()
         for database in self.databases:
             database.dispose()
 
@@ -106,12 +101,17 @@ def test_made_up_actions_do_not_flood_the_metrics(parts: Parts) -> None:
 
 
 class Api:
-    """Label Studio's webhook rows; ``rows`` per look, the last one stays."""
+    """Label Studio's project 21 and its webhook rows; ``rows`` per look, the last one stays."""
 
     def __init__(self, *rows: list[dict[str, Any]]) -> None:
         self.rows = list(rows)
         self.looks = 0
         self.changed: dict[int, Mapping[str, str]] = {}
+
+    def project(self, project_id: int) -> dict[str, Any]:
+        if project_id != 21:
+            raise NotFoundError("no such project")
+        return PROJECT
 
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         assert project_id == 21
@@ -130,10 +130,10 @@ def guard(
     parts: Parts, api: Api, monkeypatch: pytest.MonkeyPatch, setups: int = 1, own_host: str = "backend:9090"
 ) -> None:
     monkeypatch.setattr(WebhookGuard, "DELAYS_S", (0.0, 0.0, 0.0))
-    made = WebhookGuard(api, SECRETS, parts.housekeeping, parts.monitor)
+    made = WebhookGuard(api, SECRETS, parts.monitor)
     for _ in range(setups):
         made.after_setup(KEY, own_host)
-    parts.housekeeping.drain()
+    made._round()
 
 
 def test_our_row_gets_the_secret(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,21 +181,48 @@ def test_a_usual_port_that_was_typed_is_the_one_that_a_host_header_leaves_out(
     assert set(api.changed) == {19}
 
 
-def test_a_look_that_found_no_room_is_made_up_for_by_the_next_setup(parts: Parts) -> None:
-    api = Api([{**OURS, "headers": {WEBHOOK_HEADER: SECRETS.of(KEY)}}])
-    full = Housekeeping(parts.monitor, queue_limit=1)
-    busy = threading.Event()
-    assert full.later("something long", busy.wait)
-    made = WebhookGuard(api, SECRETS, full, parts.monitor)
+def test_a_look_that_found_no_room_is_made_up_for_by_the_next_setup(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WebhookGuard, "DELAYS_S", (0.0,))
+    monkeypatch.setattr(WebhookGuard, "LOOKS_LIMIT", 3)
+    api = Api([OURS])
+    made = WebhookGuard(api, SECRETS, parts.monitor)
+    for number in range(100, 103):
+        made.after_setup(ProjectKey("local", number, 5), "backend:9090")
+    made.after_setup(KEY, "backend:9090")
+    made._round()
+    assert api.looks == 0
+    made.after_setup(KEY, "backend:9090")
+    made._round()
+    assert set(api.changed) == {19}
+
+
+@pytest.mark.parametrize("forged", [ProjectKey("local", 21, 5), ProjectKey("local", 404, 5)])
+def test_a_setup_of_no_project_changes_no_webhook(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, forged: ProjectKey
+) -> None:
+    """The first has a real project's number: its webhook must keep that project's secret."""
+    monkeypatch.setattr(WebhookGuard, "DELAYS_S", (0.0, 0.0, 0.0))
+    api = Api([OURS])
+    made = WebhookGuard(api, SECRETS, parts.monitor)
+    made.after_setup(forged, "backend:9090")
+    made._round()
+    assert (api.changed, api.looks) == ({}, 0)
+    (problem,) = parts.monitor.last_problems
+    assert "which Label Studio hasn't" in problem.message
+
+
+def test_a_flood_of_setups_waits_in_no_thread(parts: Parts) -> None:
+    """Each look waits its seconds for Label Studio to make the row; the thread does what is due meanwhile."""
+    api = Api([OURS])
+    made = WebhookGuard(api, SECRETS, parts.monitor)
+    for number in range(100, 200):
+        made.after_setup(ProjectKey("local", number, 5), "backend:9090")
     made.DELAYS_S = (0.0,)
     made.after_setup(KEY, "backend:9090")
-    busy.set()
-    deadline = time.monotonic() + 30
-    while api.looks == 0 and time.monotonic() < deadline:  # room comes back a moment after the long work ends
-        made.after_setup(KEY, "backend:9090")
-        time.sleep(0.01)
-    full.drain()
-    assert api.looks == 1
+    made._round()
+    assert set(api.changed) == {19}
 
 
 def test_a_row_that_has_the_secret_is_left(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,37 @@
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from sqlalchemy import Engine, inspect
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import CreateTable
 
-from xsam_backend.errors import StoreError
-from xsam_backend.store.database import History, alembic_config, database_url, migrate, open_database
+from xsam_backend.errors import StoreBusyError, StoreError
+from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.bulk_tasks import BulkTasks
+from xsam_backend.store.database import (
+    HISTORIES,
+    History,
+    alembic_config,
+    database_url,
+    migrate,
+    open_database,
+    store_error,
+)
+from xsam_backend.store.inbox import Inbox
+from xsam_backend.store.inbox_reading import InboxReader
+from xsam_backend.store.jobs import Jobs
+from xsam_backend.store.pre_labels import PreLabels
+from xsam_backend.store.predictions import PredictionLog
+from xsam_backend.store.projects import Projects
 from xsam_backend.store.tables import InboxTables, StoreTables
+from xsam_backend.store.tasks import Tasks
+from xsam_backend.store.versions import Versions
 
 Open = Callable[..., Engine]
 FAMILIES = pytest.mark.parametrize("history", ["store", "inbox"])
@@ -85,3 +107,74 @@ def test_tables_can_be_made_on_postgresql() -> None:
     assert "id BIGSERIAL" in sql["inbox_events"]
     assert "BYTEA" in sql["predictions"]
     assert "TIMESTAMP WITH TIME ZONE" in sql["projects"]
+
+
+def connection_lost() -> DBAPIError:
+    error = DBAPIError("SELECT", None, psycopg.Error("consuming input failed"))
+    error.connection_invalidated = True
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (OperationalError("S", None, sqlite3.OperationalError("database is locked")), True),
+        (OperationalError("S", None, sqlite3.OperationalError("database or disk is full")), False),
+        (OperationalError("S", None, sqlite3.OperationalError("no such table: projects")), False),
+        (OperationalError("S", None, psycopg.OperationalError("connection refused")), True),
+        (OperationalError("S", None, psycopg.errors.AdminShutdown("terminating connection")), True),
+        (OperationalError("S", None, psycopg.errors.CannotConnectNow("the database system is starting up")), True),
+        (ProgrammingError("S", None, psycopg.errors.UndefinedTable("no such table")), False),
+        (IntegrityError("S", None, psycopg.errors.UniqueViolation("there is one")), False),
+        (connection_lost(), True),
+        (PoolTimeoutError("QueuePool limit reached"), True),
+    ],
+    ids=lambda value: str(getattr(value, "orig", value))[:40],
+)
+def test_what_may_pass_is_told_from_what_stays(error: SQLAlchemyError, may_pass: bool) -> None:
+    found = store_error("cannot read the projects", error)
+    assert isinstance(found, StoreBusyError) is may_pass
+    assert str(found).startswith("cannot read the projects: ")
+    assert "SELECT" not in str(found)
+
+
+def test_everything_that_reads_or_writes_has_words_for_it(tmp_path: Path) -> None:
+    """Also whatever only reads: the threads beside the requests, and pages, know no error of SQLAlchemy's."""
+    engines: dict[History, Engine] = {
+        history: open_database(database_url(history, tmp_path), history) for history in HISTORIES
+    }
+    store, inbox = engines["store"], Inbox(engines["inbox"])
+    reader = InboxReader(inbox, store, "r")
+    reads: list[Callable[[], object]] = [
+        inbox.after,
+        inbox.count,
+        lambda: list(reader.unread()),
+        lambda: InboxReader(inbox, store, "s"),
+        Projects(store).all,
+        Projects(store).sync_wanted,
+        lambda: Projects(store).of("a/1.2"),
+        PredictionLog(store).count,
+        lambda: PredictionLog(store).find(["r"]),
+        lambda: PredictionLog(store).batch_of_task("a/1.2", 3),
+        lambda: PreLabels(store).of_project("a/1.2"),
+        Annotations(store).count,
+        lambda: list(Annotations(store).of_tasks("a/1.2")),
+        lambda: Annotations(store).changed_at("a/1.2"),
+        Tasks(store).count_lacking,
+        Tasks(store).lacking,
+        lambda: Tasks(store).of_project("a/1.2"),
+        Versions(store).all,
+        Versions(store).deployed,
+        lambda: Versions(store).history("a/1.2"),
+        Jobs(store).latest,
+        BulkTasks(store).progress,
+    ]
+    for engine in engines.values():
+        with engine.begin() as connection:
+            for table in inspect(engine).get_table_names():
+                connection.exec_driver_sql(f"DROP TABLE {table}")
+    for read in reads:
+        with pytest.raises(StoreError, match="no such table"):
+            read()
+    for engine in engines.values():
+        engine.dispose()

@@ -123,5 +123,5 @@ def test_what_was_accepted_last_comes_first(annotations: Annotations) -> None:
 
 
 def test_a_database_that_cannot_be_written_is_said(annotations: Annotations) -> None:
-    with pytest.raises(StoreError, match=r"cannot keep 1 annotations"):
+    with pytest.raises(StoreError, match=r"cannot read or write 1 annotations"):
         annotations.keep([replace(CREATED, changed_at=datetime(2026, 1, 1))])

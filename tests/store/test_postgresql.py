@@ -80,7 +80,11 @@ def test_projects_and_predictions(engines: dict[History, Engine]) -> None:
     key = ProjectKey("ls:8080", 1, 2)
     projects.remember(key, label_config="<View/>")
     projects.remember(key, title="cells")
-    assert [(project.title, project.label_config) for project in projects.all()] == [("cells", "<View/>")]
+    known = projects.of(str(key))
+    assert known is not None
+    assert (known.title, known.label_config) == ("cells", "<View/>")
+    projects.hear_of(key, "<View>forged</View>")
+    assert projects.of(str(key)) == known
     region = LoggedRegion(
         region_id="a",
         project_key=str(key),

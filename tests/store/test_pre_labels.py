@@ -47,5 +47,5 @@ def test_tasks_come_by_number(pre_labels: PreLabels) -> None:
 
 
 def test_what_cannot_be_kept_is_said(pre_labels: PreLabels) -> None:
-    with pytest.raises(StoreError, match=r"cannot note what was predicted for task 7"):
+    with pytest.raises(StoreError, match=r"cannot read or write what was predicted for task 7"):
         pre_labels.keep(replace(FIRST, predicted_at=datetime(2026, 1, 1)))

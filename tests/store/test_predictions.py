@@ -58,7 +58,7 @@ def test_many_ids_can_be_asked_at_once(log: PredictionLog) -> None:
 
 def test_all_or_none(log: PredictionLog) -> None:
     log.add([REGION])
-    with pytest.raises(StoreError, match=r"cannot log 2 records") as error:
+    with pytest.raises(StoreError, match=r"cannot read or write 2 records") as error:
         log.add([replace(REGION, region_id="new"), REGION])
     assert log.find(["new"]) == {}
     assert len(str(error.value)) < 300, "the message must not repeat the masks"
@@ -72,7 +72,7 @@ def test_why_nothing_was_found_is_kept_beside_the_regions(log: PredictionLog) ->
     assert log.reasons("local/1.2", most=1) == [later]
     assert log.reasons(None) == [replace(WHY, project_key=None)]
     assert log.count() == {"tiny-1": 1}, "of regions"
-    with pytest.raises(StoreError, match="cannot log 2 records"):
+    with pytest.raises(StoreError, match="2 records of the prediction log"):
         log.add([WHY, REGION])
     assert len(log.reasons("local/1.2")) == 2, "all or none"
 

@@ -4,9 +4,10 @@ from datetime import datetime, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
-from xsam_backend.errors import RequestError
+from xsam_backend.errors import RequestError, StoreError
+from xsam_backend.store import projects as projects_module
 from xsam_backend.store.projects import ProjectKey, Projects
 
 
@@ -63,7 +64,8 @@ def test_what_is_not_given_stays(projects: Projects) -> None:
     key = ProjectKey("a", 1, 2)
     projects.remember(key, label_config="<View/>")
     projects.remember(key, title="cells")
-    (project,) = projects.all()
+    project = projects.of("a/1.2")
+    assert project is not None
     assert (project.key, project.title, project.label_config) == ("a/1.2", "cells", "<View/>")
 
 
@@ -102,3 +104,65 @@ def test_a_project_that_is_gone_may_come_back(projects: Projects) -> None:
     assert [one for one, _ in projects.sync_wanted()] == [str(key)], "Label Studio is to say whether it is there"
     projects.there(str(key))
     assert projects.knows(key)
+
+
+def known(projects: Projects, key: ProjectKey) -> tuple[str | None, bool] | None:
+    project = projects.of(str(key))
+    return project and (project.label_config, project.confirmed)
+
+
+def test_a_setup_changes_nothing_that_label_studio_has_confirmed(projects: Projects) -> None:
+    """Anybody can send one."""
+    key = ProjectKey("a", 1, 2)
+    assert projects.hear_of(key, "<View>first</View>")
+    assert not projects.hear_of(key, "<View>first</View>"), "a setup comes with every opened page"
+    assert known(projects, key) == ("<View>first</View>", False)
+    assert [one for one, _ in projects.sync_wanted()] == [str(key)], "Label Studio is to confirm it"
+    projects.hear_of(key, None)
+    assert known(projects, key) == ("<View>first</View>", False)
+    projects.remember(key, title="cells", label_config="<View>true</View>")
+    projects.hear_of(key, "<View>forged</View>")
+    assert known(projects, key) == ("<View>true</View>", True)
+
+
+def test_a_title_confirms_no_config_that_a_setup_has_said(projects: Projects) -> None:
+    key = ProjectKey("a", 1, 2)
+    projects.hear_of(key, "<View>forged</View>")
+    projects.remember(key, title="cells")
+    assert known(projects, key) == (None, True)
+
+
+def test_a_confirmed_project_that_is_gone_is_asked_for_by_a_setup(projects: Projects) -> None:
+    key = ProjectKey("a", 1, 2)
+    projects.remember(key, label_config="<View>true</View>")
+    projects.gone(str(key))
+    projects.hear_of(key, "<View>forged</View>")
+    assert known(projects, key) == ("<View>true</View>", True)
+    assert [one for one, _ in projects.sync_wanted()] == [str(key)]
+
+
+def test_made_up_projects_do_not_fill_the_disk(projects: Projects, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projects_module, "UNCONFIRMED_LIMIT", 3)
+    for number in range(3):
+        projects.hear_of(ProjectKey("a", number, 2), "<View/>")
+    late = ProjectKey("a", 9, 2)
+    with pytest.raises(StoreError, match="isn't kept: 3 projects have called that Label Studio hasn't confirmed"):
+        projects.hear_of(late, "<View/>")
+    projects.hear_of(ProjectKey("a", 0, 2), "<View>changed</View>")
+    projects.remember(late, label_config="<View/>")
+    assert projects.knows(late)
+    projects.gone("a/1.2")
+    assert projects.of("a/1.2") is None, "nothing was kept of it"
+    projects.hear_of(ProjectKey("a", 8, 2), "<View/>")
+
+
+def test_a_listing_reads_no_label_config(opened: Callable[..., Engine]) -> None:
+    engine = opened("store")
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *said: statements.append(said[2]))
+    projects = Projects(engine)
+    projects.remember(ProjectKey("a", 1, 2), label_config="<View/>")
+    statements.clear()
+    assert [project.key for project in projects.all(5)] == ["a/1.2"]
+    assert statements
+    assert not [statement for statement in statements if "label_config" in statement]

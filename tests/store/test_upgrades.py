@@ -62,7 +62,8 @@ def engines(tmp_path: Path) -> Iterator[dict[History, Engine]]:
 
 
 def test_what_was_kept_first_is_read_today(engines: dict[History, Engine]) -> None:
-    (project,) = Projects(engines["store"]).all()
+    project = Projects(engines["store"]).of("here/1.2")
+    assert project is not None
     assert (project.key, project.title, project.label_config) == ("here/1.2", "cells", "<View/>")
     assert (project.updated_at, project.gone_at) == (AT, None)
     found = PredictionLog(engines["store"]).find(["r1", "r2"])

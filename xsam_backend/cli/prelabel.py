@@ -72,7 +72,7 @@ def command(
     a folder or bucket, files for Label Studio's import are written, one for each block of pictures.
 
     Stopped or killed, the same command goes on where it was; nothing is lost or doubled. Exit status 1 if some tasks
-    or pictures could not be answered.
+    or pictures could not be answered; where that may pass (a bucket out of reach) the run ends, to be begun again.
     """
     settings = load_settings(**given)
     from xsam_backend.prelabelling.folder_work import LOCAL_FILES, FolderWork  # what it imports takes a second
@@ -92,8 +92,8 @@ def command(
         blocks, total = work.blocks(block)
         if len(blocks) < total:
             click.echo(
-                f"{total - len(blocks)} of {total} files are there already; what could not be read stands "
-                "in failed-*.json beside them",
+                f"{total - len(blocks)} of {total} files are there already; which of the source's are no "
+                "pictures stands in failed-*.json beside them",
                 err=True,
             )
         _run(work, blocks, workers, settings.device)

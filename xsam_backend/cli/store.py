@@ -1,7 +1,9 @@
-"""``store backup | restore | downgrade``: what the service keeps, out of harm's way and back."""
+"""``store backup | restore | prune | downgrade``: what is kept, out of harm's way and back, or no longer."""
 
 from __future__ import annotations
 
+import shutil
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +14,37 @@ from xsam_backend.config import load_settings
 from xsam_backend.errors import StoreError
 from xsam_backend.store.backup import back_up
 from xsam_backend.store.data_folder import held
-from xsam_backend.store.database import HISTORIES, database_url, downgrade, known_revisions, open_database
+from xsam_backend.store.database import (
+    HISTORIES,
+    database_url,
+    downgrade,
+    known_revisions,
+    open_database,
+    opened_store,
+    others_connected,
+)
+from xsam_backend.store.inbox import Inbox
+from xsam_backend.store.inbox_reading import read_by_all
+from xsam_backend.store.jobs import Jobs
+from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.restoring import read_manifest, restore, restore_files
 
 
 @click.group("store")
 def command() -> None:
-    """Back up and restore what the service keeps; take its tables back to an older version's."""
+    """Back up and restore what the service keeps; delete what is old; take tables back to an older version's."""
 
 
 @command.command("backup")
 @click.argument("destination", type=click.Path(path_type=Path))
-@settings_options("data_dir")
+@settings_options("data_dir", "artefacts_url")
 def backup(destination: Path, **given: Any) -> None:
     """Copy what can't be had again into the new folder DESTINATION, while the service runs.
 
     That is the databases, the pictures and versions that were kept, and the webhook secret: keep it as secret. Not in
     it are models, which can be pulled again, and what is only kept to be faster. A PostgreSQL database is copied by
-    pg_dump: before this command, so that the files that its rows name are in the backup.
+    pg_dump: before this command, so that the files that its rows name are in the backup. Of what services share at
+    artefacts_url only this machine's copies are in it.
     """
     settings = load_settings(**given)
     is_shared = settings.shared_database_url is not None
@@ -38,6 +53,12 @@ def backup(destination: Path, **given: Any) -> None:
         f"{destination}: {len(manifest.databases)} databases, {manifest.count('pictures')} pictures, "
         f"{manifest.count('versions')} files of versions, {manifest.total_bytes / 1e6:.1f} MB"
     )
+    if settings.artefacts_url is not None:
+        click.echo(
+            f"of {settings.artefacts_url} (artefacts_url) only what this machine has a copy of is in it: back that "
+            "place up by its own means",
+            err=True,
+        )
     if is_shared:
         click.echo("the shared database (database_url) isn't in it: pg_dump copies that, before this", err=True)
     for name in manifest.left_out:
@@ -72,6 +93,37 @@ def restore_backup(source: Path, replace: bool, **given: Any) -> None:
         click.echo(f"what was there before: {aside}")
 
 
+@command.command("prune")
+@click.option("--older-than", "days", type=click.IntRange(min=1), required=True, help="In days.")
+@click.option("--yes", is_flag=True, help="Delete it; else only its amount is said.")
+@settings_options("data_dir")
+def prune(days: int, yes: bool, **given: Any) -> None:
+    """Delete what only grows and is old: webhook events that were read, the log of what was predicted, the folders of
+    fine-tunings that have ended. Services may run meanwhile.
+
+    Annotations, pictures and versions stay (`models prune` is for those). What was predicted so long ago and is
+    accepted only now counts as drawn by hand; a fine-tuning whose folder is gone has no log any more.
+    """
+    settings = load_settings(**given)
+    before = datetime.now(timezone.utc) - timedelta(days=days)
+    with opened_store(settings.data_dir, settings.shared_database_url) as store:
+        url = database_url("inbox", settings.data_dir, settings.shared_database_url)
+        inbox = open_database(url, "inbox")
+        try:
+            events = Inbox(inbox).prune(read_by_all(store), before, only_count=not yes)
+        finally:
+            inbox.dispose()
+        regions = PredictionLog(store).prune(before, only_count=not yes)
+        over = Jobs(store, settings.train_tries).over_before(before)
+    folders = [path for number in over if (path := settings.jobs_dir / str(number)).is_dir()]
+    for folder in folders if yes else ():
+        shutil.rmtree(folder, ignore_errors=True)
+    click.echo(
+        f"older than {days} days{' and deleted' if yes else ', to be deleted with --yes'}: {events} events, "
+        f"{regions} predicted regions, {len(folders)} folders of fine-tunings"
+    )
+
+
 @command.command("downgrade")
 @click.argument("revision")
 @settings_options("data_dir")
@@ -91,6 +143,10 @@ def downgrade_tables(revision: str, **given: Any) -> None:
     with held(settings.data_dir, alone=True):
         engine = open_database(url, history)
         try:
+            if others := others_connected(engine):
+                raise StoreError(
+                    f"the database is in use, from {', '.join(others)}: stop every service and worker of it first"
+                )
             downgrade(engine, history, revision)
         finally:
             engine.dispose()

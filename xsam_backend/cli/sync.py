@@ -99,9 +99,8 @@ def _fetch(
 def _take_in(
     collector: Collector, projects: Projects, instance: str, export: Path, uid: str, label_config: Path | None
 ) -> Synced:
-    known = {project.key: project for project in projects.all()}
-    key = known_project(uid, instance, known)
-    project = known.get(str(key))
+    key = known_project(uid, instance, [project.key for project in projects.all()])
+    project = projects.of(str(key))
     try:
         config = label_config.read_text(encoding="utf-8") if label_config else project and project.label_config
     except (OSError, UnicodeDecodeError) as error:

@@ -134,9 +134,14 @@ def _made(project_key: str, places: Places, base: str) -> Plan:
 
 
 def _choices(project_key: str, places: Places) -> tuple[Chosen, str, list[str]]:
-    project = next((one for one in places.projects.all() if one.key == project_key), None)
+    project = places.projects.of(project_key)
     if project is None or not project.label_config:
         raise JobError(f"project {project_key}: its label config is not known: open the project in Label Studio once")
+    if not project.confirmed:
+        raise JobError(
+            f"project {project_key}: its label config comes from a setup request, which anybody can send: run "
+            "`xsam-backend sync`, or wait until the service has"
+        )
     asks_only = LabelConfig.parse(project.label_config).asks_only
     found = choose(places.tasks.of_project(project_key), places.annotations.of_tasks(project_key), asks_only)
     files = PictureFiles(places.pictures, places.shared)

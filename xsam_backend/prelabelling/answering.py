@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from xsam_backend.config import Settings
@@ -18,6 +19,7 @@ from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.project_exemplars import ProjectExemplars
 from xsam_backend.server.protocol import TaskItem
 from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.data_folder import Hold
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.pre_labels import PreLabels
@@ -49,10 +51,12 @@ class Answering:
         images: where pictures come from; None: from where tasks say, as the service fetches them.
 
     Raises:
-        StoreError: the database can't be opened.
+        StoreError: the database can't be opened, or is being restored.
     """
 
     def __init__(self, settings: Settings, predictor: Predictor[Any], images: Images | None = None) -> None:
+        if settings.shared_database_url is None:  # nobody restores beneath it
+            weakref.finalize(self, Hold(settings.data_dir).close)
         store = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
         monitor = Monitor()
         engine = Engine(predictor, PictureMemory(Budget(0, 0, 0)), wait_limit_s=settings.wait_limit_s)

@@ -2,13 +2,19 @@
 
 ``manifest.json`` is written first and says which pictures there are, in which blocks, and what answers: a block is
 done when its file is there, and a later run with the same options goes on with the others. A file appears as a whole.
+
+What is no picture is written down as such, and stays so. What else goes wrong may pass (the bucket, memory, the
+database): it is tried again, and if it doesn't pass the run ends and the block is left for the next one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +24,7 @@ from urllib.parse import quote, unquote
 import fsspec
 
 from xsam_backend.config import Settings
-from xsam_backend.errors import ImageError, SettingsError, StoreError, XSamBackendError
+from xsam_backend.errors import ImageError, JobError, SettingsError, StoreError, XSamBackendError
 from xsam_backend.labelstudio.context import batch_prompts
 from xsam_backend.labelstudio.decoding import decode_image
 from xsam_backend.labelstudio.images import FetchedImage
@@ -26,6 +32,13 @@ from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.prelabelling.answering import Answering, load
 from xsam_backend.prelabelling.blocks import Block, Done, divided
 from xsam_backend.store.shared_files import SharedFiles
+
+logger = logging.getLogger(__name__)
+
+AGAIN_AFTER_S = (1.0, 5.0, 20.0)
+"""What may pass is waited for so long."""
+
+_PASSWORD = re.compile(r"://[^/?#]*:[^/?#]*@")
 
 MANIFEST = "manifest.json"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -58,10 +71,12 @@ class FolderWork:
             size: of a block, in pictures; a run that was begun keeps its own.
 
         Raises:
-            SettingsError: the output is another run's, or the source has no picture.
+            SettingsError: the output is another run's, or the source has no picture, or a password in its address.
             StoreError: source or output can't be reached.
             LabelConfigError: nothing can be pre-labelled with the config.
         """
+        if _PASSWORD.search(self.source):  # it would stand in the manifest, and in the address of each task
+            raise SettingsError("the source: expected no password in it: give credentials by the environment")
         config = LabelConfig.parse(self.label_config)
         batch_prompts(config)
         output = SharedFiles(self.output, "--output")
@@ -133,7 +148,7 @@ class _FolderImages:
         self._settings = work.settings
 
     def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
-        """Raises ImageError: it can't be read, or is too large."""
+        """Raises ImageError: it is no picture, or too large. StoreError: it can't be had now."""
         name = self._work.name(url)
         place = f"{self._root}/{name}"
         try:
@@ -144,7 +159,7 @@ class _FolderImages:
         except ImageError:
             raise
         except Exception as error:  # each filesystem has errors of its own
-            raise ImageError(f"{name} can't be read ({type(error).__name__}: {error})") from error
+            raise StoreError(f"{name} can't be read ({type(error).__name__}: {error})") from error
         try:
             pixels, kind = decode_image(encoded, max_pixels=self._settings.image_max_megapixels * 1_000_000)
         except ImageError as error:
@@ -165,15 +180,30 @@ class _Writer:
         for name in block.items:
             data = {self._key: self._work.address(str(name))}
             try:
-                prediction = self._answering.prediction(None, None, data, self._config)
-            except XSamBackendError as error:
+                tasks.append({"data": data, "predictions": [self._prediction(data)]})
+            except ImageError as error:
                 problems.append(str(error))
-                continue
-            tasks.append({"data": data, "predictions": [prediction]})
         if problems:
             _write(self._output, f"failed-{block.number:05}.json", problems)
         _write(self._output, _name(block.number), tasks)  # last: with it the block is done
         return Done(block.number, len(tasks), 0, tuple(problems))
+
+    def _prediction(self, data: dict[str, Any]) -> dict[str, Any]:
+        for wait_s in (*AGAIN_AFTER_S, None):
+            try:
+                return self._answering.prediction(None, None, data, self._config)
+            except ImageError:
+                raise
+            except XSamBackendError as error:
+                address = data[self._key]
+                if wait_s is None:
+                    raise JobError(
+                        f"{address}: {type(error).__name__}: {error}; the run ends here, what is written stays: when "
+                        "that is mended, the same command goes on"
+                    ) from error
+                logger.warning("%s: %s: again in %.0f s", address, error, wait_s)
+                time.sleep(wait_s)
+        raise AssertionError("the last try has no wait")
 
 
 def _name(number: int) -> str:

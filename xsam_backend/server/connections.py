@@ -11,7 +11,8 @@ from xsam_backend.store.projects import ProjectKey
 
 
 def set_up(parts: Services, asked: SetupRequest, own_host: str) -> str:
-    """Remember the project; the model version for the reply.
+    """Remember the project, as far as a request that anybody can send may be believed; the model version for the
+    reply.
 
     Never fails over a label config: Label Studio would show "not a valid ML backend", without our words, and ask
     for no prediction any more.
@@ -24,15 +25,18 @@ def set_up(parts: Services, asked: SetupRequest, own_host: str) -> str:
     """
     parts.monitor.setups.inc()
     key = ProjectKey.from_uid(parts.settings.instance, asked.project)
-    try:
-        parts.projects.remember(key, label_config=asked.label_config)
-    except StoreError as error:
-        parts.monitor.problem(error, f"project {key}")
+    readable = None
     try:
         config = LabelConfig.parse(asked.label_config)
+        readable = asked.label_config
         config.outputs_on(config.image().name)
     except LabelConfigError as error:
         parts.monitor.note("LabelConfigError", f"project {key}", str(error))
+    try:
+        if parts.projects.hear_of(key, readable):
+            parts.collecting.wake()
+    except StoreError as error:
+        parts.monitor.note(type(error).__name__, "setup", str(error))
     _compare_addresses(parts, asked.hostname)
     if parts.webhook_guard is not None:
         parts.webhook_guard.after_setup(key, own_host)

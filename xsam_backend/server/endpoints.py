@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +16,7 @@ from flask import Blueprint, Response, current_app, g, jsonify, render_template,
 from werkzeug.exceptions import RequestEntityTooLarge
 
 import xsam_backend
-from xsam_backend.errors import JobError
+from xsam_backend.errors import JobError, StoreError
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.server.auth import WEBHOOK_HEADER
 from xsam_backend.server.connections import set_up
@@ -169,9 +170,21 @@ def metrics() -> Response:
 
 @pages.get("/status")
 def status() -> Response:
-    """For people, and as JSON for ``doctor``: versions, cache, what is stored, the last problems in words."""
+    """For people, and as JSON for ``doctor``: versions, cache, what is stored, the last problems in words. What the
+    databases can't tell now is left empty, and ``unread`` says why: that is when the rest is needed most."""
     parts = services()
-    bulk = parts.bulk_tasks.progress()
+    unread: list[str] = []
+
+    def told(read: Callable[[], Any], nothing: Any) -> Any:
+        if unread:  # each question to a server that is gone takes its time
+            return nothing
+        try:
+            return read()
+        except StoreError as error:
+            unread.append(str(error))
+            return nothing
+
+    bulk = told(parts.counts.bulk, [])
     facts: dict[str, Any] = {
         "version": xsam_backend.__version__,
         "python": platform.python_version(),
@@ -191,15 +204,16 @@ def status() -> Response:
             }
             for layer, stats in parts.engine.cache_stats.items()
         },
-        "events": parts.inbox.count(),
-        "regions": parts.predictions.count(),
+        "events": told(parts.counts.events, {}),
+        "regions": told(parts.counts.regions, {}),
         "bulk": [progress.as_json() for progress in bulk],
         "bulk_paused": parts.bulk_worker.paused if parts.bulk_worker is not None else "",
-        "jobs": [job.as_json() for job in parts.jobs.latest(10)],
+        "jobs": [job.as_json() for job in told(lambda: parts.jobs.latest(10), [])],
         "projects": [
             {"key": project.key, "title": project.title, "gone": project.gone_at is not None}
-            for project in parts.projects.all()[:100]
+            for project in told(lambda: parts.projects.all(100), [])
         ],
+        "unread": unread,
         "problems": [
             {
                 "at": problem.at.isoformat(timespec="seconds"),

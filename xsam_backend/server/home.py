@@ -36,7 +36,7 @@ def home() -> Response:
         "version": xsam_backend.__version__,
         "model_version": parts.engine.model_version,
         "running": [job for job in parts.jobs.latest() if not job.is_over],
-        "lacking": parts.tasks.count_lacking(),
+        "lacking": parts.counts.lacking(),
         "bulk_paused": parts.bulk_worker.paused if parts.bulk_worker is not None else "",
         "problems": parts.monitor.last_problems[:PROBLEMS],
     }
@@ -45,11 +45,11 @@ def home() -> Response:
 
 
 def _projects(parts: Services) -> list[Mapping[str, Any]]:
-    counts = parts.annotations.count()
+    counts = parts.counts.annotations()
     deployed = parts.versions.deployed()
     bulk = {one.project_key: one for one in parts.bulk_tasks.progress()}
     found: list[Mapping[str, Any]] = []
-    for project in parts.projects.all()[:PROJECTS]:
+    for project in parts.projects.all(PROJECTS):
         versions = parts.versions.all(project.key)
         found.append(
             {

@@ -1,4 +1,4 @@
-"""Small work that no request waits for: remembering project titles, setting webhook headers through the API."""
+"""Small work that no request waits for: encoded pictures for the disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xsam_backend.server.monitor import Monitor
 
 
 class Housekeeping:
-    """A few threads and a short queue. Work that doesn't fit is dropped: the next setup or event brings it again."""
+    """A few threads and a short queue. Work that doesn't fit is dropped, and who asked is told so."""
 
     def __init__(self, monitor: Monitor, queue_limit: int = 100) -> None:
         self._monitor = monitor
@@ -38,10 +38,6 @@ class Housekeeping:
 
     def _done(self, _: Future[None]) -> None:
         self._room.release()
-
-    def pause(self, seconds: float) -> bool:
-        """Wait inside work; True if the service is closing meanwhile and the work should end."""
-        return self._closing.wait(seconds)
 
     def drain(self) -> None:
         """Wait until everything asked so far is done, then take no more."""

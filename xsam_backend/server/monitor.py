@@ -30,6 +30,7 @@ from xsam_backend.errors import (
     XSamBackendError,
 )
 from xsam_backend.inference.engine import Engine
+from xsam_backend.server.recently import Recently
 from xsam_backend.store.bulk_progress import STATES
 from xsam_backend.store.bulk_tasks import BulkTasks
 from xsam_backend.store.jobs import Jobs
@@ -153,12 +154,14 @@ class Monitor:
     def watch_jobs(self, jobs: Jobs) -> None:
         """Add the numbers of queued and running jobs to the metrics."""
         states = ("queued", "running")
-        self.registry.register(_StateNumbers("xsam_backend_jobs", "Fine-tunings, by state.", jobs.count, states))
+        self.registry.register(
+            _StateNumbers("xsam_backend_jobs", "Fine-tunings, by state.", Recently(jobs.count), states)
+        )
 
     def watch_bulk_tasks(self, tasks: BulkTasks) -> None:
         """Add the numbers of tasks that are pre-labelled in the background to the metrics."""
         words = "Tasks of bulk pre-labelling, by state."
-        self.registry.register(_StateNumbers("xsam_backend_bulk_tasks", words, tasks.count, STATES))
+        self.registry.register(_StateNumbers("xsam_backend_bulk_tasks", words, Recently(tasks.count), STATES))
 
     def metrics(self) -> bytes:
         """Everything in Prometheus' text format."""

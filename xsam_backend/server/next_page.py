@@ -22,8 +22,9 @@ def tasks_to_label() -> Response:
         RequestError: no such project, or another count.
     """
     parts = services()
-    key = str(ProjectKey.from_uid(parts.settings.instance, request.args.get("project")))
-    if all(project.key != key for project in parts.projects.all()):
+    project = ProjectKey.from_uid(parts.settings.instance, request.args.get("project"))
+    key = str(project)
+    if not parts.projects.knows(project):
         raise RequestError(f"project {key}: expected one that has called here before: open it in Label Studio once")
     version = parts.engine.predictor_of(key).model_version
     numbers = next_tasks(

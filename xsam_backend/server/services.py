@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine as DatabaseEngine
 
 from xsam_backend.config import Settings
-from xsam_backend.errors import BusyError, CheckpointError, StoreBusyError
+from xsam_backend.errors import BusyError, CheckpointError, StoreError
 from xsam_backend.inference.deployed import Deployed
 from xsam_backend.inference.disk_tier import DiskTier
 from xsam_backend.inference.engine import Engine, Predictor
@@ -34,15 +35,18 @@ from xsam_backend.server.folder_use import FolderUse
 from xsam_backend.server.health import Health, database_need, disk_need
 from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.label_studio_watch import LabelStudioWatch
+from xsam_backend.server.late_log import LateLog
 from xsam_backend.server.monitor import Monitor
 from xsam_backend.server.outside import fetch_policy, label_studio_client
 from xsam_backend.server.own_numbers import OwnNumbers
 from xsam_backend.server.project_exemplars import ProjectExemplars
 from xsam_backend.server.rate_limits import GuardedLogin
+from xsam_backend.server.recently import Recently
 from xsam_backend.server.version_watch import VersionWatch
 from xsam_backend.server.webhooks import WebhookGuard, WebhookReceiver
 from xsam_backend.server.worker_process import WorkerKeeper, spawn_worker
 from xsam_backend.store.annotations import Annotations
+from xsam_backend.store.bulk_progress import Progress
 from xsam_backend.store.bulk_tasks import BulkTasks
 from xsam_backend.store.data_folder import Hold
 from xsam_backend.store.database import database_url, open_database
@@ -51,7 +55,7 @@ from xsam_backend.store.inbox_reading import InboxReader
 from xsam_backend.store.jobs import PROJECT_GONE, Job, Jobs
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.pre_labels import PreLabels
-from xsam_backend.store.predictions import Logged, PredictionLog
+from xsam_backend.store.predictions import PredictionLog
 from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.shared_files import shared_files
 from xsam_backend.store.tasks import Tasks
@@ -60,8 +64,16 @@ from xsam_backend.store.versions import Versions
 LOG_WAIT_MS = 300
 """An annotator who clicked waits so long for the prediction log; then it's written behind their back."""
 
-LOG_TRIES = 12
-"""Each waits as long as a database is waited for."""
+
+@dataclass(frozen=True)
+class Counts:
+    """What pages say of whole tables."""
+
+    events: Recently[dict[str, int]]
+    regions: Recently[dict[str, int]]
+    annotations: Recently[dict[str, dict[str, int]]]
+    lacking: Recently[int]
+    bulk: Recently[list[Progress]]
 
 
 @dataclass(frozen=True)
@@ -76,10 +88,12 @@ class Services:
     inbox: Inbox
     projects: Projects
     predictions: PredictionLog
+    counts: Counts
     pre_labels: PreLabels
     webhooks: WebhookReceiver
     webhook_guard: WebhookGuard | None
     housekeeping: Housekeeping
+    late_log: LateLog
     annotations: Annotations
     tasks: Tasks
     pictures: PictureFiles
@@ -112,13 +126,14 @@ class Services:
     def close(self) -> None:
         """Stop the background threads and close the databases."""
         self.health.close()
-        for thread in (self.label_studio_watch, self.ahead, self.bulk_worker):
+        for thread in (self.label_studio_watch, self.ahead, self.bulk_worker, self.webhook_guard):
             if thread is not None:
                 thread.close()
         self.worker.close()
         self.collecting.close()
         self.version_watch.close()
         self.housekeeping.close()
+        self.late_log.close()
         for database in self.databases:
             database.dispose()
         if self.hold is not None:
@@ -170,14 +185,6 @@ def _picture_memory(settings: Settings, predictor: Predictor[Any], housekeeping:
     return PictureMemory(budget, disk)
 
 
-def _log_patiently(log: PredictionLog, records: Sequence[Logged]) -> None:
-    for _ in range(LOG_TRIES - 1):
-        with suppress(StoreBusyError):
-            log.add(records)
-            return
-    log.add(records)
-
-
 def open_services(
     settings: Settings, predictor: Predictor[Any] | None = None, images: ImageSource | None = None
 ) -> Services:
@@ -199,6 +206,10 @@ def _open(
     settings: Settings, predictor: Predictor[Any] | None, images: ImageSource | None, hold: Hold | None
 ) -> Services:
     schedule = Schedule(settings.train_schedule) if settings.train_schedule else None
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)  # also where all databases are elsewhere
+    except OSError as error:
+        raise StoreError(f"cannot make {settings.data_dir}: {error}; set data_dir to a folder that may be") from error
     folder_use = FolderUse(settings.data_dir) if settings.shared_database_url is None else None
     inbox_database = open_database(database_url("inbox", settings.data_dir, settings.shared_database_url), "inbox")
     store_database = open_database(database_url("store", settings.data_dir, settings.shared_database_url), "store")
@@ -255,6 +266,7 @@ def _open(
         monitor,
         settings.instance,
         on_gone=project_gone,
+        sync_every=timedelta(hours=settings.sync_hours) if settings.sync_hours else None,
     )
     collecting.start()
     monitor.watch_jobs(jobs)
@@ -268,11 +280,8 @@ def _open(
     )
     worker.start()
 
-    def log_later(records: Sequence[Logged]) -> bool:
-        return housekeeping.later("the prediction log", lambda: _log_patiently(predictions, records))
-
-    def missed(key: ProjectKey) -> None:
-        housekeeping.later(f"project {key}", lambda: projects.want_sync(str(key)))
+    late_log = LateLog(predictions, monitor)
+    late_log.start()
 
     def start_training(key: ProjectKey) -> Job:
         job, _ = jobs.queue(str(key), "button")
@@ -299,7 +308,7 @@ def _open(
             lambda: bulk_worker.wake() if bulk_worker else None,
         ),
         ProjectExemplars(annotations, tasks, pictures, engine, fetch_policy(settings).max_pixels, monitor.problem),
-        log_later,
+        late_log.keep,
         *([ahead.somebody_is_at] if ahead else []),
     )
     bulk_worker = None
@@ -319,9 +328,13 @@ def _open(
     if folder_use is not None:
         folder_use.share()
 
+    webhook_guard = WebhookGuard(client, secrets, monitor) if client else None
+    if webhook_guard is not None:
+        webhook_guard.start()
+    lacking = Recently(tasks.count_lacking)
     backlog: dict[str, Count] = {
         "xsam_backend_events_unread": partial(late_events, inbox_database, store_database, "collecting"),
-        "xsam_backend_tasks_lacking_pictures": tasks.count_lacking,
+        "xsam_backend_tasks_lacking_pictures": lacking,
     }
     label_studio_watch = None
     if client is not None:
@@ -331,6 +344,8 @@ def _open(
     monitor.watch_itself(BacklogNumbers(backlog))
 
     threads: dict[str, Any] = {
+        "webhooks": webhook_guard,
+        "prediction log": late_log,
         "collecting": collecting,
         "jobs": worker,
         "versions": version_watch,
@@ -373,6 +388,13 @@ def _open(
         inbox=inbox,
         projects=projects,
         predictions=predictions,
+        counts=Counts(
+            Recently(lambda: inbox.count()),
+            Recently(lambda: predictions.count()),
+            Recently(lambda: annotations.count()),
+            lacking,
+            Recently(lambda: bulk_tasks.progress()),
+        ),
         pre_labels=PreLabels(store_database),
         webhooks=WebhookReceiver(
             inbox,
@@ -381,11 +403,12 @@ def _open(
             settings.instance,
             monitor,
             on_event=collecting.wake,
-            on_missed=missed,
+            on_missed=collecting.missed,
             on_start_training=start_training,
         ),
-        webhook_guard=WebhookGuard(client, secrets, housekeeping, monitor) if client else None,
+        webhook_guard=webhook_guard,
         housekeeping=housekeeping,
+        late_log=late_log,
         annotations=annotations,
         tasks=tasks,
         pictures=pictures,

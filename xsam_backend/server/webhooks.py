@@ -6,17 +6,20 @@ with it. So after a setup we ask its API for the project's rows and give ours a 
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from xsam_backend.errors import RequestError, StoreError
+from xsam_backend.errors import NotFoundError, RequestError, StoreError
 from xsam_backend.learning.collecting import PROJECT_DELETED
 from xsam_backend.server.auth import WEBHOOK_HEADER, WebhookSecrets
-from xsam_backend.server.housekeeping import Housekeeping
 from xsam_backend.server.monitor import Monitor
+from xsam_backend.server.rounds import Rounds
 from xsam_backend.store.inbox import Inbox
 from xsam_backend.store.jobs import Job
 from xsam_backend.store.projects import ProjectKey, Projects
@@ -114,6 +117,9 @@ class WebhookReceiver:
 class WebhookApi(Protocol):
     """What is needed of :class:`~xsam_backend.labelstudio.client.LabelStudioClient`."""
 
+    def project(self, project_id: int) -> dict[str, Any]:
+        """One project: ``id``, ``created_at``."""
+
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         """Rows with ``id``, ``url``, ``headers``."""
 
@@ -121,22 +127,34 @@ class WebhookApi(Protocol):
         """Let Label Studio send these headers with the webhook."""
 
 
-class WebhookGuard:
-    """Puts each project's secret on its webhook rows, after a setup, in the background."""
+@dataclass(frozen=True, order=True)
+class _Look:
+    """After a project's webhook rows, at ``due_s`` of the monotonic clock, the ``number``-th after a setup."""
+
+    due_s: float
+    number: int
+    key: ProjectKey = field(compare=False)
+    own_host: str = field(compare=False)
+
+
+class WebhookGuard(Rounds):
+    """Puts each project's secret on its webhook rows, after a setup, in a thread of its own: it waits for Label
+    Studio to create the row, and anybody can send setups."""
 
     DELAYS_S = (1.0, 5.0, 20.0)
-    """When to look after a setup: Label Studio creates the row only once that setup was answered."""
+    """When to look after a setup, and after each look: Label Studio creates the row once that setup was answered."""
 
     AGAIN_AFTER_S = 600.0
 
-    def __init__(
-        self, api: WebhookApi, secrets: WebhookSecrets, housekeeping: Housekeeping, monitor: Monitor
-    ) -> None:
+    LOOKS_LIMIT = 1000
+    """Most projects that wait to be looked at; the setups of others come again, with the next opened page."""
+
+    def __init__(self, api: WebhookApi, secrets: WebhookSecrets, monitor: Monitor) -> None:
+        super().__init__("webhooks", monitor, 1.0)
         self._api = api
         self._secrets = secrets
-        self._housekeeping = housekeeping
-        self._monitor = monitor
         self._lock = threading.Lock()
+        self._looks: list[_Look] = []
         self._not_before: dict[ProjectKey, float] = {}
 
     def after_setup(self, key: ProjectKey, own_host: str) -> None:
@@ -146,30 +164,55 @@ class WebhookGuard:
         """
         now = time.monotonic()
         with self._lock:
-            if now < self._not_before.get(key, 0.0):
+            if now < self._not_before.get(key, 0.0) or len(self._looks) >= self.LOOKS_LIMIT:
                 return
             if len(self._not_before) > 10_000:  # setups need no proof: don't let anyone fill the memory
                 self._not_before.clear()
             self._not_before[key] = now + self.AGAIN_AFTER_S
-        if not self._housekeeping.later(f"webhook of project {key}", lambda: self._guard(key, own_host)):
-            with self._lock:
-                self._not_before.pop(key, None)  # no room now: the next setup asks again
+            heapq.heappush(self._looks, _Look(now + self.DELAYS_S[0], 0, key, own_host))
 
-    def _guard(self, key: ProjectKey, own_host: str) -> None:
-        for delay_s in self.DELAYS_S:
-            if self._housekeeping.pause(delay_s):
-                return
-            rows = [row for row in self._api.webhooks(key.project_id) if _is_ours(row, own_host)]
-            if rows:
-                for row in rows:
-                    self._set_header(row, key)
-                return
+    def _round(self) -> None:
+        while not self._closing.is_set():
+            with self._lock:
+                if not self._looks or self._looks[0].due_s > time.monotonic():
+                    return
+                look = heapq.heappop(self._looks)
+            self._guarded(f"webhook of project {look.key}", partial(self._do, look))
+
+    def _do(self, look: _Look) -> None:
+        key = look.key
+        if look.number == 0 and not self._is_there(key):
+            self._monitor.note(
+                "SetupOfNoProject",
+                "setup",
+                f"a setup came for project {key}, which Label Studio hasn't, or the token's user may not see it: its "
+                "webhook is left alone",
+            )
+            return
+        rows = [row for row in self._api.webhooks(key.project_id) if _is_ours(row, look.own_host)]
+        for row in rows:
+            self._set_header(row, key)
+        if rows:
+            return
+        if (number := look.number + 1) < len(self.DELAYS_S):
+            with self._lock:
+                due_s = time.monotonic() + self.DELAYS_S[number]
+                heapq.heappush(self._looks, _Look(due_s, number, key, look.own_host))
+            return
         self._monitor.note(
             "WebhookMissing",
             f"project {key}",
-            f"Label Studio has no webhook to {own_host}/webhook for this project, so annotations are not heard of: "
-            "connect the backend again, or add the webhook in the project's settings",
+            f"Label Studio has no webhook to {look.own_host}/webhook for this project, so annotations are not heard "
+            "of: connect the backend again, or add the webhook in the project's settings",
         )
+
+    def _is_there(self, key: ProjectKey) -> bool:
+        """Whether Label Studio has the project: a setup could name a number that is another's, whose webhook would
+        get a wrong secret."""
+        try:
+            return ProjectKey.from_webhook(key.instance, self._api.project(key.project_id)) == key
+        except NotFoundError:
+            return False
 
     def _set_header(self, row: Mapping[str, Any], key: ProjectKey) -> None:
         kept = row.get("headers")

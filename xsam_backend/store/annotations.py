@@ -14,10 +14,8 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import CursorResult, Engine, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from xsam_backend.errors import StoreError
+from xsam_backend.store.database import transaction
 from xsam_backend.store.packing import pack, unpack
 from xsam_backend.store.tables import AnnotationRow, TaskRow
 
@@ -83,21 +81,16 @@ class Annotations:
             StoreError: the database cannot be written.
         """
         changed = 0
-        try:
-            # Read in a transaction of its own: SQLite refuses one that begins with reading and then must wait.
-            annotations = [self._with_shown_before(annotation) for annotation in annotations]
-            with Session(self._engine) as session, session.begin():
-                for annotation in annotations:
-                    done = cast("CursorResult[Any]", session.execute(self._upsert(annotation)))
-                    changed += done.rowcount
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"cannot keep {len(annotations)} annotations: {getattr(error, 'orig', error)}"
-            ) from error
+        # Read in a transaction of its own: SQLite refuses one that begins with reading and then must wait.
+        annotations = [self._with_shown_before(annotation) for annotation in annotations]
+        with transaction(self._engine, f"{len(annotations)} annotations") as session:
+            for annotation in annotations:
+                done = cast("CursorResult[Any]", session.execute(self._upsert(annotation)))
+                changed += done.rowcount
         return changed
 
     def _with_shown_before(self, annotation: KeptAnnotation) -> KeptAnnotation:
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the annotations") as session:
             row = session.get(AnnotationRow, (annotation.project_key, annotation.annotation_id))
             before = _from_row(row).shown if row is not None else ()
         shown = {region.region_id: region for region in (*before, *annotation.shown)}
@@ -141,7 +134,7 @@ class Annotations:
         wanted = select(AnnotationRow.annotation_id, AnnotationRow.changed_at).where(
             AnnotationRow.project_key == project_key, AnnotationRow.state != "deleted"
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the annotations") as session:
             return {number: moment for number, moment in session.execute(wanted)}
 
     def of_tasks(self, project_key: str, task_ids: Sequence[int] | None = None) -> Iterator[KeptAnnotation]:
@@ -156,7 +149,7 @@ class Annotations:
             .where(or_(AnnotationRow.task_id.is_(None), AnnotationRow.task_id.not_in(gone)))
             .order_by(AnnotationRow.task_id, AnnotationRow.annotation_id)
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the annotations") as session:
             if task_ids is None:
                 yield from (_from_row(row) for row in session.scalars(base.execution_options(yield_per=200)))
                 return
@@ -177,7 +170,7 @@ class Annotations:
             .group_by(AnnotationRow.task_id)
             .order_by(last.desc(), AnnotationRow.task_id.desc())
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the annotations") as session:
             return {number: moment for number, moment in session.execute(wanted.limit(count)) if number is not None}
 
     def labelled_tasks(self, project_key: str) -> set[int]:
@@ -187,13 +180,13 @@ class Annotations:
             AnnotationRow.state != "deleted",
             AnnotationRow.task_id.is_not(None),
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the annotations") as session:
             return {number for number in session.scalars(wanted.distinct()) if number is not None}
 
     def count(self) -> dict[str, dict[str, int]]:
         """How many there are, by project and state."""
         counted: dict[str, dict[str, int]] = {}
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the annotations") as session:
             wanted = select(AnnotationRow.project_key, AnnotationRow.state, func.count())
             for project, state, number in session.execute(
                 wanted.group_by(AnnotationRow.project_key, AnnotationRow.state)

@@ -15,7 +15,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import xsam_backend
 from xsam_backend.errors import StoreError
+from xsam_backend.store.data_folder import held
 from xsam_backend.store.database import HISTORIES, VERSION_TABLES, damaged
 from xsam_backend.whole_files import PARTIAL, force, write_whole
 
@@ -75,7 +76,8 @@ def back_up(data_dir: Path, destination: Path, *, has_databases: bool) -> Manife
         has_databases: they are files of the data folder; else somebody else copies them.
 
     Raises:
-        StoreError: something can't be read or written, or a database is damaged. Nothing is left at ``destination``.
+        StoreError: something can't be read or written, a database is damaged, or a restore into the data folder is
+            under way or was never finished. Nothing is left at ``destination``.
     """
     if destination.exists():
         raise StoreError(f"{destination} is there already: a backup needs a new name, to leave the last one whole")
@@ -83,7 +85,8 @@ def back_up(data_dir: Path, destination: Path, *, has_databases: bool) -> Manife
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a backup that was killed
         partial.mkdir(parents=True, mode=0o700)
-        manifest = _copy_all(data_dir, partial, has_databases)
+        with held(data_dir) if has_databases and data_dir.is_dir() else nullcontext():
+            manifest = _copy_all(data_dir, partial, has_databases)
         write_whole(partial / MANIFEST, json.dumps(_as_json(manifest), indent=1).encode())
         partial.rename(destination)
         force(destination.parent)

@@ -8,6 +8,7 @@ only makes a few later annotations look hand-made; in exchange a click doesn't w
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,8 +19,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Engine, create_engine, delete, event, func, make_url, select, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from xsam_backend.errors import StoreBusyError, StoreError
@@ -42,9 +44,11 @@ _PATIENCE = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
+    "application_name": "xsam-backend",
 }
-"""Of PostgreSQL's driver (libpq), unless the URL says otherwise: seconds, times and, at last, milliseconds until
-a server that says nothing counts as gone. Its own waits are of minutes, and a click would wait as long."""
+"""Of PostgreSQL's driver (libpq), unless the URL says otherwise: seconds, times and milliseconds until a server that
+says nothing counts as gone. Its own waits are of minutes, and a click would wait as long. At last, the name by which
+others find us; see ``others_connected``."""
 
 _SYNCHRONOUS: dict[History, str] = {"store": "NORMAL", "inbox": "FULL"}
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -109,12 +113,24 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
 
 def store_error(words: str, error: SQLAlchemyError) -> StoreError:
     """What couldn't be done, and the database's own reason, without the statement: it would repeat whole rows."""
-    reason = str(getattr(error, "orig", None) or error)
+    reason = " ".join(str(getattr(error, "orig", None) or error).split())
     if "database is locked" in reason:
         return StoreBusyError(f"{words}: {reason}: another process holds it; try again in a moment")
+    if _is_outage(error):
+        return StoreBusyError(f"{words}: the database server can't be had now ({reason}); try again in a moment")
     if is_damage(error):
         reason += "; stop the service and look at docs/operate.md, A damaged database"
     return StoreError(f"{words}: {reason}")
+
+
+def _is_outage(error: SQLAlchemyError) -> bool:
+    """Whether a database server was gone, starting, ending or overcrowded, or every connection to it was in use. What
+    SQLite calls operational is mostly about its file, and stays."""
+    if isinstance(getattr(error, "orig", None), sqlite3.Error):
+        return False
+    return isinstance(error, (OperationalError, InterfaceError, PoolTimeoutError)) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
 
 
 def is_damage(error: Exception) -> bool:
@@ -139,13 +155,41 @@ def transaction(engine: Engine, where: str) -> Iterator[Session]:
         where: what is read or written, for messages.
 
     Raises:
-        StoreError: the database cannot be read or written.
+        StoreBusyError: the database is held, or its server can't be had; the same may succeed later.
+        StoreError: it cannot be read or written.
     """
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
     except SQLAlchemyError as error:
         raise store_error(f"cannot read or write {where}", error) from error
+
+
+def prune_rows(engine: Engine, where: str, key: Any, old: tuple[Any, ...], *, only_count: bool) -> int:
+    """Delete rows, a thousand a transaction, so that nobody waits long for it; how many they are.
+
+    Args:
+        where: as for ``transaction``.
+        key: the column that names a row.
+        old: conditions of the rows.
+        only_count: and leave them.
+
+    Raises:
+        StoreError: as ``transaction`` does.
+    """
+    if only_count:
+        with transaction(engine, where) as session:
+            return session.scalar(select(func.count()).select_from(select(key).where(*old).subquery())) or 0
+    pruned = 0
+    while True:
+        with transaction(engine, where) as session:
+            chunk = session.scalars(select(key).where(*old).limit(1000)).all()
+        if not chunk:
+            return pruned
+        for start in range(0, len(chunk), 500):  # databases limit the length of an IN list
+            with transaction(engine, where) as session:
+                session.execute(delete(key.class_).where(key.in_(chunk[start : start + 500])))
+        pruned += len(chunk)
 
 
 @contextmanager
@@ -222,6 +266,27 @@ def downgrade(engine: Engine, history: History, revision: str) -> None:
             command.downgrade(config, revision)
     except (CommandError, SQLAlchemyError) as error:
         raise StoreError(f"cannot take the {history} tables back to {revision}: {error}") from error
+
+
+def others_connected(engine: Engine) -> list[str]:
+    """Where programs of ours are that are connected to a PostgreSQL database, this connection apart: services,
+    workers, commands. A service always is, for it looks after its database every few seconds. None of SQLite's files,
+    which have a lock of their own (``data_folder.Hold``).
+
+    Raises:
+        StoreError: the server can't be asked.
+    """
+    if engine.dialect.name != "postgresql":
+        return []
+    with transaction(engine, "who is connected") as session:
+        found = session.execute(
+            text(
+                "SELECT DISTINCT coalesce(host(client_addr), 'its own machine') FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = current_setting('application_name') "
+                "AND pid <> pg_backend_pid() ORDER BY 1"
+            )
+        )
+        return list(found.scalars())
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from xsam_backend.errors import StoreBusyError
-from xsam_backend.store.database import store_error
+from xsam_backend.store.database import prune_rows, store_error, transaction
 from xsam_backend.store.tables import EventRow
 
 SECRET_KEYS = frozenset(
@@ -150,16 +150,33 @@ class Inbox:
             self._writing.release()
 
     def after(self, event_id: int = 0, limit: int = 1000) -> list[Event]:
-        """The oldest ``limit`` events whose id is above ``event_id``, oldest first."""
-        with Session(self._engine) as session:
+        """The oldest ``limit`` events whose id is above ``event_id``, oldest first.
+
+        Raises:
+            StoreBusyError, StoreError: they can't be read.
+        """
+        with transaction(self._engine, "the inbox") as session:
             rows = session.scalars(select(EventRow).where(EventRow.id > event_id).order_by(EventRow.id).limit(limit))
             return [
                 Event(row.id, row.action, row.project_key, row.verified, json.loads(row.body), row.received_at)
                 for row in rows
             ]
 
+    def prune(self, up_to: int, before: datetime, *, only_count: bool = False) -> int:
+        """Delete the events up to a number that were received before a moment; how many they are.
+
+        Args:
+            up_to: so far every reader has come: what nobody has read stays, however old it is.
+            only_count: and leave them.
+
+        Raises:
+            StoreError: the database can't be written.
+        """
+        old = (EventRow.id <= up_to, EventRow.received_at < before)
+        return prune_rows(self._engine, "the inbox", EventRow.id, old, only_count=only_count)
+
     def count(self) -> dict[str, int]:
         """How many events are kept, by action."""
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the inbox") as session:
             rows = session.execute(select(EventRow.action, func.count()).group_by(EventRow.action))
             return {action: number for action, number in rows}

@@ -11,17 +11,25 @@ from datetime import datetime, timedelta, timezone
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from xsam_backend.errors import StoreError
+from xsam_backend.store.database import transaction
 from xsam_backend.store.inbox import Event, Inbox
 from xsam_backend.store.tables import CursorRow
 
 SETTLED_AFTER = timedelta(seconds=60)
 """No event is committed so long after it was received: writers give up long before."""
+
+
+def read_by_all(store: Engine) -> int:
+    """The number up to which every reader has read the inbox, now and after a restart; 0 if there is no reader.
+
+    Raises:
+        StoreError: the database can't be read.
+    """
+    with transaction(store, "how far the inbox is read") as session:
+        return session.scalar(select(func.min(CursorRow.event_id))) or 0
 
 
 class InboxReader:
@@ -71,20 +79,17 @@ class InboxReader:
             self._read = {number for number in self._read if number > place}
 
     def _kept_place(self) -> int:
-        with Session(self._store) as session:
+        with transaction(self._store, "how far the inbox is read") as session:
             row = session.get(CursorRow, self._name)
             return row.event_id if row else 0
 
     def _keep_place(self, place: int) -> None:
         insert = self._insert(CursorRow).values(name=self._name, event_id=place)
-        try:
-            with Session(self._store) as session, session.begin():
-                session.execute(
-                    insert.on_conflict_do_update(
-                        index_elements=["name"],
-                        set_={"event_id": insert.excluded.event_id},
-                        where=CursorRow.event_id < insert.excluded.event_id,
-                    )
+        with transaction(self._store, "how far the inbox is read") as session:
+            session.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["name"],
+                    set_={"event_id": insert.excluded.event_id},
+                    where=CursorRow.event_id < insert.excluded.event_id,
                 )
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot keep how far the inbox is read: {getattr(error, 'orig', error)}") from error
+            )

@@ -267,6 +267,12 @@ class Jobs:
         with self._session() as session:
             return [_from_row(row) for row in session.scalars(select(JobRow).order_by(JobRow.id.desc()).limit(limit))]
 
+    def over_before(self, moment: datetime) -> list[int]:
+        """Numbers of the jobs that ended before a moment."""
+        over = select(JobRow.id).where(JobRow.state.not_in(("queued", "running")), JobRow.ended_at < moment)
+        with self._session() as session:
+            return list(session.scalars(over.order_by(JobRow.id)))
+
     def count(self) -> dict[str, int]:
         """How many jobs there are, by state."""
         with self._session() as session:

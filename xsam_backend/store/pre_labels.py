@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from xsam_backend.store.database import store_error
+from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import PreLabelRow
 
 _KEPT_AS = np.dtype("<f2")
@@ -61,16 +59,13 @@ class PreLabels:
             set_={name: insert.excluded[name] for name in row if name not in ("project_key", "task_id")},
             where=insert.excluded.predicted_at >= PreLabelRow.predicted_at,
         )
-        try:
-            with Session(self._engine) as session, session.begin():
-                session.execute(upsert)
-        except SQLAlchemyError as error:
-            raise store_error(f"cannot note what was predicted for task {pre_label.task_id}", error) from error
+        with transaction(self._engine, f"what was predicted for task {pre_label.task_id}") as session:
+            session.execute(upsert)
 
     def of_project(self, project_key: str) -> list[PreLabel]:
         """All of a project's tasks, by number."""
         wanted = select(PreLabelRow).where(PreLabelRow.project_key == project_key).order_by(PreLabelRow.task_id)
-        with Session(self._engine) as session:
+        with transaction(self._engine, "what was predicted of tasks") as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
 

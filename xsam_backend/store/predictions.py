@@ -13,10 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, insert, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from xsam_backend.store.database import store_error
+from xsam_backend.store.database import prune_rows, transaction
 from xsam_backend.store.packing import pack, unpack
 from xsam_backend.store.tables import NothingFoundRow, PredictionRow
 
@@ -91,20 +89,17 @@ class PredictionLog:
         """
         if not records:
             return
-        try:
-            with Session(self._engine) as session, session.begin():
-                for table, kind in ((PredictionRow, LoggedRegion), (NothingFoundRow, LoggedReason)):
-                    rows = [_to_row(record) for record in records if isinstance(record, kind)]
-                    if rows:
-                        session.execute(insert(table), rows)
-        except SQLAlchemyError as error:
-            raise store_error(f"cannot log {len(records)} records", error) from error
+        with transaction(self._engine, f"{len(records)} records of the prediction log") as session:
+            for table, kind in ((PredictionRow, LoggedRegion), (NothingFoundRow, LoggedReason)):
+                rows = [_to_row(record) for record in records if isinstance(record, kind)]
+                if rows:
+                    session.execute(insert(table), rows)
 
     def find(self, region_ids: Iterable[str]) -> dict[str, LoggedRegion]:
         """The logged regions among ``region_ids``, by id; ids that are not ours are left out."""
         wanted = list(region_ids)
         found: dict[str, LoggedRegion] = {}
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the prediction log") as session:
             for start in range(0, len(wanted), 500):  # databases limit the length of an IN list
                 chunk = wanted[start : start + 500]
                 for row in session.scalars(select(PredictionRow).where(PredictionRow.region_id.in_(chunk))):
@@ -119,7 +114,7 @@ class PredictionLog:
             .where(PredictionRow.interactive.is_(False))
             .order_by(PredictionRow.created_at.desc(), PredictionRow.region_id)
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the prediction log") as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
     def reasons(self, project_key: str | None, most: int = 100) -> list[LoggedReason]:
@@ -130,7 +125,7 @@ class PredictionLog:
             .order_by(NothingFoundRow.id.desc())
             .limit(most)
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the prediction log") as session:
             return [
                 LoggedReason(
                     project_key=row.project_key,
@@ -146,9 +141,24 @@ class PredictionLog:
                 for row in session.scalars(wanted)
             ]
 
+    def prune(self, before: datetime, *, only_count: bool = False) -> int:
+        """Delete what was sent before a moment, regions and reasons; how many they are. Whatever is accepted of the
+        regions later looks as if it were drawn by hand.
+
+        Raises:
+            StoreError: the database can't be written.
+        """
+        return sum(
+            prune_rows(self._engine, "the prediction log", key, (at < before,), only_count=only_count)
+            for key, at in (
+                (PredictionRow.region_id, PredictionRow.created_at),
+                (NothingFoundRow.id, NothingFoundRow.created_at),
+            )
+        )
+
     def count(self) -> dict[str, int]:
         """How many regions are logged, by model version."""
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the prediction log") as session:
             rows = session.execute(
                 select(PredictionRow.model_version, func.count()).group_by(PredictionRow.model_version)
             )

@@ -76,6 +76,8 @@ class ProjectRow(StoreTables):
     sync_wanted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     gone_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    synced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    confirmed: Mapped[bool] = mapped_column(Boolean)
 
 
 class PredictionRow(StoreTables):

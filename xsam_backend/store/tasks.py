@@ -10,10 +10,8 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from xsam_backend.errors import StoreError
+from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import TaskRow
 
 FIRST_RETRY_S = 5.0
@@ -81,7 +79,7 @@ class Tasks:
 
     def _readdress(self, project_key: str, task_id: int, pictures: Sequence[TaskPicture]) -> None:
         where = (TaskRow.project_key == project_key, TaskRow.task_id == task_id, TaskRow.lacks_pictures.is_(True))
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the tasks") as session:
             row = session.scalars(select(TaskRow).where(*where)).one_or_none()
         if row is None:
             return
@@ -137,7 +135,7 @@ class Tasks:
             .order_by(TaskRow.next_try_at)
             .limit(limit)
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the tasks") as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
     def try_again(self, project_key: str) -> None:
@@ -155,27 +153,24 @@ class Tasks:
         )
         if task_ids is not None:
             wanted = wanted.where(TaskRow.task_id.in_(task_ids))
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the tasks") as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
     def deleted(self, project_key: str) -> set[int]:
         """Numbers of the tasks that are gone from Label Studio."""
         wanted = select(TaskRow.task_id).where(TaskRow.project_key == project_key, TaskRow.deleted.is_(True))
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the tasks") as session:
             return set(session.scalars(wanted))
 
     def count_lacking(self) -> int:
         """How many tasks have pictures that were not copied yet."""
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the tasks") as session:
             wanted = select(func.count()).select_from(TaskRow).where(TaskRow.lacks_pictures.is_(True))
             return session.scalar(wanted) or 0
 
     def _write(self, statement: Any) -> None:
-        try:
-            with Session(self._engine) as session, session.begin():
-                session.execute(statement)
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot keep a task: {getattr(error, 'orig', error)}") from error
+        with transaction(self._engine, "the tasks") as session:
+            session.execute(statement)
 
 
 def _columns(pictures: Sequence[TaskPicture]) -> dict[str, Any]:

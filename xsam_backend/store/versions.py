@@ -14,10 +14,9 @@ from typing import Any, Literal, cast
 
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from xsam_backend.errors import StoreError
+from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import DeploymentRow, VersionRow
 
 VersionState = Literal["promoted", "refused", "pruned"]
@@ -83,7 +82,7 @@ class Versions:
 
     def get(self, name: str) -> Version | None:
         """A version by its name; None if there is none."""
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the versions") as session:
             row = session.get(VersionRow, name)
             return _from_row(row) if row is not None else None
 
@@ -92,7 +91,7 @@ class Versions:
         wanted = select(VersionRow).order_by(VersionRow.created_at.desc(), VersionRow.name)
         if project_key is not None:
             wanted = wanted.where(VersionRow.project_key == project_key)
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the versions") as session:
             return [_from_row(row) for row in session.scalars(wanted)]
 
     def mark(self, name: str, state: VersionState) -> None:
@@ -118,11 +117,8 @@ class Versions:
         if (history[0].version if history else None) == version:
             return
         row = DeploymentRow(project_key=project_key, version=version, reason=reason, at=datetime.now(timezone.utc))
-        try:
-            with Session(self._engine) as session, session.begin():
-                session.add(row)
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot note what is deployed: {getattr(error, 'orig', error)}") from error
+        with transaction(self._engine, "the versions") as session:
+            session.add(row)
 
     def _is_of(self, version: Version, project_key: str) -> bool:
         """Its own, or shared with it before: a rollback may lead back there."""
@@ -134,18 +130,15 @@ class Versions:
         wanted = (
             select(DeploymentRow).where(DeploymentRow.project_key == project_key).order_by(DeploymentRow.id.desc())
         )
-        with Session(self._engine) as session:
+        with transaction(self._engine, "the versions") as session:
             return [Deployment(row.project_key, row.version, row.reason, row.at) for row in session.scalars(wanted)]
 
     def deployed(self) -> dict[str, str | None]:
         """What answers each project that ever had a version of its own."""
         newest = select(func.max(DeploymentRow.id)).group_by(DeploymentRow.project_key)
         wanted = select(DeploymentRow.project_key, DeploymentRow.version).where(DeploymentRow.id.in_(newest))
-        try:
-            with Session(self._engine) as session:
-                return {key: version for key, version in session.execute(wanted)}
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot read what is deployed: {getattr(error, 'orig', error)}") from error
+        with transaction(self._engine, "the versions") as session:
+            return {key: version for key, version in session.execute(wanted)}
 
     def before(self, project_key: str) -> str | None:
         """What answered before what is deployed now: where a rollback leads. None is the base.
@@ -167,11 +160,8 @@ class Versions:
         return path[-2] if len(path) > 1 else None
 
     def _write(self, statement: Any) -> None:
-        try:
-            with Session(self._engine) as session, session.begin():
-                session.execute(statement)
-        except SQLAlchemyError as error:
-            raise StoreError(f"cannot keep a version: {getattr(error, 'orig', error)}") from error
+        with transaction(self._engine, "the versions") as session:
+            session.execute(statement)
 
 
 def _from_row(row: VersionRow) -> Version:

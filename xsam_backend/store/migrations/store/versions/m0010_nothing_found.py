@@ -6,7 +6,7 @@ from alembic import op
 from xsam_backend.store.tables import RowId, UtcDateTime
 
 revision = "store_0010"
-down_revision = "store_0008"
+down_revision = "store_0009"
 
 
 def upgrade() -> None:
