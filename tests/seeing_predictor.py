@@ -84,9 +84,7 @@ class SeeingPredictor(FakePredictor):
 
 def _answer(found: Sequence[Found], prompt: Prompt, size_hw: tuple[int, int]) -> Answer:
     if not found:
-        return Answer(
-            Instances.empty(size_hw), reason=f"{prompt.phrase or prompt.task!s}: nothing that is sure enough"
-        )
+        return Answer(Instances.empty(size_hw), reason="nothing here is sure enough")
     found = sorted(found, key=lambda one: -one.score)
     if prompt.rest is not None:
         rest = ~np.any([one.mask for one in found], axis=0)

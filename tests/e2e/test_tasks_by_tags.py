@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from backend_process import BackendProcess
 from event_parts import until
 from found_regions import Mask, assert_found
-from ls_client import LsClient, Region, click, phrase
+from ls_client import LsClient, Region, phrase
 from ls_server import LabelStudio
-from painted import SIZE_HW, Thing, paint, png
+from painted import Thing, paint, png
+from painted_gestures import box_around, box_at, click_on
 
 from xsam_backend.server.auth import WEBHOOK_HEADER
 from xsam_backend.store.annotations import Annotations
@@ -81,39 +81,14 @@ TOOLS = f"""<Image name="image" value="$image"/>
 
 
 def at(name: str, label: str, *, positive: bool = True) -> Region:
-    """A click in the middle of what is painted."""
-    ys, xs = np.nonzero(MASKS[name])
-    x_pct, y_pct = 100 * (xs.mean() + 0.5) / SIZE_HW[1], 100 * (ys.mean() + 0.5) / SIZE_HW[0]
-    return click(x_pct, y_pct, label, positive=positive, region_id=f"click on {name}")
+    return click_on(MASKS[name], label, positive=positive)
 
 
 def around(name: str, label: str) -> Region:
-    """A box, not quite tight."""
-    ys, xs = np.nonzero(MASKS[name])
-    x0, y0, x1, y1 = xs.min() - 3, ys.min() - 3, xs.max() + 4, ys.max() + 4
-    return box_of(name, label, x0, y0, x1 - x0, y1 - y0)
+    return box_around(MASKS[name], label)
 
 
-def box_of(
-    name: str, label: str, x_px: float, y_px: float, width_px: float, height_px: float, turned_deg: float = 0
-) -> Region:
-    """A box as the labeling page sends it; turned about its corner (x, y)."""
-    height, width = SIZE_HW
-    value = {"x": 100 * x_px / width, "y": 100 * y_px / height, "width": 100 * width_px / width}
-    value |= {"height": 100 * height_px / height, "rotation": turned_deg}
-    return {
-        "id": f"box around {name}",
-        "type": "rectanglelabels",
-        "to_name": "image",
-        "original_width": width,
-        "original_height": height,
-        "image_rotation": 0,
-        "value": {**value, "rectanglelabels": [label]},
-        "origin": "manual",
-    }
-
-
-ALONG_THE_LEANING = box_of("the leaning block", "block", 124.2, 127.0, 100, 30, 30)
+ALONG_THE_LEANING = box_at("block", 124.2, 127.0, 100, 30, 30)
 """Around the leaning block as it lies."""
 
 
