@@ -7,7 +7,7 @@ The pictures are painted, and the backend sees what is painted: what must come, 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,6 @@ import pytest
 from backend_process import BackendProcess
 from found_regions import Mask, assert_found
 from ls_client import LsClient, Region, phrase
-from ls_server import LabelStudio
 from painted import Thing, paint, png
 from painted_gestures import box_around, click_on
 
@@ -244,13 +243,6 @@ WORK = {
 }
 
 
-@pytest.fixture(scope="module")
-def backend(label_studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    settings = {"label_studio_url": label_studio.url, "label_studio_token": label_studio.token}
-    with BackendProcess(tmp_path_factory.mktemp("gallery") / "data", sees=True, settings=settings) as running:
-        yield running
-
-
 @dataclass
 class Project:
     """One with the config, one task, and the backend."""
@@ -293,7 +285,7 @@ class Project:
 
 
 @pytest.fixture(scope="module", params=sorted(file.stem for file in FOLDER.glob("*.xml")))
-def project(request: pytest.FixtureRequest, ls_client: LsClient, backend: BackendProcess) -> Project:
+def project(request: pytest.FixtureRequest, ls_client: LsClient, seeing_backend: BackendProcess) -> Project:
     name = request.param
     xml, work = (FOLDER / f"{name}.xml").read_text("utf-8"), WORK[name]
     project_id = ls_client.create_project(f"gallery: {name}", xml)
@@ -306,7 +298,7 @@ def project(request: pytest.FixtureRequest, ls_client: LsClient, backend: Backen
         )
     else:
         task_id = ls_client.upload(project_id, "painted.png", png(paint(list(work.things.values()))), "image/png")
-    backend_id = ls_client.connect(project_id, backend.url)["id"]
+    backend_id = ls_client.connect(project_id, seeing_backend.url)["id"]
     return Project(ls_client, name, work, config, project_id, task_id, backend_id)
 
 

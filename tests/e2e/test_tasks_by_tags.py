@@ -7,7 +7,6 @@ known for each of them which regions must come, where, and that nothing else may
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from backend_process import BackendProcess
 from event_parts import until
 from found_regions import Mask, assert_found
 from ls_client import LsClient, Region, phrase
-from ls_server import LabelStudio
 from painted import Thing, paint, png
 from painted_gestures import box_around, box_at, click_on
 
@@ -177,14 +175,6 @@ def config_of(tag: str, task: str = "") -> str:
     return f'<View>{TOOLS}<{name} name="out" toName="image" smart="false" {more} {says}>{LABELS}</{name}></View>'
 
 
-@pytest.fixture(scope="module")
-def backend(label_studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    settings = {"label_studio_url": label_studio.url, "label_studio_token": label_studio.token}
-    data_dir = tmp_path_factory.mktemp("cells") / "data"
-    with BackendProcess(data_dir, sees=True, settings=settings) as running:
-        yield running
-
-
 @dataclass
 class Project:
     """One for each tag. Its config is told again where another one is wanted than the last.
@@ -232,11 +222,11 @@ class Project:
 
 
 @pytest.fixture(scope="module", params=TAGS)
-def project(request: pytest.FixtureRequest, ls_client: LsClient, backend: BackendProcess) -> Project:
+def project(request: pytest.FixtureRequest, ls_client: LsClient, seeing_backend: BackendProcess) -> Project:
     config = config_of(request.param)
     project_id = ls_client.create_project(f"as {request.param}", config)
     task_id = ls_client.upload(project_id, "picture.png", png(paint(list(THINGS.values()))), "image/png")
-    backend_id = ls_client.connect(project_id, backend.url)["id"]
+    backend_id = ls_client.connect(project_id, seeing_backend.url)["id"]
     other = ls_client.upload(project_id, "coin.png", png(paint([THINGS["coin"]])), "image/png")
     project = Project(ls_client, request.param, project_id, task_id, backend_id, config, 0)
     # Events without the secret are hints, for which projects are synced once in a minute.
@@ -247,9 +237,9 @@ def project(request: pytest.FixtureRequest, ls_client: LsClient, backend: Backen
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_task_and_a_tag(project: Project, backend: BackendProcess, case: Case) -> None:
+def test_a_task_and_a_tag(project: Project, seeing_backend: BackendProcess, case: Case) -> None:
     if case.control == "vgd":
-        wait_until_kept(backend, project)
+        wait_until_kept(seeing_backend, project)
     result = project.answer(case)
     kind = TAGS[project.tag][0].lower()
     drawn = [region for region in result if region["type"] != "textarea"]
@@ -258,7 +248,7 @@ def test_a_task_and_a_tag(project: Project, backend: BackendProcess, case: Case)
         case = next(other for other in CASES if other.control == "instance")
     expected = [(label, MASKS[name]) for label, name in case.found]
     assert_found(result, expected, turned="turned" in project.tag)
-    assert {asked_of(backend, region["id"]) for region in drawn} >= {case.asked}
+    assert {asked_of(seeing_backend, region["id"]) for region in drawn} >= {case.asked}
     said = [(one["from_name"], one["value"]["text"]) for one in result if one["type"] == "textarea"]
     assert said == ([("answer", ["I see the disc and the block."])] if case.asked == "gcgseg" else [])
 
