@@ -4,6 +4,7 @@ in its blue how sure one can be of it. Whoever reads that (``seeing_predictor``)
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 from collections.abc import Sequence
@@ -85,3 +86,8 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def data_url(content: bytes) -> str:
+    """A PNG as an address that needs no server."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()

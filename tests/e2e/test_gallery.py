@@ -6,7 +6,6 @@ The pictures are painted, and the backend sees what is painted: what must come, 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from backend_process import BackendProcess
 from found_regions import Mask, assert_found
 from ls_client import LsClient, Region, phrase
-from painted import Thing, paint, png
+from painted import Thing, data_url, paint, png
 from painted_gestures import box_around, click_on
 
 from xsam_backend.labelstudio.label_config import LabelConfig
@@ -303,8 +302,7 @@ def project(request: pytest.FixtureRequest, ls_client: LsClient, seeing_backend:
 
 
 def painted_url(work: Work, names: list[str]) -> str:
-    content = png(paint([work.things[name] for name in names]))
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+    return data_url(png(paint([work.things[name] for name in names])))
 
 
 def texts_of(result: list[Region]) -> list[tuple[str, str]]:

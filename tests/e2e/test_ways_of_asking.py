@@ -12,7 +12,7 @@ import requests
 from backend_process import BackendProcess
 from found_regions import assert_found
 from ls_client import LsClient, Region, phrase
-from painted import Thing, paint, png
+from painted import Thing, data_url, paint, png
 from painted_gestures import box_around, click_on
 
 pytestmark = pytest.mark.e2e
@@ -129,3 +129,28 @@ def test_what_is_annotated_is_not_brought_again(ls_client: LsClient, seeing_back
     ls_client.annotate(project.task_id, both_discs)
     (told,) = project.ask(sent)
     assert told["value"]["text"] == ["all 2 that are like it are annotated already"]
+
+
+def test_two_pictures_in_two_fields(ls_client: LsClient, seeing_backend: BackendProcess) -> None:
+    """Each has its own tools and output: what is asked on one is answered there."""
+    config = "".join(
+        f"""<Image name="{side}" value="${side}"/>
+        <KeyPointLabels name="click_{side}" toName="{side}" smart="true">{LABELS}</KeyPointLabels>
+        <{tag} name="out_{side}" toName="{side}" smart="false">{LABELS}</{tag}>"""
+        for side, tag in (("front", "PolygonLabels"), ("back", "BitmaskLabels"))
+    )
+    project_id = ls_client.create_project("two fields", f"<View>{config}</View>")
+    painted = {"front": [DISC, BLOCK], "back": [OTHER]}
+    urls = {side: data_url(png(paint(things))) for side, things in painted.items()}
+    task_id = ls_client.import_task(project_id, urls)
+    backend_id = ls_client.connect(project_id, seeing_backend.url)["id"]
+    ls_client.retrieve_predictions(project_id)
+    (prediction,) = ls_client.predictions(task_id)
+    for side, things in painted.items():
+        mine = [region for region in prediction["result"] if region["to_name"] == side]
+        assert {region["from_name"] for region in mine} == {f"out_{side}"}
+        assert_found(mine, [(thing.name, thing.mask()) for thing in things])
+    sent = {**click_on(OTHER.mask(), "disc"), "from_name": "click_back", "to_name": "back"}
+    reply = ls_client.interactive(backend_id, task_id, [sent])
+    assert {(one["from_name"], one["to_name"]) for one in reply["data"]["result"]} == {("out_back", "back")}
+    assert_found(reply["data"]["result"], [("disc", OTHER.mask())])
