@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 class BackendProcess:
     """``with BackendProcess(data_dir, ...) as backend:`` answers at ``backend.url``.
 
-    Without ``model`` it serves the fake predictor, else ``python -m xsam_backend serve --model MODEL``.
+    Without ``model`` it serves the fake predictor, or one that ``sees`` painted pictures, else
+    ``python -m xsam_backend serve --model MODEL``.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class BackendProcess:
         *,
         model: str | None = None,
         answer_s: float = 0.0,
+        sees: bool = False,
         settings: Mapping[str, str] | None = None,
         start_limit_s: float = 120.0,
     ) -> None:
@@ -37,6 +39,7 @@ class BackendProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = (
             [sys.executable, str(HERE / "serve_fake.py"), str(self.port), str(data_dir), str(answer_s)]
+            + ["seeing"] * sees
             if model is None
             else [sys.executable, "-m", "xsam_backend", "serve", "--model", model, "--port", str(self.port)]
             + ["--data-dir", str(data_dir)]

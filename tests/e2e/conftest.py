@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from backend_process import BackendProcess
 from ls_client import LsClient
 from ls_server import BINARY_VARIABLE, LabelStudio, find_binary
 from sqlalchemy import Engine
@@ -40,3 +41,11 @@ def ls_client(label_studio: LabelStudio) -> Iterator[LsClient]:
     client = LsClient(label_studio.url, label_studio.token)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def seeing_backend(label_studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
+    """Our backend, which sees what is on painted pictures."""
+    settings = {"label_studio_url": label_studio.url, "label_studio_token": label_studio.token}
+    with BackendProcess(tmp_path_factory.mktemp("seeing") / "data", sees=True, settings=settings) as running:
+        yield running

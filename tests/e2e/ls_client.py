@@ -81,11 +81,12 @@ class LsClient:
     def webhooks(self, project_id: int) -> list[dict[str, Any]]:
         return list(self.call("GET", f"/api/webhooks/?project={project_id}"))
 
-    def retrieve_predictions(self, project_id: int) -> None:
-        """The Data Manager's action, for all tasks."""
+    def retrieve_predictions(self, project_id: int, task_ids: Sequence[int] = ()) -> None:
+        """The Data Manager's action, for the chosen tasks, or for all."""
+        chosen = {"all": False, "included": list(task_ids)} if task_ids else {"all": True, "excluded": []}
         body = {
             "ordering": [],
-            "selectedItems": {"all": True, "excluded": []},
+            "selectedItems": chosen,
             "filters": {"conjunction": "and", "items": []},
             "project": str(project_id),
         }

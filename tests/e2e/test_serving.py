@@ -77,6 +77,42 @@ def test_health_and_webhooks_are_answered_while_all_predictions_wait(tmp_path: P
     assert 200 in statuses
 
 
+def test_setup_does_not_wait_for_the_model(tmp_path: Path) -> None:
+    """Connecting projects, while a batch has a minute's work and more clicks than threads come in besides. Label
+    Studio waits 3 s for setup, 1 s for a webhook. How long they take is not measured here, only that they don't wait
+    for the batch.
+    """
+
+    def predict(first_task: int, tasks: int, context: dict[str, Any] | None) -> requests.Response:
+        body = {
+            "tasks": [{"id": first_task + number, "data": {"image": picture()}} for number in range(tasks)],
+            "project": "1.2",
+            "label_config": CONFIG,
+            "params": {"context": context},
+        }
+        return requests.post(f"{backend.url}/predict", json=body, timeout=300)
+
+    backend = BackendProcess(tmp_path / "data", answer_s=2.0, settings={"threads": "6"})
+    with backend, ThreadPoolExecutor(10) as pool:
+        batch = pool.submit(predict, 100, 30, None)
+        while not has_encoded(backend):
+            time.sleep(0.02)
+        clicks = [pool.submit(predict, number, 1, {"result": [click(50, 50, "cat")]}) for number in range(9)]
+        for number in range(10):
+            setup = {"project": f"{number}.3", "schema": CONFIG, "hostname": "http://localhost:8080"}
+            answered = requests.post(f"{backend.url}/setup", json=setup, timeout=30)
+            assert answered.json()["model_version"] == "fake-1"
+            event = {"action": "TASKS_DELETED", "tasks": [{"id": number}]}
+            assert requests.post(f"{backend.url}/webhook", json=event, timeout=30).status_code == 201
+            assert requests.get(f"{backend.url}/health", timeout=30).status_code == 200
+        was_under_way = not batch.done()
+        statuses = {one.result().status_code for one in clicks}
+        backend.kill()
+    assert was_under_way, "the batch was done before: setup waited for the model"
+    assert 200 in statuses
+    assert statuses <= {200, 429}
+
+
 def test_a_stop_lets_a_click_finish(tmp_path: Path) -> None:
     with BackendProcess(tmp_path / "data", answer_s=1.5) as backend, ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(click_on, backend)

@@ -119,6 +119,16 @@ def test_the_pages_table_says_what_happens() -> None:
         assert whole == page, "a config does something else than its row says: UPDATE_DOCS=1 writes the row"
 
 
+def test_the_tests_that_the_page_names_are_there() -> None:
+    page = PAGE.read_text("utf-8")
+    rows = re.findall(r"^\| .* \|$", page.partition("## What else is asked and answered")[2], re.MULTILINE)[2:]
+    named = [re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row) for row in rows]
+    assert named
+    assert all(named), "a row without a test"
+    for file, name in {one for of_row in named for one in of_row}:
+        assert f"\ndef {name}(" in (ROOT / file).read_text("utf-8"), f"{file}::{name}"
+
+
 @pytest.mark.parametrize("name", ["bitmask", "brush", "ellipse", "polygon", "rectangle", "rotated-rectangle"])
 def test_clicks_boxes_and_words_can_be_sent(name: str) -> None:
     tools = [control for control in load(name).controls if control.is_prompt_tool]
