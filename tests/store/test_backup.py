@@ -182,7 +182,7 @@ def spoil(backup: Path, what: str) -> None:
     elif what == "no database":
         del manifest["files"]["inbox.sqlite3"]
     else:
-        (backup / "manifest.json").write_text("{")
+        (backup / "manifest.json").write_text("[" * 10**5 if what == "depth" else "{")
         return
     (backup / "manifest.json").write_text(json.dumps(manifest))
 
@@ -198,6 +198,7 @@ def spoil(backup: Path, what: str) -> None:
         ("another folder", r"'models/x' can't be in a backup"),
         ("no database", r"expected the databases that it names"),
         ("manifest", r"expected the manifest of a backup"),
+        ("depth", r"expected the manifest of a backup"),
     ],
 )
 def test_a_bad_backup_changes_nothing(data_dir: Path, tmp_path: Path, what: str, said: str) -> None:

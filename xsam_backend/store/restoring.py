@@ -75,7 +75,7 @@ def read_manifest(source: Path) -> Manifest:
             raise StoreError(f"{path}: expected format {FORMAT}, got {read['format']!r}: update this package")
         files = {str(name): KeptFile(int(is_["bytes"]), str(is_["sha256"])) for name, is_ in read["files"].items()}
         manifest = Manifest(str(read["made_at"]), str(read["made_by"]), dict(read["databases"]), files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path}: expected the manifest of a backup, can't be read ({error!r})") from error
     for name, file in files.items():
         parts = PurePosixPath(name).parts
