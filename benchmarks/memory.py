@@ -62,12 +62,13 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
         held = [stats.nbytes / 2**20 for stats in memory.stats.values()]
         rows.append(((tenth + 1) * CLICKS // TENTHS, resident_mb(), *held))
     allowed = [stats.capacity_bytes / 2**20 for stats in memory.stats.values()]
+    budgets = ", ".join(f"{name} {mb:.0f}" for name, mb in zip(memory.stats, allowed, strict=True))
     return [
         Table(
-            f"Memory over {CLICKS} clicks in {PICTURES} pictures, MiB",
+            "Memory, MiB",
             ("clicks", "resident", *memory.stats),
             tuple(rows),
-            f"Budgets: {', '.join(f'{name} {mb:.0f}' for name, mb in zip(memory.stats, allowed, strict=True))}.",
+            f"{CLICKS} clicks in {PICTURES} pictures. Budgets: {budgets}.",
         ),
         Table("Start, s", ("weights loaded", "first click answered"), ((loaded_s, first_s),)),
     ]
