@@ -53,11 +53,11 @@ def checked_manifest(source: Path) -> Manifest:
         try:
             found = hash_of(source / name)
         except OSError as error:
-            raise StoreError(f"{source / name} can't be read ({error.strerror}): take another backup") from error
+            raise StoreError(f"{source / name} can't be read ({error.strerror}): restore another one") from error
         if found != expected:
             raise StoreError(
                 f"{source / name} is damaged: expected {expected.bytes:,} bytes with SHA-256 "
-                f"{expected.sha256[:12]}…, got {found.bytes:,} with {found.sha256[:12]}…: take another backup"
+                f"{expected.sha256[:12]}…, got {found.bytes:,} with {found.sha256[:12]}…: restore another one"
             )
     return manifest
 
