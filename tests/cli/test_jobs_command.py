@@ -98,7 +98,8 @@ def test_work_runs_what_is_queued_and_ends(run: Run, jobs: Jobs, monkeypatch: py
     seen: list[Any] = []
 
     def fine_tuning(settings: Any) -> Any:
-        return lambda job, progress: seen.append((job.id, settings.device)) or {"version": "v1"}
+        result = {"version": "v1", "promoted": False, "reasons": ["no gain", "scenes lost"]}
+        return lambda job, progress: seen.append((job.id, settings.device)) or result
 
     monkeypatch.setattr(learning_jobs, "fine_tuning", fine_tuning)
     jobs.queue("local/1.1", "button")
@@ -107,4 +108,5 @@ def test_work_runs_what_is_queued_and_ends(run: Run, jobs: Jobs, monkeypatch: py
     assert (status, out) == (0, ""), error
     assert seen == [(1, "cpu"), (2, "cpu")]
     assert stepped_back == [7]
-    assert [job.result for job in jobs.latest()] == [{"version": "v1"}] * 2
+    assert [job.result["version"] for job in jobs.latest() if job.result] == ["v1", "v1"]
+    assert run("jobs", "list")[1].count("v1 refused: no gain; scenes lost") == 2

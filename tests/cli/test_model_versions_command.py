@@ -139,7 +139,7 @@ def test_projects_share_a_version_when_somebody_says_so(
     assert versions.deployed() == {PROJECT: names[1], str(OTHER): names[0]}
     assert models("rollback", "21")[0] == 0
     assert models("rollback", "21")[0] == 0
-    assert models("prune", "--keep", 1)[0] == 0
+    assert models("prune", "--keep", 1, "--yes")[0] == 0
     assert (data_dir / "versions" / names[0]).exists(), "another project is answered by it"
     assert models("rollback", "22")[0] == 0
     assert versions.deployed() == {PROJECT: None, str(OTHER): None}
@@ -160,7 +160,7 @@ def test_prune_ends_what_a_killed_one_has_left(
     models: Run, names: list[str], versions: Versions, data_dir: Path
 ) -> None:
     versions.mark(names[2], "pruned")
-    status, said, _ = models("prune", "--keep", 1)
+    status, said, _ = models("prune", "--keep", 1, "--yes")
     assert (status, said.split(":")[0]) == (0, names[2])
     assert not (data_dir / "versions" / names[2]).exists()
 
@@ -169,13 +169,16 @@ def test_prune_leaves_what_answers_and_what_a_rollback_leads_to(
     models: Run, names: list[str], versions: Versions, data_dir: Path
 ) -> None:
     status, said, _ = models("prune", "--keep", 1)
+    assert (status, f"{names[2]}: " in said, "with --yes" in said) == (0, True, True)
+    assert sorted(path.name for path in (data_dir / "versions").iterdir()) == sorted(names)
+    status, said, _ = models("prune", "--keep", 1, "--yes")
     assert status == 0
     assert [line.split(":")[0] for line in said.splitlines()] == [names[2]]
     assert sorted(path.name for path in (data_dir / "versions").iterdir()) == sorted(names[:2])
     status, _, error = models("promote", names[2])
     assert (status, "has no files" in error) == (1, True)
     assert models("show", names[2])[0] == 0, "its report stays"
-    assert models("prune", "--keep", 1)[1] == "", "nothing left to prune"
+    assert models("prune", "--keep", 1, "--yes")[1] == "", "nothing left to prune"
 
 
 def test_after_a_job_refused_ones_are_kept_as_well(names: list[str], versions: Versions, data_dir: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -155,9 +155,17 @@ def _store(settings: Settings) -> Iterator[tuple[Jobs, Projects]]:
         yield Jobs(database, settings.train_tries), Projects(database)
 
 
+def _came_of(result: Mapping[str, Any]) -> str:
+    if "version" not in result:
+        return ""
+    what = f"{result['version']} {'promoted' if result.get('promoted') else 'refused'}"
+    reasons = "; ".join(map(str, result.get("reasons", ())))
+    return f"{what}: {reasons}" if reasons else what
+
+
 def _in_short(job: Job) -> str:
     if job.state != "running":
-        return job.error or (str(dict(job.result)) if job.result else "")
+        return job.error or _came_of(job.result or {})
     steps = f" {job.step} of {job.steps}" if job.steps else ""
     left = f", {job.eta_s / 60:.1f} min left of it" if job.eta_s is not None else ""
     return f"{job.stage}{steps}{left}" + (", to be cancelled" if job.cancel_wanted else "")

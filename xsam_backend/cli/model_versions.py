@@ -193,10 +193,12 @@ def rollback(project: str, **given: Any) -> None:
 @click.option(
     "--keep", type=click.IntRange(min=1), default=KEEP, show_default=True, help="Newest promoted ones to keep."
 )
+@click.option("--yes", is_flag=True, help="Delete them; else they are only named.")
 @settings_options("data_dir")
-def prune(keep: int, **given: Any) -> None:
+def prune(keep: int, yes: bool, **given: Any) -> None:
     """Delete the files of old versions: all but what answers a project, what a rollback leads to, and each project's
-    newest promoted ones. Their reports stay. The worker does so after each job, and keeps refused ones, too."""
+    newest that the gate promoted. Those that it refused go, also one that was promoted by hand and taken back. Their
+    reports stay. The worker does so after each job, and keeps the newest refused ones, too."""
     with _kept(load_settings(**given)) as kept:
-        for name, freed in pruned(kept.versions, kept.files, keep):
-            click.echo(f"{name}: {freed / 1e6:.1f} MB freed")
+        for name, freed in pruned(kept.versions, kept.files, keep, only_say=not yes):
+            click.echo(f"{name}: {freed / 1e6:.1f} MB {'freed' if yes else 'to be freed with --yes'}")

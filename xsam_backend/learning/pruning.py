@@ -11,7 +11,13 @@ KEEP = 5
 
 
 def prune(
-    versions: Versions, files: VersionFiles, keep: int, *, refused: int = 0, project_key: str | None = None
+    versions: Versions,
+    files: VersionFiles,
+    keep: int,
+    *,
+    refused: int = 0,
+    project_key: str | None = None,
+    only_say: bool = False,
 ) -> Iterator[tuple[str, int]]:
     """Delete the files of old versions; their names, and how many bytes each frees.
 
@@ -21,6 +27,7 @@ def prune(
     Args:
         keep, refused: so many of those.
         project_key: of this project alone; None: of each.
+        only_say: and delete nothing; the bytes are those on this machine.
 
     Raises:
         StoreError: the database can't be read or written. OSError: a file can't be deleted.
@@ -34,6 +41,10 @@ def prune(
             needed.update([version.name for version in of_project if version.state == state][:count])
         for version in of_project:
             if version.name in needed:
+                continue
+            if only_say:
+                if (held := files.nbytes(version.name)) or version.state != "pruned":
+                    yield version.name, held
                 continue
             if version.state != "pruned":
                 versions.mark(version.name, "pruned")  # first: a version without files must not be deployed

@@ -108,6 +108,12 @@ class VersionFiles:
             f"{_shared_folder(name)}/{DELTA}", place, lambda found: hash_file(found).startswith(digits)
         )
 
+    def nbytes(self, name: str) -> int:
+        """How much a version's files take in this folder."""
+        folder = self._folder / name
+        is_there = _NAME.fullmatch(name) is not None and folder.is_dir()
+        return sum(path.stat().st_size for path in folder.iterdir()) if is_there else 0
+
     def prune(self, name: str) -> int:
         """Delete a version's files, if they are there; how many bytes that frees.
 
@@ -119,7 +125,7 @@ class VersionFiles:
             return 0
         freed = self._shared.remove(_shared_folder(name)) if self._shared is not None else 0
         if folder.is_dir():
-            freed += sum(path.stat().st_size for path in folder.iterdir())
+            freed += self.nbytes(name)
             shutil.rmtree(folder)
         return freed
 
