@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import sys
 import threading
@@ -230,8 +231,9 @@ def soak(seconds: float, script: Path, root: Path, seed: int) -> dict[str, Any]:
     """Run it; the report."""
     folder = DemoFolder(root)
     login = folder.login()
-    port = choose_port(None, 8180, option="--label-studio-port")
-    own_port = choose_port(None, 9190, option="--port", not_these=(port,))
+    # Far from the demo's, and each soak's own: between choosing one and using it pass minutes.
+    port = choose_port(None, 20_000 + os.getpid() % 20_000, option="--label-studio-port")
+    own_port = choose_port(None, port + 1, option="--port", not_these=(port,))
     studio_environment = label_studio.environment(folder.label_studio_data, port, login)
     command = label_studio.command(script, folder.label_studio_data, port)
     log = folder.logs / "label-studio.log"

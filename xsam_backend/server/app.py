@@ -142,6 +142,7 @@ def _to_response(services: Services, error: Exception) -> Response:
     if status == 500:
         response = jsonify(
             error="something failed here, not in your request; the log has it",
+            kind=problem.kind,
             id=problem.error_id,
             request=current_request_id(),
         )
