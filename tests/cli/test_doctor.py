@@ -200,6 +200,9 @@ def test_what_is_not_set_is_a_note(run: Any, monkeypatch: pytest.MonkeyPatch, va
     status, out, _ = run("doctor", "--skip-model", "--port", "1")
     assert status == 0
     assert said in out
+    status, out, _ = run("doctor", "--skip-model", "--port", "1", "--project", "21")
+    assert status == 1, "what was asked for was not done"
+    assert f"FAIL  project: 21 was not looked at: set {variable.lower()}" in out
 
 
 def test_a_data_folder_that_cannot_be_written(run: Any, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[F
         )
         return
     if not settings.label_studio_url:
-        yield Finding("note", "Label Studio", f"label_studio_url is not set: {WITHOUT_API}")
+        yield from _not_set("label_studio_url", project_id)
         return
     try:
         client = label_studio_client(settings)
@@ -36,7 +36,7 @@ def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[F
         yield Finding("FAIL", "Label Studio", str(error))
         return
     if client is None:
-        yield Finding("note", "Label Studio", f"label_studio_token is not set: {WITHOUT_API}")
+        yield from _not_set("label_studio_token", project_id)
         return
     known = yield from _check_access(client)
     if not known:
@@ -51,6 +51,12 @@ def check_label_studio(settings: Settings, project_id: int | None) -> Iterator[F
         return
     yield from check_project(settings, client, project)
     yield from check_connection(settings, client, project_id)
+
+
+def _not_set(setting: str, project_id: int | None) -> Iterator[Finding]:
+    yield Finding("note", "Label Studio", f"{setting} is not set: {WITHOUT_API}")
+    if project_id is not None:
+        yield Finding("FAIL", "project", f"{project_id} was not looked at: set {setting}")
 
 
 def _check_access(client: LabelStudioClient) -> Generator[Finding, None, bool]:
