@@ -37,9 +37,9 @@ from xsam_backend.learning.candidates import Base, trained
 from xsam_backend.learning.plan import VERSION, fixed_plan
 from xsam_backend.learning.recipe import recipe
 from xsam_backend.learning.rehearsed_photographs import answered_photographs
-from xsam_backend.model.checkpoint import SHIPPED
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.conversion import convert
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import load_predictor
 from xsam_backend.model.released import released_layout
 from xsam_backend.prompts import Point, Prompt, Task

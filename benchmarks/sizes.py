@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from xsam_backend.model.checkpoint import SHIPPED, load_tokenizer
+from xsam_backend.model.checkpoint import load_tokenizer
 from xsam_backend.model.config import ConnectorConfig, XSamConfig
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.xsam import XSam
 

@@ -50,6 +50,12 @@ PICTURES = 12
 CALM_LIMIT_S = 120.0
 """So long, after the last fault, what was put off may take."""
 
+BUDGETS = {
+    f"XSAM_BACKEND_{name}_CACHE_MB": str(mb) for name, mb in (("ENCODER", 100), ("IMAGE", 200), ("PREFIX", 50))
+}
+"""Of what is kept of pictures, as in the "memory" suite: full after minutes, so that what grows later is something
+else."""
+
 MOST_GROWTH = 0.1
 """Of memory between the second and the last quarter of a long life."""
 
@@ -241,7 +247,7 @@ def soak(seconds: float, script: Path, root: Path, seed: int) -> dict[str, Any]:
     client = ProjectSetup(f"http://{LOOPBACK}:{port}", login.token)
     with FaultyProxy(client.url) as proxy:
         ours = backend.environment(load_settings(), folder.backend_data, own_port, proxy.url, login.token)
-        ours |= {"XSAM_BACKEND_TRAIN_WORKER": "false", "XSAM_BACKEND_IMAGE_TIMEOUT_S": "3"}
+        ours |= {"XSAM_BACKEND_TRAIN_WORKER": "false", "XSAM_BACKEND_IMAGE_TIMEOUT_S": "3", **BUDGETS}
         service = Service(ours, f"http://{LOOPBACK}:{own_port}", folder.backend_data)
         try:
             wait_for(lambda: _answers(client), [studio], limit_s=START_LIMIT_S, what="Label Studio")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from xsam_backend.model.checkpoint import SHIPPED, load_tokenizer
+from xsam_backend.model.checkpoint import load_tokenizer
 from xsam_backend.model.config import (
     ConnectorConfig,
     LossConfig,
@@ -19,6 +19,7 @@ from xsam_backend.model.config import (
     VisionConfig,
     XSamConfig,
 )
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.xsam import XSam
 

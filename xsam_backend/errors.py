@@ -51,7 +51,12 @@ class StoreError(XSamBackendError):
 
 
 class StoreBusyError(StoreError):
-    """Another process holds the database, or its server is out of reach; the same may succeed later."""
+    """Another process holds the database, its server is out of reach or its disk is full; the same may succeed
+    later."""
+
+
+class NothingKeptError(StoreError):
+    """There is no database where one was expected that a service has made."""
 
 
 class JobError(XSamBackendError):

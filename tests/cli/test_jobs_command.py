@@ -82,6 +82,27 @@ def test_list_show_and_log_tell_how_far_a_job_is(run: Run, jobs: Jobs, tmp_path:
     assert run("jobs", "list")[1].splitlines()[1] == "1  failed  local/1.1  button  the disk is full"
 
 
+def test_a_job_whose_worker_is_gone_is_told_from_one_that_runs(run: Run, jobs: Jobs) -> None:
+    """As after a kill, a stop of the worker, or in a folder that was restored."""
+    jobs.queue("local/1.1", "button")
+    job = jobs.claim(Worker("here/cpu", "machine-a", 4711, datetime.now(timezone.utc)))
+    assert job is not None
+    jobs.beat(job, stage="training", step=3, steps=10, eta_s=90)
+    jobs.release(job)
+    assert run("jobs", "list")[1].splitlines() == [
+        "1  running  local/1.1  button  training 3 of 10, but its worker is gone: the next one goes on with it"
+    ]
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("log", "1"), ("cancel", "1"), ("start", "21")])
+def test_a_folder_without_a_store_is_said_and_left_alone(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    status, _, error = run("jobs", *arguments, "--data-dir", tmp_path / "mistyped")
+    assert (status, "nothing is kept at" in error) == (1, True), error
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_cancel(run: Run, jobs: Jobs) -> None:
     jobs.queue("local/1.1", "button")
     assert run("jobs", "cancel", "1")[:2] == (0, "job 1 is cancelled\n")

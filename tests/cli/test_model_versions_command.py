@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from small_models import small_model
 
 from xsam_backend.learning.pruning import prune
 from xsam_backend.learning.version_files import VersionFiles
+from xsam_backend.model.checkpoint import model_version, save_model
 from xsam_backend.model.delta import Delta, save_delta
+from xsam_backend.model.folders import WEIGHTS
 from xsam_backend.store.database import database_url, open_database
 from xsam_backend.store.projects import ProjectKey, Projects
 from xsam_backend.store.versions import Version, Versions
@@ -113,7 +117,38 @@ def test_show_says_nothing_of_scores_that_nothing_is_known_of(models: Run, names
 def test_diff_is_the_distance_of_the_changes(models: Run, names: list[str]) -> None:
     status, said, _ = models("diff", names[0], names[1])
     assert status == 0
-    assert "language             100.0%" in said, "twice the change is as far away as the change is large"
+    assert "language             100.00%" in said, "twice the change is as far away as the change is large"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_diff_with_the_base_is_the_size_of_the_changes(
+    models: Run, versions: Versions, data_dir: Path, tmp_path: Path, first: bool
+) -> None:
+    folder = tmp_path / "base"
+    save_model(small_model(), folder, torch.float32)
+    base, before = model_version(folder), load_file(folder / WEIGHTS)
+    matrix = next(name for name in before if name.startswith("language.") and before[name].dim() == 2)
+    bias = next(name for name in before if name.startswith("connector.") and before[name].any())
+    pair = torch.eye(before[matrix].shape[1]), before[matrix]
+    whole = {bias: 1.25 * before[bias]}
+    save_delta(Delta(base, 0.5, {matrix: pair}, whole), tmp_path / "new.safetensors", torch.float32)
+    name = VersionFiles(data_dir / "versions").keep(tmp_path / "new.safetensors", base)
+    versions.add(Version(name, PROJECT, base, base, "promoted", 7, {}, START))
+    names = (base, name) if first else (name, base)
+    status, said, problems = models("diff", *names, "--model", folder)
+    assert status == 0, problems
+    assert [line.split() for line in said.splitlines()[:2]] == [["connector", "25.00%"], ["language", "50.00%"]]
+    assert said.splitlines()[2] == name
+    status, _, problems = models("diff", base, base, "--model", folder)
+    assert (status, "expected a version beside it" in problems) == (2, True)
+    status, _, problems = models("diff", name, "tiny-12345678", "--model", folder)
+    assert (status, "no version 'tiny-12345678'" in problems) == (1, True)
+
+
+def test_list_makes_no_folder(run: Run, tmp_path: Path) -> None:
+    status, said, _ = run("models", "list", "--data-dir", tmp_path / "mistyped")
+    assert (status, said.startswith("tiny  ")) == (0, True)
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_promote_and_rollback(models: Run, names: list[str], versions: Versions) -> None:

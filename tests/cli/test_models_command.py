@@ -11,7 +11,8 @@ from released_models import TOKENIZER, released_config, released_state, torch_by
 from safetensors.torch import save_file
 
 from xsam_backend.config import Settings
-from xsam_backend.model.checkpoint import SHIPPED, WEIGHTS, model_version
+from xsam_backend.model.checkpoint import model_version
+from xsam_backend.model.folders import SHIPPED, WEIGHTS
 from xsam_backend.model.released import released_layout
 from xsam_backend.server.services import open_services
 

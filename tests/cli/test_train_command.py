@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from small_models import small_model
 
 from xsam_backend.config import ENV_PREFIX
-from xsam_backend.model.checkpoint import SHIPPED, load_model, save_model
+from xsam_backend.model.checkpoint import load_config, load_model, save_model
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import load_predictor
 from xsam_backend.training import running
 from xsam_backend.training.config_file import load_train_config
@@ -214,10 +215,25 @@ def test_a_plan_reads_no_weights(tmp_path: Path, start: Path, run: Run, monkeypa
     config = write_config(tmp_path, start)
     loaded = load_train_config(config)
     begun = running._begin(loaded, torch.device("cpu"), tmp_path)
-    wanted = list(running._lines(loaded, begun, running.open_data(loaded, 64)))
+    wanted = list(running._lines(loaded, begun.model, begun.version, running.open_data(loaded, 64)))
     monkeypatch.setattr(running, "load_model", lambda *_: pytest.fail("the weights were read"))
     _, out, _ = run("train", config, "--plan", "--device", "cpu")
     assert out.splitlines() == wanted
+
+
+def test_a_release_can_be_planned_with_before_it_is_fetched(
+    tmp_path: Path, start: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the machine suffices is to be known before nine gigabytes are fetched."""
+    monkeypatch.setattr(running.XSamConfig, "variant", lambda _: load_config(start))
+    text = write_config(tmp_path, start).read_text().replace(str(start), "hao9610/X-SAM")
+    (tmp_path / "released.toml").write_text(text)
+    arguments = ("train", tmp_path / "released.toml", "--device", "cpu", "--data-dir", tmp_path / "data")
+    status, out, err = run(*arguments, "--plan")
+    assert status == 0, err
+    assert out.startswith("begins with hao9610/X-SAM (not here yet: xsam-backend models pull hao9610/X-SAM), in ")
+    status, _, err = run(*arguments)
+    assert (status, "fetch it with: xsam-backend models pull hao9610/X-SAM" in err) == (1, True)
 
 
 def test_a_rate_that_never_is_full_is_seen_in_the_plan(tmp_path: Path, start: Path, run: Run) -> None:

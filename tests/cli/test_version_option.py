@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from xsam_backend.learning.version_files import VersionFiles
-from xsam_backend.model.checkpoint import model_folder, model_version
+from xsam_backend.model.checkpoint import model_version
 from xsam_backend.model.delta import Delta, save_delta
+from xsam_backend.model.folders import model_folder
 
 
 @pytest.fixture

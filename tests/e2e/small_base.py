@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from small_models import small_model
 
-from xsam_backend.model.checkpoint import SHIPPED, save_model
+from xsam_backend.model.checkpoint import save_model
+from xsam_backend.model.folders import SHIPPED
 
 
 def save_small_base(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -182,7 +183,26 @@ def test_what_cannot_start_says_why(tmp_path: Path, arguments: list[str], status
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Listening" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path, host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as other:
+        try:
+            other.bind((host, 0))
+        except OSError as error:
+            pytest.skip(f"this machine has no {host}: {error}")
+        other.listen()
+        port = str(other.getsockname()[1])
+        command = [sys.executable, "-m", "xsam_backend", "serve", "--data-dir", str(tmp_path), "--host", host]
+        done = subprocess.run(
+            [*command, "--port", port], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        )
+    assert (done.returncode, f"port {port} of {host} is taken by another program" in done.stderr) == (1, True)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_secrets_are_not_in_the_log(tmp_path: Path) -> None:

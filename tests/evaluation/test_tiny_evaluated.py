@@ -7,7 +7,7 @@ import pytest
 from xsam_backend.evaluation.datasets.drawn_scenes import open_scenes
 from xsam_backend.evaluation.running import Wish, evaluate
 from xsam_backend.evaluation.tasks.run import Options
-from xsam_backend.model.checkpoint import SHIPPED, WEIGHTS
+from xsam_backend.model.folders import SHIPPED, WEIGHTS
 from xsam_backend.model.predictor import load_predictor
 
 pytestmark = pytest.mark.skipif(

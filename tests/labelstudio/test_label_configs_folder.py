@@ -13,6 +13,7 @@ from xsam_backend.labelstudio.config_check.examination import examine
 from xsam_backend.labelstudio.context import Question, batch_prompts
 from xsam_backend.labelstudio.gestures import Gesture, plan_of
 from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.tags import CONTROL_OPTIONS, LABEL_OPTIONS, TASK_NAMES
 from xsam_backend.prompts import Form, Task
 
 ROOT = Path(__file__).parents[2]
@@ -161,3 +162,17 @@ def test_what_the_comments_say() -> None:
     (words,) = batch_prompts(load("open-vocabulary"))
     assert (words.prompt.task, len(words.prompt.categories)) == (Task.OPEN_VOCABULARY, 7)
     assert load("open-vocabulary").output_for("bench")[1] == "Street furniture"
+
+
+def test_the_table_of_attributes_has_them_all() -> None:
+    """And no other one."""
+    section = PAGE.read_text(encoding="utf-8").partition("## Attributes\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in section.splitlines() if "| `" in line]
+    names = {name.strip("`") for name, _, _ in rows}
+    assert names == {*CONTROL_OPTIONS, *LABEL_OPTIONS, "predicted_values"}
+    assert {name.strip("`") for name, place, _ in rows if "Label" in place} == {*LABEL_OPTIONS, "predicted_values"}
+    told = {word for name, _, means in rows if name == "`model_task`" for word in re.findall(r"`(\w+)`", means)}
+    assert {TASK_NAMES.get(word, word) for word in told - {"TextArea"}} == {
+        *(task for task in Task if task is not Task.GENERIC),  # its forms stand for it
+        *(form.value for form in Form),
+    }

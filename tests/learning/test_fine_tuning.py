@@ -29,8 +29,9 @@ from xsam_backend.learning.plan import learned_by
 from xsam_backend.learning.recipe import SHARE_OF_THE_WAY, share_of_the_way
 from xsam_backend.learning.rehearsed_photographs import PHOTOGRAPHS
 from xsam_backend.learning.version_files import VersionFiles
-from xsam_backend.model.checkpoint import SHIPPED, load_model, model_version, save_model
+from xsam_backend.model.checkpoint import load_model, model_version, save_model
 from xsam_backend.model.delta import load_delta, with_delta
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import DEFAULT_THRESHOLDS
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.prompts import Task

@@ -11,20 +11,16 @@ from small_models import SIDE, small_config, small_model
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.checkpoint import (
-    CONFIG,
-    SHIPPED,
-    WEIGHTS,
     build_empty,
     expected_shapes,
-    folders_by_name,
     load_config,
     load_model,
     load_state,
     load_tokenizer,
-    model_folder,
     model_version,
     save_model,
 )
+from xsam_backend.model.folders import CONFIG, SHIPPED, WEIGHTS, folders_by_name, model_folder
 from xsam_backend.model.xsam import XSam
 
 KINDS = [("shared", "phi3"), ("released", "qwen3")]

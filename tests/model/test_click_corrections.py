@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model import click_refiner
-from xsam_backend.model.checkpoint import SHIPPED as SHIPPED_MODELS
 from xsam_backend.model.checkpoint import load_config
 from xsam_backend.model.click_corrections import CLEAR, HELD, LIMIT, Correction, corrected
 from xsam_backend.model.click_refiner import CHANNELS, SHIPPED, SIDE, ClickRefiner, shipped_refiner
 from xsam_backend.model.config import XSamConfig
+from xsam_backend.model.folders import SHIPPED as SHIPPED_MODELS
 from xsam_backend.model.picture_cells import PictureCells, comparable
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.prompts import Point

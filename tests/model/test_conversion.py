@@ -20,8 +20,9 @@ from small_models import noise_picture
 from torch import Tensor
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, load_config, load_model, load_tokenizer, model_version
+from xsam_backend.model.checkpoint import load_config, load_model, load_tokenizer, model_version
 from xsam_backend.model.conversion import _whole, convert
+from xsam_backend.model.folders import CONFIG, WEIGHTS
 from xsam_backend.model.predictor import load_predictor
 from xsam_backend.model.released import load_released, released_layout
 from xsam_backend.prompts import Point, Prompt, Task

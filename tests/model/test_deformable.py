@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from xsam_backend.model import deformable
-from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer
+from xsam_backend.model.checkpoint import load_model, load_tokenizer
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.scenes.scene import FIRST_HELD_OUT_SEED, draw_scene
 

@@ -11,8 +11,9 @@ from small_models import noise_picture, small_model, tokenizer
 
 from xsam_backend.errors import CheckpointError, SettingsError
 from xsam_backend.evaluation.simulated_prompts import exact_box
-from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer
+from xsam_backend.model.checkpoint import load_model, load_tokenizer
 from xsam_backend.model.delta import Delta, with_delta
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.four_bits import PairBeside, is_in_four_bits, put_in_four_bits
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.xsam import XSam

@@ -30,7 +30,8 @@ from released_models import (
 from safetensors.torch import load_file
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, load_config, load_tokenizer, model_folder
+from xsam_backend.model.checkpoint import load_config, load_tokenizer
+from xsam_backend.model.folders import CONFIG, WEIGHTS, model_folder
 from xsam_backend.model.hub import Hub
 from xsam_backend.model.hub_files import PARTIAL
 from xsam_backend.model.pulling import pull

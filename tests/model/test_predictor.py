@@ -19,8 +19,9 @@ from xsam_backend.geometry.masks import connected_parts
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import dialogue, pointing, searching, wording
 from xsam_backend.model import predictor as predictor_module
-from xsam_backend.model.checkpoint import SHIPPED, save_model
+from xsam_backend.model.checkpoint import save_model
 from xsam_backend.model.dialogue import Dialogue
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.generation import generate
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.interactive_choice import Vote

@@ -14,7 +14,8 @@ from small_models import small_model
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model import version
-from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, model_version, save_model
+from xsam_backend.model.checkpoint import model_version, save_model
+from xsam_backend.model.folders import CONFIG, WEIGHTS
 from xsam_backend.model.version import RECORD, hash_file, read_record, verify_weights, weights_sha256, write_record
 
 

@@ -77,3 +77,18 @@ def test_the_engines_numbers_are_in_the_metrics() -> None:
     assert 'xsam_backend_cache_bytes{layer="prefixes"} 10000.0' in text
     assert 'xsam_backend_cache_capacity_bytes{layer="prefixes"} 20000.0' in text
     assert 'xsam_backend_cache_entries{layer="states"} 1.0' in text
+
+
+def test_what_lasted_is_over_when_it_is() -> None:
+    """And when it comes again, it is news."""
+    monitor = Monitor()
+    monitor.note("LabelStudioError", "Label Studio", "cannot be reached")
+    monitor.note("Lost", "elsewhere", "something")
+    monitor.over("Label Studio")
+    elsewhere, there = monitor.last_problems
+    assert (there.over_at is not None, elsewhere.over_at) == (True, None)
+    monitor.note("LabelStudioError", "Label Studio", "cannot be reached")
+    assert [(one.where, one.over_at) for one in monitor.last_problems] == [
+        ("Label Studio", None),
+        ("elsewhere", None),
+    ]

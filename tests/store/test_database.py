@@ -1,5 +1,6 @@
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import CreateTable
 
-from xsam_backend.errors import StoreBusyError, StoreError
+from xsam_backend.errors import NothingKeptError, StoreBusyError, StoreError
 from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.bulk_tasks import BulkTasks
 from xsam_backend.store.database import (
@@ -21,6 +22,7 @@ from xsam_backend.store.database import (
     database_url,
     migrate,
     open_database,
+    opened_store,
     store_error,
 )
 from xsam_backend.store.inbox import Inbox
@@ -82,6 +84,52 @@ def test_a_newer_database_is_refused_with_a_way_out(opened: Open) -> None:
         opened("store")
 
 
+FOR_LOOKING = pytest.mark.parametrize("folder", [".", "never/made"])
+
+
+@FOR_LOOKING
+def test_whoever_only_looks_makes_nothing(tmp_path: Path, folder: str) -> None:
+    """Somebody mistyped the folder: a new, empty one would look as if all was lost."""
+    with pytest.raises(NothingKeptError, match=r"nothing is kept at .*--data-dir"), looking(tmp_path / folder):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} <= {"in-use.lock"}
+
+
+def test_whoever_only_looks_finds_what_is_kept(tmp_path: Path) -> None:
+    with opened_store(tmp_path, None) as engine:
+        Jobs(engine).queue("local/1.1", "button")
+    with looking(tmp_path) as engine:
+        assert len(Jobs(engine).latest()) == 1
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [("store_0001", "its tables are at store_0001, this version works with"), ("store_9999", "by a newer version")],
+)
+def test_whoever_only_looks_migrates_nothing(tmp_path: Path, revision: str, words: str) -> None:
+    """After a downgrade the older version is to be installed; a look of the newer one must not undo it."""
+    with opened_store(tmp_path, None) as engine, engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE alembic_version_store SET version_num = '{revision}'")
+    before = (tmp_path / "store.sqlite3").read_bytes()
+    with pytest.raises(StoreError, match=words), looking(tmp_path):
+        pass
+    assert (tmp_path / "store.sqlite3").read_bytes() == before
+
+
+def looking(folder: Path) -> AbstractContextManager[Engine]:
+    return opened_store(folder, None, must_exist=True)
+
+
+def test_a_full_disk_is_said_and_may_pass(tmp_path: Path) -> None:
+    """SQLite itself says it, of a file that may grow no more."""
+    with opened_store(tmp_path, None) as engine:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count=1")  # at least what there is
+            connection.commit()
+        with pytest.raises(StoreBusyError, match="disk is full: make room"):
+            Jobs(engine).queue("x" * 10**6, "button")
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match=r"cannot open the store database .*may be written"):
@@ -119,7 +167,7 @@ def connection_lost() -> DBAPIError:
     ("error", "may_pass"),
     [
         (OperationalError("S", None, sqlite3.OperationalError("database is locked")), True),
-        (OperationalError("S", None, sqlite3.OperationalError("database or disk is full")), False),
+        (OperationalError("S", None, sqlite3.OperationalError("database or disk is full")), True),
         (OperationalError("S", None, sqlite3.OperationalError("no such table: projects")), False),
         (OperationalError("S", None, psycopg.OperationalError("connection refused")), True),
         (OperationalError("S", None, psycopg.errors.AdminShutdown("terminating connection")), True),

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES
-from xsam_backend.model.checkpoint import SHIPPED, load_model, load_tokenizer
+from xsam_backend.model.checkpoint import load_model, load_tokenizer
 from xsam_backend.model.conversation import NO_ID, tokenize
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.image_processor import ImageProcessorConfig
 from xsam_backend.model.turns import referring_turn
 from xsam_backend.model.xsam import XSam

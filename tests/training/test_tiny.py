@@ -6,7 +6,8 @@ import pytest
 from small_models import tokenizer
 
 from xsam_backend.evaluation.datasets.coco_folder import CocoFolder, CocoRecord
-from xsam_backend.model.checkpoint import SHIPPED, expected_shapes, load_config
+from xsam_backend.model.checkpoint import expected_shapes, load_config
+from xsam_backend.model.folders import SHIPPED
 from xsam_backend.prompts import Task
 from xsam_backend.training.config import PhotoData, TrainConfig
 from xsam_backend.training.config_file import config_path, load_train_config

@@ -56,7 +56,7 @@ def cancel(project: str, **given: Any) -> None:
 
 @contextmanager
 def _queue(settings: Settings) -> Iterator[BulkTasks]:
-    with opened_store(settings.data_dir, settings.shared_database_url) as database:
+    with opened_store(settings.data_dir, settings.shared_database_url, must_exist=True) as database:
         yield BulkTasks(database)
 
 

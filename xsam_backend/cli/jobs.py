@@ -33,7 +33,7 @@ def command() -> None:
 def start(project: str, **given: Any) -> None:
     """Queue a fine-tuning of PROJECT: its number in Label Studio, or <number>.<creation second>."""
     settings = load_settings(**given)
-    with _store(settings) as (jobs, projects):
+    with _kept(settings) as (jobs, projects):
         known = [one.key for one in projects.all()]
         key = str(known_project(project, settings.instance, known))
         if key not in known:
@@ -51,7 +51,7 @@ def start(project: str, **given: Any) -> None:
 @settings_options("data_dir")
 def list_jobs(limit: int, **given: Any) -> None:
     """The latest jobs: number, state, project, what queued it, how far it is or why it failed."""
-    with _store(load_settings(**given)) as (jobs, _):
+    with _kept(load_settings(**given)) as (jobs, _):
         for job in jobs.latest(limit):
             click.echo(f"{job.id}  {job.state}  {job.project_key}  {job.reason}  {_in_short(job)}".rstrip())
 
@@ -61,7 +61,7 @@ def list_jobs(limit: int, **given: Any) -> None:
 @settings_options("data_dir")
 def show(number: int, **given: Any) -> None:
     """Everything that is known of job ID."""
-    with _store(load_settings(**given)) as (jobs, _):
+    with _kept(load_settings(**given)) as (jobs, _):
         facts = jobs.get(number).as_json()
     width = max(map(len, facts))
     for name, value in facts.items():
@@ -74,7 +74,7 @@ def show(number: int, **given: Any) -> None:
 @settings_options("data_dir")
 def log(number: int, **given: Any) -> None:
     """What job ID has logged, if it ran on this machine."""
-    with _store(load_settings(**given)) as (jobs, _):
+    with _kept(load_settings(**given)) as (jobs, _):
         job = jobs.get(number)
     if job.log_file is None:
         raise JobError(f"job {number} is {job.state} and has no log yet")
@@ -90,7 +90,7 @@ def log(number: int, **given: Any) -> None:
 @settings_options("data_dir")
 def cancel(number: int, **given: Any) -> None:
     """Cancel job ID; a running one stops at its next step."""
-    with _store(load_settings(**given)) as (jobs, _):
+    with _kept(load_settings(**given)) as (jobs, _):
         job = jobs.cancel(number)
     click.echo(f"job {number} is {job.state}" + ("" if job.is_over else ", and will stop at its next step"))
 
@@ -123,11 +123,11 @@ def work_off(once: bool, **given: Any) -> None:
     words = "stopping at the next step; the job stays in the queue"
     with (
         held_place(settings.jobs_dir, device_name(settings.device)) as place,
-        _store(settings) as (jobs, _),
+        opened_store(settings.data_dir, settings.shared_database_url) as database,
         stopping_on_request(words) as is_stopping,
     ):
         work(
-            jobs,
+            Jobs(database, settings.train_tries),
             fine_tuning(settings),
             this_worker(place),
             settings.jobs_dir,
@@ -150,8 +150,8 @@ def _step_back(nice: int) -> None:
 
 
 @contextmanager
-def _store(settings: Settings) -> Iterator[tuple[Jobs, Projects]]:
-    with opened_store(settings.data_dir, settings.shared_database_url) as database:
+def _kept(settings: Settings) -> Iterator[tuple[Jobs, Projects]]:
+    with opened_store(settings.data_dir, settings.shared_database_url, must_exist=True) as database:
         yield Jobs(database, settings.train_tries), Projects(database)
 
 
@@ -167,5 +167,7 @@ def _in_short(job: Job) -> str:
     if job.state != "running":
         return job.error or _came_of(job.result or {})
     steps = f" {job.step} of {job.steps}" if job.steps else ""
+    if job.is_abandoned:
+        return f"{job.stage}{steps}, but its worker is gone: the next one goes on with it"
     left = f", {job.eta_s / 60:.1f} min left of it" if job.eta_s is not None else ""
     return f"{job.stage}{steps}{left}" + (", to be cancelled" if job.cancel_wanted else "")

@@ -12,7 +12,7 @@ import click
 from xsam_backend.cli.known_projects import known_project
 from xsam_backend.cli.options import settings_options
 from xsam_backend.config import Settings, load_settings
-from xsam_backend.errors import StoreError
+from xsam_backend.errors import NothingKeptError, StoreError
 from xsam_backend.learning.pruning import KEEP
 from xsam_backend.learning.pruning import prune as pruned
 from xsam_backend.learning.version_files import VersionFiles
@@ -42,20 +42,24 @@ class _Kept:
 @contextmanager
 def _kept(settings: Settings) -> Iterator[_Kept]:
     shared = shared_files(settings.artefacts_url)
-    with opened_store(settings.data_dir, settings.shared_database_url) as database:
+    with opened_store(settings.data_dir, settings.shared_database_url, must_exist=True) as database:
         yield _Kept(Versions(database), VersionFiles(settings.versions_dir, shared), Projects(database))
 
 
 def version_lines(settings: Settings) -> list[str]:
-    """One line for each version, the newest first: name, state, project, what it went on from."""
-    with _kept(settings) as kept:
-        deployed = kept.versions.deployed()
-        return [
-            f"{version.name}  {version.state}"
-            f"{', answers' if deployed.get(version.project_key) == version.name else ''}"
-            f"  project {version.project_key}  after {version.parent}  {version.created_at:%Y-%m-%d %H:%M} UTC"
-            for version in kept.versions.all()
-        ]
+    """One line for each version, the newest first: name, state, project, what it went on from. None where no service
+    has kept anything yet."""
+    try:
+        with _kept(settings) as kept:
+            deployed = kept.versions.deployed()
+            return [
+                f"{version.name}  {version.state}"
+                f"{', answers' if deployed.get(version.project_key) == version.name else ''}"
+                f"  project {version.project_key}  after {version.parent}  {version.created_at:%Y-%m-%d %H:%M} UTC"
+                for version in kept.versions.all()
+            ]
+    except NothingKeptError:
+        return []
 
 
 @click.command("show")
@@ -127,22 +131,33 @@ def _number(value: float | None, width: int, sign: str = "") -> str:
 @click.command("diff")
 @click.argument("first")
 @click.argument("second")
-@settings_options("data_dir")
+@settings_options("data_dir", "model")
 def diff(first: str, second: str, **given: Any) -> None:
     """How far two versions of one base are apart, part by part, and what each was measured at.
 
-    FIRST and SECOND are versions' names. The distance is that of their changes, over the size of the first one's.
+    FIRST and SECOND are versions' names. The distance is that of their changes, over the size of the first one's. One
+    of them may be the base that the other one changes (--model), as `models show` names it: then the distance is over
+    the size of the base's own numbers, of those that are changed.
     """
     settings = load_settings(**given)
-    from xsam_backend.model.delta import distance_by_part, load_delta
+    from xsam_backend.model.checkpoint import model_version
+    from xsam_backend.model.delta import change_by_part, distance_by_part, load_delta
+    from xsam_backend.model.folders import WEIGHTS, model_folder
 
     with _kept(settings) as kept:
-        one, other = kept.version(first), kept.version(second)
-        for part, share in distance_by_part(
-            load_delta(kept.files.delta(first)), load_delta(kept.files.delta(second))
-        ).items():
-            click.echo(f"{part:<20} {share:.1%}")
-        for version in (one, other):
+        folder = model_folder(settings.model, settings.models_dir)
+        base = model_version(folder)
+        versions = [kept.version(name) for name in (first, second) if name != base]
+        deltas = [load_delta(kept.files.delta(version.name)) for version in versions]
+        if len(deltas) == 2:
+            apart = distance_by_part(*deltas)
+        elif len(deltas) == 1:
+            apart = change_by_part(folder / WEIGHTS, base, deltas[0])
+        else:
+            raise click.UsageError(f"{base} is the base: expected a version beside it")
+        for part, share in apart.items():
+            click.echo(f"{part:<20} {share:.2%}")
+        for version in versions:
             click.echo(version.name)
             for line in _measures(version.report):
                 click.echo(f"  {line}")

@@ -31,7 +31,8 @@ def list_models(**given: Any) -> None:
     """The shipped model and those in the models folder: name, version, size, number format, folder. Then the versions
     that fine-tunings made: name, state, project, what it went on from."""
     settings = load_settings(**given)
-    from xsam_backend.model.checkpoint import WEIGHTS, folders_by_name, model_version
+    from xsam_backend.model.checkpoint import model_version
+    from xsam_backend.model.folders import WEIGHTS, folders_by_name
     from xsam_backend.model.precision import main_dtype, stored_layout
 
     for name, folder in folders_by_name(settings.models_dir).items():
@@ -78,7 +79,8 @@ def pull_model(
     its files in its own cache and takes a token from HF_TOKEN or `hf auth login`.
     """
     settings = load_settings(**given)
-    from xsam_backend.model.checkpoint import REPOSITORY, model_version
+    from xsam_backend.model.checkpoint import model_version
+    from xsam_backend.model.folders import REPOSITORY
     from xsam_backend.model.hub import Hub
     from xsam_backend.model.pulling import pull
     from xsam_backend.model.releases import RELEASES, Release
@@ -140,8 +142,8 @@ def info(name: str, verify: bool, **given: Any) -> None:
     Of a released checkpoint: its naming, whether it is complete, and what is missing.
     """
     settings = load_settings(**given)
-    from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, model_folder
     from xsam_backend.model.facts import model_facts, released_facts
+    from xsam_backend.model.folders import CONFIG, WEIGHTS, model_folder
     from xsam_backend.model.version import verify_weights
 
     path = Path(name)

@@ -106,9 +106,9 @@ def prune(days: int, yes: bool, **given: Any) -> None:
     """
     settings = load_settings(**given)
     before = datetime.now(timezone.utc) - timedelta(days=days)
-    with opened_store(settings.data_dir, settings.shared_database_url) as store:
+    with opened_store(settings.data_dir, settings.shared_database_url, must_exist=True) as store:
         url = database_url("inbox", settings.data_dir, settings.shared_database_url)
-        inbox = open_database(url, "inbox")
+        inbox = open_database(url, "inbox", must_exist=True)
         try:
             events = Inbox(inbox).prune(read_by_all(store), before, only_count=not yes)
         finally:
@@ -118,8 +118,9 @@ def prune(days: int, yes: bool, **given: Any) -> None:
     folders = [path for number in over if (path := settings.jobs_dir / str(number)).is_dir()]
     for folder in folders if yes else ():
         shutil.rmtree(folder, ignore_errors=True)
+    age = "a day" if days == 1 else f"{days} days"
     click.echo(
-        f"older than {days} days{' and deleted' if yes else ', to be deleted with --yes'}: {events} events, "
+        f"older than {age}{' and deleted' if yes else ', to be deleted with --yes'}: {events} events, "
         f"{regions} predicted regions, {len(folders)} folders of fine-tunings"
     )
 
@@ -140,8 +141,10 @@ def downgrade_tables(revision: str, **given: Any) -> None:
         known = sorted(name for history in HISTORIES for name in known_revisions(history))
         raise StoreError(f"no revision '{revision}': expected one of {', '.join(known)}")
     url = database_url(history, settings.data_dir, settings.shared_database_url)
+    if settings.shared_database_url is None and not settings.data_dir.is_dir():
+        raise StoreError(f"{settings.data_dir}: expected the data folder of a service, there is none")
     with held(settings.data_dir, alone=True):
-        engine = open_database(url, history)
+        engine = open_database(url, history, must_exist=True)
         try:
             if others := others_connected(engine):
                 raise StoreError(

@@ -13,8 +13,9 @@ from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.learning.object_sizes import typical_sizes
 from xsam_backend.learning.places import Places
 from xsam_backend.learning.recipe import share_of_the_way
-from xsam_backend.model.checkpoint import WEIGHTS, load_model, load_tokenizer, model_folder, model_version
+from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_version
 from xsam_backend.model.delta import Delta, part_way, replace_in, sharing_copy
+from xsam_backend.model.folders import WEIGHTS, model_folder
 from xsam_backend.model.four_bits import put_in_four_bits
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
 from xsam_backend.model.predictor import Predictor

@@ -20,9 +20,10 @@ from transformers import PreTrainedTokenizerBase
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.model.chat_templates import CHAT_TEMPLATES, stop_ids
-from xsam_backend.model.checkpoint import CONFIG, WEIGHTS, load_tokenizer
+from xsam_backend.model.checkpoint import load_tokenizer
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.conversation import ADDED_TOKENS, add_special_tokens, special_ids
+from xsam_backend.model.folders import CONFIG, WEIGHTS
 from xsam_backend.model.precision import DTYPES
 from xsam_backend.model.released import VOCABULARY_STEP, convert_state, read_released, with_vocabulary_of
 from xsam_backend.model.version import hash_file, write_record

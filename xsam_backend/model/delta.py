@@ -217,6 +217,35 @@ def distance_by_part(first: Delta, second: Delta) -> dict[str, float]:
     return {part: (apart[part] / size[part]) ** 0.5 if size[part] else float("inf") for part in apart}
 
 
+def change_by_part(weights: Path, version: str, delta: Delta) -> dict[str, float]:
+    """How far a version is from its base, for each part of the model: the norm of its changes, over that of the
+    base's numbers which they change.
+
+    Args:
+        weights: the base's file.
+        version: the base's name.
+
+    Raises:
+        CheckpointError: the changes are another base's, or the file can't be read.
+    """
+    if delta.base != version:
+        raise CheckpointError(f"expected a version of {version}, got one of {delta.base}: name that with --model")
+    apart: dict[str, float] = {}
+    size: dict[str, float] = {}
+    try:
+        with safe_open(weights, "pt") as file:
+            for name in sorted({*delta.pairs, *delta.whole}):
+                part = name.split(".")[0]
+                before, change = file.get_tensor(name).float(), _change(delta, name)
+                assert change is not None
+                difference = change if name in delta.pairs else change - before
+                apart[part] = apart.get(part, 0.0) + float(difference.square().sum())
+                size[part] = size.get(part, 0.0) + float(before.square().sum())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{weights}: cannot be read ({error}): pull or copy the model again") from error
+    return {part: (apart[part] / size[part]) ** 0.5 if size[part] else float("inf") for part in apart}
+
+
 def _change(delta: Delta, name: str) -> Tensor | None:
     if name in delta.pairs:
         a, b = delta.pairs[name]

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.checkpoint import WEIGHTS, build_empty, load_config, load_tokenizer, model_version
+from xsam_backend.model.checkpoint import build_empty, load_config, load_tokenizer, model_version
 from xsam_backend.model.config import VARIANTS, XSamConfig
 from xsam_backend.model.conversation import ADDED_TOKENS
+from xsam_backend.model.folders import WEIGHTS
 from xsam_backend.model.precision import DTYPES, main_dtype, stored_layout
 from xsam_backend.model.released import misfits, read_released, with_vocabulary_of
 from xsam_backend.model.version import read_record

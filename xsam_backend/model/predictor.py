@@ -25,6 +25,7 @@ from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint
 from xsam_backend.model.candidates import Candidates, Thresholds
 from xsam_backend.model.dialogue import Dialogue
+from xsam_backend.model.folders import WEIGHTS, model_folder
 from xsam_backend.model.four_bits import put_in_four_bits
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.language import Prefix
@@ -73,10 +74,10 @@ def load_predictor(
         CheckpointError: no such model, or its files don't fit together.
         SettingsError: four bits aren't to be had here.
     """
-    folder = checkpoint.model_folder(name_or_path, models)
+    folder = model_folder(name_or_path, models)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    weights = folder / checkpoint.WEIGHTS
+    weights = folder / WEIGHTS
     stored = main_dtype(stored_layout(weights)) if weights.is_file() else "float32"
     try:
         if dtype == "four-bits":

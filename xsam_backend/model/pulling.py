@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from xsam_backend.errors import CheckpointError
-from xsam_backend.model.checkpoint import WEIGHTS, load_config
+from xsam_backend.model.checkpoint import load_config
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.conversion import convert, tokenizer_for
+from xsam_backend.model.folders import WEIGHTS
 from xsam_backend.model.hub import Hub
 from xsam_backend.model.released import shard_names
 from xsam_backend.model.releases import Release, choose_tokenizer, choose_weights

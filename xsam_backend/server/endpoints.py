@@ -221,6 +221,7 @@ def status() -> Response:
                 "where": problem.where,
                 "message": problem.message,
                 "id": problem.error_id,
+                "over_at": problem.over_at and problem.over_at.isoformat(timespec="seconds"),
             }
             for problem in parts.monitor.last_problems
         ],

@@ -38,4 +38,6 @@ class LabelStudioWatch(Rounds):
         except LabelStudioError:
             self._reachable = False
             raise
+        if self._reachable is False:
+            self._monitor.over(self._name)
         self._reachable = True

@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -59,6 +59,7 @@ class Problem:
 
     ``kind`` is the error's class name; ``where`` says what it concerns, such as "project 21.17, task 114".
     ``error_id`` finds the traceback in the log; empty for what a caller can mend, which needs none.
+    ``over_at``: since when it isn't so any more, of what lasts.
     """
 
     at: datetime
@@ -66,6 +67,7 @@ class Problem:
     where: str
     message: str
     error_id: str = ""
+    over_at: datetime | None = None
 
 
 class Monitor:
@@ -120,12 +122,20 @@ class Monitor:
         """
         with self._lock:
             same = [known for known in self._last if (known.kind, known.where) == (kind, where)]
-            if any(known.message == message for known in same):
+            if any(known.message == message and known.over_at is None for known in same):
                 return
             for known in same:
                 self._last.remove(known)
         logger.warning("%s: %s: %s", where, kind, message)
         self._remember(Problem(_now(), kind, where, message))
+
+    def over(self, where: str) -> None:
+        """What was noted of it, and lasted, isn't so any more."""
+        with self._lock:
+            for number, known in enumerate(self._last):
+                if known.where == where and not known.error_id and known.over_at is None:
+                    self._last[number] = replace(known, over_at=_now())
+        logger.info("%s: all is well again", where)
 
     def _remember(self, problem: Problem) -> None:
         self.problems.labels(problem.kind).inc()

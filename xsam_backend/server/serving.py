@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import socket
 import sys
+from contextlib import suppress
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
 from xsam_backend.config import Settings
-from xsam_backend.errors import XSamBackendError
+from xsam_backend.errors import SettingsError, XSamBackendError
+from xsam_backend.model.folders import model_folder
 from xsam_backend.server.app import create_app
 from xsam_backend.server.http_worker import OTHER_CONNECTIONS, Worker
 from xsam_backend.server.logs import GunicornLogger, configure_logging
@@ -70,6 +74,12 @@ class Service(BaseApplication):  # type: ignore[misc]
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Ends the process: exit status 0 after a stop, 1 where it cannot start."""
     configure_logging(settings.log_level, settings.log_format)
+    try:
+        model_folder(settings.model, settings.models_dir)
+        _expect_free(settings.host, settings.port)
+    except XSamBackendError as error:  # gunicorn would say first that it listens, and of a port try it for seconds
+        logger.error("cannot start: %s", error)
+        sys.exit(1)
     master = os.getpid()
     try:
         Service(settings).run()
@@ -77,3 +87,19 @@ def serve(settings: Settings) -> None:
         if os.getpid() != master:  # the worker, forked inside run(): its number is a message to the master
             raise
         sys.exit(1 if stop.code else 0)
+
+
+def _expect_free(host: str, port: int) -> None:
+    """Raises SettingsError: another program listens there. What else may be wrong with it, gunicorn finds out."""
+    with suppress(socket.gaierror):
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was closed a moment ago is free
+            try:
+                probe.bind(address)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise SettingsError(
+                        f"port {port} of {host} is taken by another program, maybe an earlier one of these: end "
+                        "that, or give another port with --port, and in Label Studio's model settings"
+                    ) from error

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from xsam_backend.errors import StoreBusyError, StoreError
+from xsam_backend.errors import NothingKeptError, StoreBusyError, StoreError
 from xsam_backend.store.data_folder import held
 
 History = Literal["store", "inbox"]
@@ -70,17 +70,21 @@ def database_url(history: History, data_dir: Path, shared_url: str | None = None
         ) from None
 
 
-def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine:
+def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS, *, must_exist: bool = False) -> Engine:
     """An engine on ``url`` whose tables of ``history`` are migrated to the newest revision.
 
     Args:
         busy_ms: so long a write waits for another process's, on SQLite.
+        must_exist: neither make tables nor migrate them.
 
     Raises:
         StoreError: the folder cannot be written, the server cannot be reached, the database is damaged, or it is from
-            a newer version of this package. Nothing was changed then.
+            a newer version of this package; with ``must_exist`` also from an older one. Nothing was changed then.
+        NothingKeptError: with ``must_exist``: there is none.
     """
     try:
+        if must_exist and url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+            raise _nothing_kept(url)
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         if url.get_driver_name() in ("psycopg", "psycopg2"):
@@ -90,17 +94,15 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
         if engine.dialect.name == "sqlite":
             _set_pragmas(engine, history, busy_ms)
         try:
-            migrate(engine, history)
+            if must_exist:
+                _expect_newest(engine, history)
+            else:
+                migrate(engine, history)
         except BaseException:
             engine.dispose()
             raise
     except CommandError as error:
-        newest = newest_revision(history)
-        raise StoreError(
-            f"{url.render_as_string()}: its revision is unknown here ({error}); it was written by a newer version: "
-            f"update this package, or let the newer version run `xsam-backend store downgrade {newest}`, or "
-            "restore a backup from before it"
-        ) from error
+        raise _too_new(url, history, str(error)) from error
     except (OSError, SQLAlchemyError, ModuleNotFoundError) as error:
         if is_damage(error) and url.database:
             raise damaged(Path(url.database), str(getattr(error, "orig", error))) from error
@@ -111,6 +113,35 @@ def open_database(url: URL, history: History, busy_ms: int = _BUSY_MS) -> Engine
     return engine
 
 
+def _nothing_kept(url: URL) -> NothingKeptError:
+    return NothingKeptError(
+        f"nothing is kept at {url.set(query={}).render_as_string()}: expected what a service has made; give its "
+        "folder with --data-dir (or its database with XSAM_BACKEND_DATABASE_URL), or start one: `xsam-backend serve`"
+    )
+
+
+def _too_new(url: URL, history: History, found: str) -> StoreError:
+    return StoreError(
+        f"{url.render_as_string()}: its revision is unknown here ({found}); it was written by a newer version: "
+        "update this package, or let the newer version run "
+        f"`xsam-backend store downgrade {newest_revision(history)}`, or restore a backup from before it"
+    )
+
+
+def _expect_newest(engine: Engine, history: History) -> None:
+    """Raises StoreError: there are no tables, or they are another version's."""
+    revision = revision_of(engine, history)
+    if revision is None:
+        raise _nothing_kept(engine.url)
+    if revision not in known_revisions(history):
+        raise _too_new(engine.url, history, str(revision))
+    if revision != (newest := newest_revision(history)):
+        raise StoreError(
+            f"{engine.url.set(query={}).render_as_string()}: its tables are at {revision}, this version works with "
+            f"{newest}: start the service, which brings them there, or run the older version that they are for"
+        )
+
+
 def store_error(words: str, error: SQLAlchemyError) -> StoreError:
     """What couldn't be done, and the database's own reason, without the statement: it would repeat whole rows."""
     reason = " ".join(str(getattr(error, "orig", None) or error).split())
@@ -118,6 +149,10 @@ def store_error(words: str, error: SQLAlchemyError) -> StoreError:
         return StoreBusyError(f"{words}: {reason}: another process holds it; try again in a moment")
     if _is_outage(error):
         return StoreBusyError(f"{words}: the database server can't be had now ({reason}); try again in a moment")
+    if "disk is full" in reason:
+        return StoreBusyError(
+            f"{words}: {reason}: make room on the disk of the data folder; nothing else has to be done"
+        )
     if is_damage(error):
         reason += "; stop the service and look at docs/operate.md, A damaged database"
     return StoreError(f"{words}: {reason}")
@@ -193,14 +228,21 @@ def prune_rows(engine: Engine, where: str, key: Any, old: tuple[Any, ...], *, on
 
 
 @contextmanager
-def opened_store(data_dir: Path, shared_url: str | None) -> Iterator[Engine]:
+def opened_store(data_dir: Path, shared_url: str | None, *, must_exist: bool = False) -> Iterator[Engine]:
     """The store's database, closed at the end. Nobody restores into the data folder meanwhile.
+
+    Args:
+        must_exist: for those who look at what a service keeps: nothing is made, and nothing is migrated.
 
     Raises:
         StoreError: see ``database_url``, ``open_database`` and ``data_folder.Hold``.
+        NothingKeptError: with ``must_exist``: there is none.
     """
+    url = database_url("store", data_dir, shared_url)
+    if must_exist and not shared_url and not data_dir.is_dir():
+        raise _nothing_kept(url)
     with nullcontext() if shared_url else held(data_dir):
-        engine = open_database(database_url("store", data_dir, shared_url), "store")
+        engine = open_database(url, "store", must_exist=must_exist)
         try:
             yield engine
         finally:

@@ -100,6 +100,12 @@ class Job:
         """Whether nothing more will come of it."""
         return self.state not in ("queued", "running")
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its worker was killed, say, or the database restored: nobody beats its heart."""
+        beaten = self.heartbeat_at or LONG_AGO
+        return self.state == "running" and _now() - beaten > STALE_AFTER
+
     def as_json(self) -> dict[str, Any]:
         """All of it; moments as ISO 8601 in UTC."""
         return {

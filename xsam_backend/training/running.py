@@ -15,17 +15,17 @@ from safetensors import SafetensorError
 
 from xsam_backend.errors import CheckpointError, SettingsError
 from xsam_backend.model.checkpoint import (
-    SHIPPED,
-    WEIGHTS,
     build_empty,
     load_config,
     load_model,
     load_tokenizer,
-    model_folder,
     model_version,
     save_model,
 )
+from xsam_backend.model.config import XSamConfig
+from xsam_backend.model.folders import SHIPPED, WEIGHTS, model_folder
 from xsam_backend.model.precision import DTYPES, main_dtype, stored_layout
+from xsam_backend.model.releases import RELEASES
 from xsam_backend.model.xsam import XSam
 from xsam_backend.training import processes, tiny
 from xsam_backend.training.config import TrainConfig
@@ -65,7 +65,7 @@ def run_training(config: TrainConfig, device: str, models: Path) -> None:
         begun = _begin(config, own, models)
         opened = open_data(config, begun.model.config.segmentor_encoder.image_size)
         if processes.number() == 0:
-            for line in _lines(config, begun, opened):
+            for line in _lines(config, begun.model, begun.version, opened):
                 logger.info("%s", line)
         questions = streams(config, opened, begun.model.config, begun.tokenizer)
         model = train(begun.model, config, questions, begun.version)
@@ -76,14 +76,14 @@ def run_training(config: TrainConfig, device: str, models: Path) -> None:
 def plan(config: TrainConfig, device: str, models: Path) -> list[str]:
     """What would be done, in lines for people: stages, what each trains, memory, and where pictures come from.
 
-    Weights aren't read: whether they fit into memory is what it tells.
+    Weights aren't read, and a known release's needn't even be here: whether they fit into memory is what it tells.
 
     Raises:
         XSamBackendError: as ``run_training``, before it starts.
     """
     with processes.joined(device) as own:
-        begun = _begin(config, own, models, with_weights=False)
-        return list(_lines(config, begun, open_data(config, begun.model.config.segmentor_encoder.image_size)))
+        model, version = _planned(config, own, models)
+        return list(_lines(config, model, version, open_data(config, model.config.segmentor_encoder.image_size)))
 
 
 @contextmanager
@@ -98,26 +98,58 @@ def _told_if_too_large(device: torch.device) -> Iterator[None]:
         ) from error
 
 
-def _begin(config: TrainConfig, device: torch.device, models: Path, *, with_weights: bool = True) -> Start:
+def _planned(config: TrainConfig, device: torch.device, models: Path) -> tuple[XSam, str]:
+    """A model of the right sizes, without weights where it can be, and a name for what it begins with."""
+    if config.start == "nothing":
+        begun = _begin(config, device, models)
+        return begun.model, begun.version
+    try:
+        folder = _folder(config, models)
+    except CheckpointError:
+        if config.start not in RELEASES:
+            raise
+        model, dtype = build_empty(XSamConfig.variant(RELEASES[config.start].variant)), torch.bfloat16
+        version = f"{config.start} (not here yet: xsam-backend models pull {config.start})"
+    else:
+        model, dtype, version = build_empty(load_config(folder)), _stored_dtype(folder), model_version(folder)
+    _prepare(model, config, dtype)
+    return model, version
+
+
+def _begin(config: TrainConfig, device: torch.device, models: Path) -> Start:
+    folder = _folder(config, models)
+    if config.start == "nothing":
+        tokenizer = load_tokenizer(folder)
+        version = f"nothing, seed {config.seed}"
+        return Start(tiny.start(tokenizer, config.seed).to(device), tokenizer, folder, version, torch.float16)
+    model, dtype = load_model(folder, torch.float32, device), _stored_dtype(folder)
+    _prepare(model, config, dtype)
+    return Start(model, load_tokenizer(folder), folder, model_version(folder), dtype)
+
+
+def _folder(config: TrainConfig, models: Path) -> Path:
+    """Of what the run starts from; of nothing, the one whose tokenizer it has."""
     folder = SHIPPED / "tiny" if config.start == "nothing" else model_folder(config.start, models)
     if config.export is not None and config.export.resolve() == folder.resolve():
         raise SettingsError(
             f"export: {config.export} is what the run starts from, and a run that goes on needs that as it was: "
             "export to another folder"
         )
-    if config.start == "nothing":
-        tokenizer = load_tokenizer(folder)
-        version = f"nothing, seed {config.seed}"
-        return Start(tiny.start(tokenizer, config.seed).to(device), tokenizer, folder, version, torch.float16)
-    model = load_model(folder, torch.float32, device) if with_weights else build_empty(load_config(folder))
+    return folder
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    return DTYPES.get(main_dtype(stored_layout(folder / WEIGHTS)), torch.float32)
+
+
+def _prepare(model: XSam, config: TrainConfig, stored: torch.dtype) -> None:
+    """Add what is trained besides, in place, and bring what isn't trained back to how it is stored."""
     if config.lora is not None:
         from xsam_backend.training.lora import add_lora  # peft takes seconds to import
 
         add_lora(model, config.lora, config.seed)
-    dtype = DTYPES.get(main_dtype(stored_layout(folder / WEIGHTS)), torch.float32)
-    if dtype is torch.bfloat16 and all(stage.precision != "float32" for stage in config.stages if stage.steps):
+    if stored is torch.bfloat16 and all(stage.precision != "float32" for stage in config.stages if stage.steps):
         _keep_as_stored(model, config)
-    return Start(model, load_tokenizer(folder), folder, model_version(folder), dtype)
 
 
 def _keep_as_stored(model: XSam, config: TrainConfig) -> None:
@@ -151,15 +183,15 @@ def _export(model: XSam, begun: Start, folder: Path, *, lora: bool) -> None:
     logger.info("%s is version %s: use it with --model %s", folder, model_version(folder), folder)
 
 
-def _lines(config: TrainConfig, begun: Start, opened: Mapping[str, OpenedData]) -> Iterator[str]:
+def _lines(config: TrainConfig, model: XSam, version: str, opened: Mapping[str, OpenedData]) -> Iterator[str]:
     total = sum(one.share for one in opened.values())
     shares = ", ".join(f"{name} {one.share / total:.0%}" for name, one in opened.items())
-    yield f"begins with {begun.version}, in {config.run}; pictures: {shares}"
-    both = torch.nn.ModuleDict({MODEL: begun.model})
+    yield f"begins with {version}, in {config.run}; pictures: {shares}"
+    both = torch.nn.ModuleDict({MODEL: model})
     sizes = {name: parameter.numel() for name, parameter in both.named_parameters()}
     weights = sum(parameter.nbytes for parameter in both.parameters())
     for stage in config.stages:
-        trained = sum(sizes.get(name, 0) for name in trained_names(both, begun.model.config, stage, config.lora))
+        trained = sum(sizes.get(name, 0) for name in trained_names(both, model.config, stage, config.lora))
         # Of what is trained also gradient, two moments and the average, in float32; and a copy for half precision.
         nbytes = weights + trained * (4 * (4 if stage.ema else 3) + (0 if stage.precision == "float32" else 2))
         fastest = max((rate(stage, step) for step in range(stage.steps)), default=0.0) * stage.learning_rate

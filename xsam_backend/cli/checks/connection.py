@@ -42,7 +42,8 @@ def check_connection(settings: Settings, client: LabelStudioClient, project_id: 
             "backend",
             "the project has none: Settings, Model, Connect Model, with the address by which Label Studio reaches "
             f"this service (here it is {own_address(settings)}). Should it answer that the address is private or "
-            "reserved: it has to run with LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false",
+            "reserved: it has to run with LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false, and for its webhooks with "
+            "LABEL_STUDIO_SSRF_PROTECTION_ENABLED=false",
         )
         return
     connected = sum(row.get("state") in CONNECTED for row in rows)

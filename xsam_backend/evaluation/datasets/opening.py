@@ -137,6 +137,8 @@ def _recognised(path: Path, content: Any) -> str:
     found = formats_of_folder(path) if path.is_dir() else formats_of_content(path, content)
     if len(found) == 1:
         return found[0]
+    if path.is_dir() and not any(path.iterdir()):
+        raise DatasetError(f"{path} is an empty folder: expected labelled pictures, in one of the forms of --format")
     listed = "\n".join(f"  {name}: {known.words}" for name, known in FORMATS.items() if not found or name in found)
     what = f"it may be any of {', '.join(found)}" if found else "it looks like none that can be read"
     raise DatasetError(f"{path}: {what}: say which format it is\n{listed}")
