@@ -32,7 +32,7 @@ with BackendProcess(data) as backend:
     assert click_on(backend).status_code == 200
     def post(number):
         event = {"action": "X", "tasks": [{"id": number}]}
-        return requests.post(f"{backend.url}/webhook", json=event, timeout=10).status_code
+        return requests.post(f"{backend.url}/webhook", json=event, timeout=10)
     def ready(status):
         deadline = time.monotonic() + 30
         while True:
@@ -41,17 +41,18 @@ with BackendProcess(data) as backend:
                 return answer.json()
             assert time.monotonic() < deadline, answer.text
             time.sleep(0.2)
-    assert post(1) == 201
+    assert post(1).status_code == 201
     filler = folder / "filler"
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], stderr=subprocess.DEVNULL)
-    statuses = [post(number) for number in range(2, 40)]
-    print("events", sorted(set(statuses)), flush=True)
+    answers = [post(number) for number in range(2, 40)]
+    statuses = [answer.status_code for answer in answers]
+    print("events", sorted(set(statuses)), " ".join(answers[-1].text.split()), flush=True)
     print("click", click_on(backend).status_code)
     print("health", requests.get(f"{backend.url}/health", timeout=1).status_code)
     print("lacking", ready(503)["lacking"])
     filler.unlink()
     ready(200)
-    print("after", post(99), click_on(backend).status_code)
+    print("after", post(99).status_code, click_on(backend).status_code)
     kept = requests.get(f"{backend.url}/status", timeout=5).json()["events"]["X"]
     assert kept == 2 + statuses.count(201), (kept, statuses)
 subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
@@ -80,7 +81,8 @@ def test_a_disk_that_fills_up_and_a_volume_that_is_read_only(tmp_path: Path) -> 
     said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert said["click"] == "200", "annotators get their regions; the operator is told"
     assert said["health"] == "200"
-    assert "500" in said["events"], "what can't be kept isn't acknowledged"
+    assert said["events"].startswith("[503] "), "what can't be kept isn't acknowledged"
+    assert "disk is full: make room" in said["events"]
     assert "disk" in said["lacking"]
     assert said["after"] == "201 200", "nothing need be restarted"
     assert "cannot start: cannot open" in said["read-only"]
