@@ -5,6 +5,7 @@ Kills and stops come in the first half only: whether memory grows shows in a pro
 
 from __future__ import annotations
 
+import math
 import random
 import resource
 import sqlite3
@@ -30,6 +31,9 @@ SPELL_S = (2.0, 6.0)
 
 CALM_S = (2.0, 8.0)
 """Between two faults."""
+
+AFTER_S = 1.0
+"""So long after a fault it may still be felt."""
 
 ENDS = ("kill -9 and restart", "SIGTERM and restart")
 """Faults after which another process serves."""
@@ -123,6 +127,8 @@ class Faults:
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self.injected: Counter[str] = Counter()
+        self.spells: list[tuple[float, float]] = []
+        """When something was wrong: monotonic seconds; the last may be under way, without end."""
         self.broken: list[str] = []
         """What went wrong in injecting: the service didn't come back, say."""
         self._kinds: dict[str, Callable[[], None]] = {
@@ -138,6 +144,10 @@ class Faults:
         """Begin."""
         self._thread.start()
 
+    def explains(self, begun: float, ended: float) -> bool:
+        """Whether something was wrong while a request was under way, or a moment before."""
+        return any(begun < end + AFTER_S and ended > begin for begin, end in list(self.spells))
+
     def stop(self) -> None:
         """End after the fault under way."""
         self._stop.set()
@@ -151,8 +161,11 @@ class Faults:
             kind = coming.pop() if coming else self._random.choice(list(self._kinds))
             if kind in ENDS and time.monotonic() > no_more_ends:
                 continue
+            begun = time.monotonic()
+            self.spells.append((begun, math.inf))
             try:
                 self._kinds[kind]()
+                self.spells[-1] = begun, time.monotonic()
                 self.injected[kind] += 1
             except Exception as error:
                 self.broken.append(f"{kind}: {error}")
