@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from label_studio_sdk.converter.brush import decode_rle
+from numpy.typing import NDArray
 from PIL import Image
 
+from xsam_backend.geometry.collapsing import edges_cross
 from xsam_backend.geometry.masks import Mask, mask_iou, mask_to_box_xyxy
-from xsam_backend.geometry.raster import box_to_mask, ellipse_to_mask, polygons_to_mask
+from xsam_backend.geometry.raster import box_to_mask, ellipse_to_mask
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.results import write_regions
 from xsam_backend.labelstudio.tags import ControlOptions, ControlTag
@@ -40,16 +42,39 @@ def px(value: dict[str, Any], mask: Mask, *keys: str) -> list[float]:
     return [value[key] * (width, height)[number % 2] / 100 for number, key in enumerate(keys)]
 
 
-def polygons(mask: Mask, **options: Any) -> Mask:
+def rings_of(mask: Mask, **options: Any) -> list[NDArray[np.float64]]:
     scale = np.array(mask.shape[::-1]) / 100
-    rings = [np.asarray(value["points"]) * scale for value in values_of(mask, "Polygon", **options)]
-    return polygons_to_mask(rings, mask.shape)
+    return [np.asarray(value["points"]) * scale for value in values_of(mask, "Polygon", **options)]
+
+
+def painted(ring: NDArray[np.float64], size_hw: tuple[int, int]) -> Mask:
+    """By the canvas's non-zero rule: how often the ring goes around each pixel's centre, added up edge by edge."""
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]] + 0.5
+    turns = np.zeros(size_hw, np.int64)
+    for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        left = (x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)  # above 0 on one side of the edge
+        turns += ((y0 <= y) & (y1 > y) & (left > 0)).astype(np.int64)
+        turns -= ((y0 > y) & (y1 <= y) & (left < 0)).astype(np.int64)
+    return turns != 0
+
+
+def polygons(mask: Mask, **options: Any) -> Mask:
+    return np.any([painted(ring, mask.shape) for ring in rings_of(mask, **options)], axis=0)
 
 
 @settings(max_examples=300, deadline=None)
 @given(MASKS)
 def test_a_polygon_keeps_the_iou_of_its_option(mask: Mask) -> None:
     assert mask_iou(polygons(mask), mask) >= ControlOptions().polygon_iou == 0.98
+
+
+@settings(max_examples=300, deadline=None)
+@given(MASKS)
+def test_a_polygon_as_it_is_written_crosses_itself_nowhere(mask: Mask) -> None:
+    """Keyholes included: an edge may touch another, and run along it. That per cent are rounded may move what touches
+    across by less than a thousandth of a pixel, which nothing shows."""
+    for ring in rings_of(mask):
+        assert not edges_cross([np.round(ring, 3)]), ring.tolist()
 
 
 @settings(deadline=None)
