@@ -16,8 +16,10 @@ from xsam_backend.evaluation.datasets.opening import open_dataset
 from xsam_backend.evaluation.datasets.records import Record
 from xsam_backend.learning.choosing import Choice
 from xsam_backend.learning.snapshot import EMPHASIS, Written, write_snapshot
+from xsam_backend.prompts import Task
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.tasks import TaskPicture
+from xsam_backend.training.questions import Asking, ask
 from xsam_backend.training.sources import Photos
 
 
@@ -147,3 +149,22 @@ def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(Exception, match=r"snapshot|label config|Image"):
         open_dataset(path)
+
+
+CAPTIONED = """<View><Image name="image" value="$image"/>
+<PolygonLabels name="poly" toName="image" model_task="gcgseg"><Label value="cat"/><Label value="dog"/></PolygonLabels>
+<TextArea name="caption" toName="image" smart="false"/>
+<TextArea name="called" toName="image" smart="false" perRegion="true"/></View>"""
+
+
+def test_an_accepted_caption_becomes_a_question_about_its_regions(tmp_path: Path, choice: Choice) -> None:
+    """As an annotator left it: the caption edited, one region called what it says, the other one nothing."""
+    about = {"to_name": "image", "original_width": 320, "original_height": 240, "type": "textarea"}
+    called = about | {"id": "rg2", "from_name": "called", "value": {"text": ["a sleepy dog"]}}
+    caption = about | {"id": "c1", "from_name": "caption", "value": {"text": ["On the grass lies a sleepy dog."]}}
+    linked = replace(choice, result=(*choice.result, called, caption))
+    truth = open_dataset(written(tmp_path, linked, label_config=CAPTIONED).path).records[0].load()
+    (question,) = ask(truth, {Task.GCG: 1}, np.random.default_rng(0), Asking(("cat", "dog"), 1))
+    assert "On the grass lies <p>a sleepy dog</p>" in question.turn.answer
+    ((mask, _),) = question.targets
+    np.testing.assert_array_equal(mask, truth.masks[truth.names.index("dog")])
