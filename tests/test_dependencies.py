@@ -74,6 +74,7 @@ SPEAKS_OUTWARD = {
     "labelstudio/egress.py",  # whom images may speak to
     "cli/checks/service.py",  # the service itself, on this machine
     "server/http_worker.py",  # answers only: the sockets that gunicorn accepted
+    "server/serving.py",  # whether its own port is free
     "demo/ports.py",  # which of this machine's ports are free
     "store/shared_files.py",  # what services on several machines share, through fsspec
     "prelabelling/folder_work.py",  # pictures of a folder or bucket, through fsspec
