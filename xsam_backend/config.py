@@ -96,7 +96,10 @@ class Settings(BaseSettings):
     image_timeout_s: float = Field(20.0, gt=0, description="Longest download of one picture, in seconds.")
 
     picture_cache_mb: int = Field(
-        256, ge=0, description="Main memory for decoded pictures that were fetched in the last minutes, in megabytes."
+        256,
+        ge=0,
+        description="Main memory for decoded pictures that were fetched in the last minutes, in megabytes; with "
+        "prelabel, for those that are fetched ahead of the model.",
     )
     image_cache_mb: int = Field(
         2048, ge=0, description="Memory of the device for encoded pictures, in megabytes; without prefixes."

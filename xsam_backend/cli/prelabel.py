@@ -52,6 +52,7 @@ from xsam_backend.prelabelling.blocks import SIZE, Block, Work, divided
     "dtype",
     "data_dir",
     "artefacts_url",
+    "picture_cache_mb",
     "label_studio_url",
     "local_files_root",
     "allow_private_hosts",
