@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from benchmarks import batch, growth, load, memory
+from benchmarks import batch, growth, load, memory, restart
 from benchmarks.growth import with_growth
 from benchmarks.servers import serving
 
@@ -39,9 +39,13 @@ def test_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "PICTURES", 2)
     monkeypatch.setattr(batch, "WARMING", 1)
     monkeypatch.setattr(batch, "IN_A_REQUEST", (1, 2))
-    (table,) = batch.suite((), "cpu")
+    monkeypatch.setattr(batch, "IN_A_PASS", (1, 2))
+    monkeypatch.setattr(batch, "PASSES", 1)
+    table, in_one_pass = batch.suite((), "cpu")
     assert [row[0] for row in table.rows] == ["the model alone", "1 tasks in a request", "2 tasks in a request"]
     assert all(float(row[1]) > 0 for row in table.rows)
+    assert [row[0] for row in in_one_pass.rows] == ["1", "2"]
+    assert all(float(row[1]) > 0 for row in in_one_pass.rows)
 
 
 @pytest.mark.usefixtures("address")
@@ -69,3 +73,11 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     growing, start = memory.suite((), "cpu")
     assert [row[0] for row in growing.rows] == [4, 8]
     assert 0 < float(start.rows[0][0]) < float(start.rows[0][1])
+
+
+def test_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restart, "ROUNDS", {"tiny": 1})
+    (table,) = restart.suite(("tiny",), "cpu")
+    ((size, without, with_disk, _, megabytes),) = table.rows
+    assert size == "tiny"
+    assert min(float(without), float(with_disk), float(megabytes)) > 0
