@@ -30,7 +30,7 @@ from xsam_backend.model.four_bits import put_in_four_bits
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.language import Prefix
 from xsam_backend.model.pointing import FirstLook, Pointing
-from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
+from xsam_backend.model.precision import choose_dtype, count_of, main_dtype, stored_layout
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
 from xsam_backend.model.unwanted_finds import without_unwanted
@@ -78,12 +78,13 @@ def load_predictor(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = folder / WEIGHTS
-    stored = main_dtype(stored_layout(weights)) if weights.is_file() else "float32"
+    layout = stored_layout(weights) if weights.is_file() else {}
     try:
         if dtype == "four-bits":
             model = put_in_four_bits(checkpoint.load_model(folder, torch.bfloat16), torch.device(device))
         else:
-            model = checkpoint.load_model(folder, choose_dtype(dtype, stored, device), torch.device(device))
+            chosen = choose_dtype(dtype, main_dtype(layout), device, count_of(layout))
+            model = checkpoint.load_model(folder, chosen, torch.device(device))
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without that device
         raise CheckpointError(f"{folder}: cannot be put on device {device!r}: {error}") from error
     return Predictor(model, checkpoint.load_tokenizer(folder), checkpoint.model_version(folder))
