@@ -46,10 +46,10 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="Where the model runs: auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["auto", "float32", "bfloat16", "float16", "four-bits"] = Field(
         "auto",
-        description="Number format the model runs in; auto: bfloat16 on a GPU; elsewhere float32, but bfloat16 if the "
-        "weights are stored so and the processor multiplies it, or has too little memory for float32. four-bits: the "
-        "language model in a quarter of bfloat16's memory, all else in bfloat16; needs bitsandbytes (pip install "
-        "'.[four-bits]' in the project's folder).",
+        description="Number format the model runs in; auto: bfloat16 on a GPU; elsewhere float32, but bfloat16 if "
+        "the weights are stored so and the processor multiplies it, or has too little memory for float32. "
+        "four-bits: the language model in a quarter of bfloat16's memory, all else in bfloat16; needs bitsandbytes "
+        "(pip install '.[four-bits]' in the project's folder).",
     )
     data_dir: Path = Field(
         default_factory=lambda: Path("~/.local/share/xsam-backend").expanduser(),

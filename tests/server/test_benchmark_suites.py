@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from benchmarks import batch, growth, load, memory, restart
+from benchmarks import batch, devices, growth, load, memory, restart
 from benchmarks.growth import with_growth
 from benchmarks.servers import serving
 
@@ -81,3 +81,15 @@ def test_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     ((size, without, with_disk, _, megabytes),) = table.rows
     assert size == "tiny"
     assert min(float(without), float(with_disk), float(megabytes)) > 0
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "PRODUCT_ROUNDS", 1)
+    monkeypatch.setattr(devices, "ROUNDS", {"tiny": 1})
+    monkeypatch.setattr(devices, "WIDE", 64)
+    formats, layouts, four_bits = devices.suite(("tiny",), "cpu")
+    assert len(formats.rows) == len(devices.ROWS) + 1
+    assert [row[0] for row in layouts.rows] == ["tiny"]
+    assert [row[0] for row in four_bits.rows][:2] == ["float32", "bfloat16"]
+    assert len(four_bits.rows) == 3 or "bitsandbytes" in four_bits.note
+    assert all(float(cell) > 0 for row in (*formats.rows, *layouts.rows, *four_bits.rows) for cell in row[1:])

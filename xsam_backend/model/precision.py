@@ -3,9 +3,9 @@
 A large checkpoint is stored in bfloat16. A processor that has instructions for it runs it so: the weights are mapped
 from disk, without a copy, and matrices are multiplied in less than half of float32's time. On one without, torch
 emulates it: 512 rows times a matrix of 2048 x 2048 take twice float32's time where there is AVX-512 and nearly four
-times where there is AVX2 only, a convolution three and over a hundred times (``python -m benchmarks --suite devices``,
-which says how to try others). float32 is a copy of twice the size, though: it's made where half of the memory that is
-free holds it. Where it doesn't, the weights stay as they are, since a slow answer is better than none.
+times where there is AVX2 only, a convolution three and over a hundred times (``python -m benchmarks --suite
+devices``, which says how to try others). float32 is a copy of twice the size, though: it's made where half of the
+memory that is free holds it. Where it doesn't, the weights stay as they are, since a slow answer is better than none.
 
 What is stored otherwise, as the shipped model in float16, runs in float32 on a CPU, which is exact there.
 """
@@ -60,8 +60,8 @@ def choose_dtype(setting: str, stored: str, device: str, numbers: int = 0) -> to
     if needed <= MOST_OF_FREE * free:
         return torch.float32
     logger.warning(
-        "this processor doesn't multiply bfloat16, which makes answers slow; float32 needs %.1f GB, %.1f GB are free, "
-        "of which half may be taken: dtype float32 takes them anyway",
+        "this processor doesn't multiply bfloat16, which makes answers slow; float32 needs %.1f GB, and of %.1f GB "
+        "that are free half may be taken: dtype float32 takes them anyway",
         needed / 1e9,
         free / 1e9,
     )
