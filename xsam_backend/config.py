@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         "four-bits: the language model in a quarter of bfloat16's memory, all else in bfloat16; needs bitsandbytes "
         "(pip install '.[four-bits]' in the project's folder).",
     )
+    compile: bool = Field(
+        False,
+        description="Compile encoders, connector and pixel decoder (torch.compile) when the model is loaded: that "
+        "takes minutes and needs a C++ compiler; then pictures are encoded faster. Not with four-bits.",
+    )
     data_dir: Path = Field(
         default_factory=lambda: Path("~/.local/share/xsam-backend").expanduser(),
         description="Folder for everything the service keeps: databases, webhook secret, pulled models.",

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
+from torch import nn
 
-from benchmarks import batch, devices, growth, load, memory, restart
+from benchmarks import batch, compiled, devices, growth, load, memory, restart
 from benchmarks.growth import with_growth
 from benchmarks.servers import serving
 
@@ -93,3 +94,21 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0] for row in four_bits.rows][:2] == ["float32", "bfloat16"]
     assert len(four_bits.rows) == 3 or "bitsandbytes" in four_bits.note
     assert all(float(cell) > 0 for row in (*formats.rows, *layouts.rows, *four_bits.rows) for cell in row[1:])
+
+
+def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the compiler, which takes minutes: code runs as it is and counts as compiled; or nothing does."""
+    monkeypatch.setattr(compiled, "ROUNDS", {"tiny": 1})
+
+    def compiles(part: nn.Module, **_options: object) -> None:
+        part._compiled_call_impl = part._call_impl
+
+    def fails(part: nn.Module, **_options: object) -> None:
+        raise RuntimeError("no compiler")
+
+    for compile_it in (compiles, fails):
+        monkeypatch.setattr(nn.Module, "compile", compile_it)
+        (table,) = compiled.suite(("tiny",), "cpu")
+        (row,) = table.rows
+        assert len(row) == len(table.columns)
+        assert (row[1] == "not compiled") is (compile_it is fails)

@@ -50,6 +50,7 @@ from xsam_backend.prelabelling.blocks import SIZE, Block, Work, divided
     "model",
     "device",
     "dtype",
+    "compile",
     "data_dir",
     "artefacts_url",
     "picture_cache_mb",

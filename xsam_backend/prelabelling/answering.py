@@ -51,7 +51,9 @@ def load(settings: Settings, version: str | None) -> Predictor[Any]:
 
     files = VersionFiles(settings.versions_dir, shared_files(settings.artefacts_url))
     delta = files.delta(version) if version is not None else None
-    base = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
+    base = load_predictor(
+        settings.model, settings.device, settings.dtype, settings.models_dir, compiled=settings.compile
+    )
     return base if version is None or delta is None else predictor_with_delta(base, delta, version)
 
 
