@@ -46,9 +46,15 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="Where the model runs: auto, cpu, cuda, cuda:1, ...")
     dtype: Literal["auto", "float32", "bfloat16", "float16", "four-bits"] = Field(
         "auto",
-        description="Number format the model runs in; auto: bfloat16 on a GPU, elsewhere bfloat16 if the weights are "
-        "stored so, else float32. four-bits: the language model in a quarter of bfloat16's memory, all else in "
-        "bfloat16; needs bitsandbytes (pip install '.[four-bits]' in the project's folder).",
+        description="Number format the model runs in; auto: bfloat16 on a GPU; elsewhere float32, but bfloat16 if "
+        "the weights are stored so and the processor multiplies it, or has too little memory for float32. "
+        "four-bits: the language model in a quarter of bfloat16's memory, all else in bfloat16; needs bitsandbytes "
+        "(pip install '.[four-bits]' in the project's folder).",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile encoders, connector and pixel decoder (torch.compile) when the model is loaded: that "
+        "takes minutes and needs a C++ compiler; then pictures are encoded faster. Not with four-bits.",
     )
     data_dir: Path = Field(
         default_factory=lambda: Path("~/.local/share/xsam-backend").expanduser(),
@@ -96,7 +102,10 @@ class Settings(BaseSettings):
     image_timeout_s: float = Field(20.0, gt=0, description="Longest download of one picture, in seconds.")
 
     picture_cache_mb: int = Field(
-        256, ge=0, description="Main memory for decoded pictures that were fetched in the last minutes, in megabytes."
+        256,
+        ge=0,
+        description="Main memory for decoded pictures that were fetched in the last minutes, in megabytes; with "
+        "prelabel, for those that are fetched ahead of the model.",
     )
     image_cache_mb: int = Field(
         2048, ge=0, description="Memory of the device for encoded pictures, in megabytes; without prefixes."

@@ -38,6 +38,31 @@ def test_after_a_restart_nothing_is_made_again(tmp_path: Path) -> None:
     assert tier(tmp_path).get_or_make("a", lambda: pytest.fail("made again")) == "value"
 
 
+def test_what_was_found_and_made_is_counted(tmp_path: Path) -> None:
+    kept = tier(tmp_path, capacity=3 * (TITLE + 10))
+    for name in ("a", "a", "b", "a"):
+        kept.get_or_make(name, lambda: "0123456789")
+    stats = kept.stats
+    assert (stats.hits, stats.misses, stats.evictions, stats.entries) == (2, 2, 0, 2)
+    assert stats.nbytes == sum(path.stat().st_size for path in files(tmp_path))
+    for name in "cd":
+        kept.get_or_make(name, lambda: "0123456789")
+    stats = kept.stats
+    assert (stats.misses, stats.evictions + stats.entries, stats.entries) == (4, 4, len(files(tmp_path)))
+    assert stats.nbytes == sum(path.stat().st_size for path in files(tmp_path)) <= stats.capacity_bytes
+    restarted = tier(tmp_path).stats
+    assert (restarted.hits, restarted.misses) == (0, 0)
+    assert (restarted.entries, restarted.nbytes) == (stats.entries, stats.nbytes)
+
+
+def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
+    kept = tier(tmp_path)
+    kept.get_or_make("a", lambda: "old")
+    files(tmp_path)[0].write_bytes(b"")
+    kept.get_or_make("a", lambda: "new")
+    assert (kept.stats.hits, kept.stats.misses) == (0, 2)
+
+
 def test_names_are_no_paths(tmp_path: Path) -> None:
     tier(tmp_path / "kept").get_or_make("../../a b/c", lambda: "v")
     assert [path.parent for path in tmp_path.rglob(f"*{SUFFIX}")] == [tmp_path / "kept"]

@@ -71,7 +71,12 @@ def test_after_a_restart_the_disk_still_has_it(tmp_path: Path) -> None:
 
     assert stages(started(), FakePredictor()) == ["look", "state", "prefix"]
     assert stages(started(), FakePredictor()) == ["state", "prefix"]
-    assert stages(started(), FakePredictor(), "another picture") == ["look", "state", "prefix"]
+    memory = started()
+    assert stages(memory, FakePredictor(), "another picture") == ["look", "state", "prefix"]
+    assert stages(memory, FakePredictor()) == ["state", "prefix"]
+    assert stages(memory, FakePredictor()) == []
+    assert (memory.stats["disk"].hits, memory.stats["disk"].misses) == (1, 1)
+    assert "disk" not in PictureMemory(ROOM).stats
 
 
 def test_who_looks_through_a_project_leaves_the_pictures_of_people_alone() -> None:

@@ -20,6 +20,7 @@ from small_models import noise_picture
 from torch import Tensor
 
 from xsam_backend.errors import CheckpointError
+from xsam_backend.model import precision
 from xsam_backend.model.checkpoint import load_config, load_model, load_tokenizer, model_version
 from xsam_backend.model.conversion import _whole, convert
 from xsam_backend.model.folders import CONFIG, WEIGHTS
@@ -263,7 +264,10 @@ def test_a_link_to_another_disk_stays_one(tmp_path: Path) -> None:
     assert [list(folder.iterdir()) for folder in (disk.parent, link.parent)] == [[disk], [link]]
 
 
-def test_a_converted_model_answers_in_its_own_number_format(source: Path, tmp_path: Path) -> None:
+def test_a_converted_model_answers_in_its_own_number_format(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)  # on every machine
     predictor = load_predictor(str(converted(source, tmp_path / "model")), "cpu")
     assert predictor.model.dtype == torch.bfloat16
     answer = predictor.answer(predictor.encode(noise_picture()), Prompt(Task.INTERACTIVE, (Point(20, 20),)))

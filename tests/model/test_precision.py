@@ -10,8 +10,12 @@ from small_models import noise_picture, small_model, tokenizer
 
 from xsam_backend.errors import CheckpointError
 from xsam_backend.geometry.masks import mask_iou
+from xsam_backend.model import precision
+from xsam_backend.model.checkpoint import save_model
+from xsam_backend.model.folders import SHIPPED
+from xsam_backend.model.main_memory import available_bytes
 from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
-from xsam_backend.model.predictor import Predictor
+from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Box, Category, Point, Prompt, Task
 
@@ -28,8 +32,72 @@ from xsam_backend.prompts import Box, Category, Point, Prompt, Task
         ("float16", "bfloat16", "cuda", torch.float16),
     ],
 )
-def test_the_format_to_run_in(setting: str, stored: str, device: str, expected: torch.dtype) -> None:
+def test_the_format_to_run_in(
+    setting: str, stored: str, device: str, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
     assert choose_dtype(setting, stored, device) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "stored", "device", "free", "expected", "reason"),
+    [
+        ("auto", "bfloat16", "cpu", 8000, torch.float32, "emulated products are slower than a copy is large"),
+        ("auto", "bfloat16", "cpu", 7999, torch.bfloat16, "a copy would take more than half of what is free"),
+        ("auto", "float16", "cpu", 0, torch.float32, "it is so everywhere"),
+        ("auto", "bfloat16", "cuda", 8000, torch.bfloat16, "it isn't the processor that multiplies"),
+        ("bfloat16", "bfloat16", "cpu", 8000, torch.bfloat16, "what is asked for, wins"),
+    ],
+)
+def test_where_the_processor_emulates_bfloat16(
+    setting: str,
+    stored: str,
+    device: str,
+    free: int,
+    expected: torch.dtype,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "available_bytes", lambda: free)
+    assert choose_dtype(setting, stored, device, 1000) == expected, reason
+    assert ("doesn't multiply bfloat16" in caplog.text) == (free == 7999), "who waits is told why"
+
+
+def test_a_model_is_loaded_in_the_format_that_suits_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(small_model(), tmp_path, torch.bfloat16)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((SHIPPED / "tiny" / name).read_bytes())
+    for multiplies, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(precision, "multiplies_bfloat16", lambda multiplies=multiplies: multiplies)
+        predictor = load_predictor(str(tmp_path), "cpu")
+        assert predictor.model.dtype == expected
+        assert str(expected).removeprefix("torch.") in predictor.encoder_version
+
+
+@pytest.mark.parametrize(
+    ("files", "expected", "reason"),
+    [
+        ({}, 5 * 2**20, "no container"),
+        ({"memory.max": "max\n", "memory.current": "7\n"}, 5 * 2**20, "one without a limit"),
+        ({"memory.max": "1000\n", "memory.current": "700\n"}, 300, "its limit is nearer"),
+        ({"memory.max": "1000\n", "memory.current": "1001\n"}, 0, "it's over its limit"),
+        ({"memory.max": str(2**40), "memory.current": "1"}, 5 * 2**20, "the machine has less"),
+    ],
+)
+def test_memory_that_is_free(tmp_path: Path, files: dict[str, str], expected: int, reason: str) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       16384 kB\nMemFree: 1024 kB\nMemAvailable:    5120 kB\n")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert available_bytes(meminfo, tmp_path) == expected, reason
+
+
+def test_memory_where_nothing_tells_it(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path / "none", tmp_path) > 0
 
 
 def test_the_stored_format_is_that_of_most_numbers(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from xsam_backend.prelabelling import folder_work
 from xsam_backend.prelabelling.answering import Answering
 from xsam_backend.prelabelling.blocks import Block, Done
 from xsam_backend.prelabelling.folder_work import FolderWork
+from xsam_backend.server.protocol import TaskItem
 from xsam_backend.store.data_folder import Hold
 
 TORN = "3.png"
@@ -55,16 +56,15 @@ def run(work: FolderWork) -> list[Done]:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> list[int]:
-    """The second question fails so often; how often it did."""
-    asked, failed = [0], [0]
+    """The question about the second picture fails so often; how often it did."""
+    failed = [0]
     answer: Callable[..., Any] = Answering.prediction
 
-    def prediction(self: Answering, *question: Any) -> Any:
-        asked[0] += 1
-        if asked[0] > 1 and failed[0] < times:
+    def prediction(self: Answering, project: None, task: TaskItem, *more: Any) -> Any:
+        if task.data["image"].endswith("1.png") and failed[0] < times:
             failed[0] += 1
             raise error
-        return answer(self, *question)
+        return answer(self, project, task, *more)
 
     monkeypatch.setattr(Answering, "prediction", prediction)
     return failed

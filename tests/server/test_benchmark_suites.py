@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
+from torch import nn
 
-from benchmarks import batch, growth, load, memory
+from benchmarks import batch, compiled, devices, growth, load, memory, restart
 from benchmarks.growth import with_growth
 from benchmarks.servers import serving
 
@@ -39,9 +40,13 @@ def test_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "PICTURES", 2)
     monkeypatch.setattr(batch, "WARMING", 1)
     monkeypatch.setattr(batch, "IN_A_REQUEST", (1, 2))
-    (table,) = batch.suite((), "cpu")
+    monkeypatch.setattr(batch, "IN_A_PASS", (1, 2))
+    monkeypatch.setattr(batch, "PASSES", 1)
+    table, in_one_pass = batch.suite((), "cpu")
     assert [row[0] for row in table.rows] == ["the model alone", "1 tasks in a request", "2 tasks in a request"]
     assert all(float(row[1]) > 0 for row in table.rows)
+    assert [row[0] for row in in_one_pass.rows] == ["1", "2"]
+    assert all(float(row[1]) > 0 for row in in_one_pass.rows)
 
 
 @pytest.mark.usefixtures("address")
@@ -69,3 +74,41 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     growing, start = memory.suite((), "cpu")
     assert [row[0] for row in growing.rows] == [4, 8]
     assert 0 < float(start.rows[0][0]) < float(start.rows[0][1])
+
+
+def test_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restart, "ROUNDS", {"tiny": 1})
+    (table,) = restart.suite(("tiny",), "cpu")
+    ((size, without, with_disk, _, megabytes),) = table.rows
+    assert size == "tiny"
+    assert min(float(without), float(with_disk), float(megabytes)) > 0
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "PRODUCT_ROUNDS", 1)
+    monkeypatch.setattr(devices, "ROUNDS", {"tiny": 1})
+    monkeypatch.setattr(devices, "WIDE", 64)
+    formats, layouts, four_bits = devices.suite(("tiny",), "cpu")
+    assert len(formats.rows) == len(devices.ROWS) + 1
+    assert [row[0] for row in layouts.rows] == ["tiny"]
+    assert [row[0] for row in four_bits.rows][:2] == ["float32", "bfloat16"]
+    assert len(four_bits.rows) == 3 or "bitsandbytes" in four_bits.note
+    assert all(float(cell) > 0 for row in (*formats.rows, *layouts.rows, *four_bits.rows) for cell in row[1:])
+
+
+def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the compiler, which takes minutes: code runs as it is and counts as compiled; or nothing does."""
+    monkeypatch.setattr(compiled, "ROUNDS", {"tiny": 1})
+
+    def compiles(part: nn.Module, **_options: object) -> None:
+        part._compiled_call_impl = part._call_impl
+
+    def fails(part: nn.Module, **_options: object) -> None:
+        raise RuntimeError("no compiler")
+
+    for compile_it in (compiles, fails):
+        monkeypatch.setattr(nn.Module, "compile", compile_it)
+        (table,) = compiled.suite(("tiny",), "cpu")
+        (row,) = table.rows
+        assert len(row) == len(table.columns)
+        assert (row[1] == "not compiled") is (compile_it is fails)

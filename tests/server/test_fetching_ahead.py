@@ -79,3 +79,44 @@ def test_what_was_not_expected_and_what_is_left_out() -> None:
         assert images.fetch("other", 1).sha256 == "other"
         assert images.fetch("a", 1).sha256 == "a"
         assert images.fetch("a", 2).sha256 == "a", "another task's picture"
+
+
+class Sized:
+    """Pictures of so many bytes; how many there are that nobody has taken yet, at most."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
+        self.asked.append(url)
+        return FetchedImage(np.zeros((1, self.nbytes // 3, 3), np.uint8), url, (1, self.nbytes // 3), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "at_most", "reason"),
+    [
+        (0, 0, "nothing comes ahead"),
+        (1000, 3, "three of 300 bytes"),
+        (299, 1, "the first one's size isn't known before"),
+        (10**6, 4, "the number is a bound, too"),
+    ],
+)
+def test_no_more_bytes_are_held_than_stated(most_bytes: int, at_most: int, reason: str) -> None:
+    source = Sized(300)
+    most = 0
+    with FetchingAhead(source, [(str(number), 1) for number in range(20)], 4, most_bytes) as images:
+        for taken in range(20):
+            images.fetch(str(taken), 1)
+            time.sleep(0.005)  # what was begun comes
+            most = max(most, len(source.asked) - taken - 1)
+    assert most == at_most, reason
+    assert sorted(source.asked, key=int) == [str(number) for number in range(20)], "each once"
+
+
+def test_readers_do_not_pass_over_what_another_is_about_to_want() -> None:
+    source = Sized(3)
+    with FetchingAhead(source, [(str(number), 1) for number in range(6)], 4, readers=2) as images:
+        for number in ("0", "2", "1", "4", "3", "5"):
+            images.fetch(number, 1)
+    assert sorted(source.asked) == ["0", "1", "2", "3", "4", "5"], "each once"

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from xsam_backend.inference.cache import CacheStats
 from xsam_backend.whole_files import PARTIAL, write_whole
 
 logger = logging.getLogger(__name__)
@@ -59,20 +60,32 @@ class DiskTier(Generic[ValueT]):
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(PENDING)
         self._not_before = 0.0
+        self._hits = self._misses = self._evictions = 0
         self._sweep()
-        self._nbytes = sum(size for _, size, _ in self._files())
+        sizes = [size for _, size, _ in self._files()]
+        self._nbytes, self._entries = sum(sizes), len(sizes)
 
     def get_or_make(self, name: str, make: Callable[[], ValueT], *, is_guest: bool = False) -> ValueT:
         """The value of that name, from its file or from ``make``. What a guest makes isn't written: whoever looks
         through a whole project once must not push out what people work on."""
         path = self._folder / (hashlib.sha256(name.encode()).hexdigest() + SUFFIX)
         found = self._read(path, name)
+        with self._lock:
+            self._hits += found is not None
+            self._misses += found is None
         if found is not None:
             return found
         packed = self._pack(make())
         if not is_guest and time.monotonic() >= self._not_before:
             self._write_later(path, name, packed)
         return self._unpack(packed)
+
+    @property
+    def stats(self) -> CacheStats:
+        """Counters of this process. What is held now is as it knows: others that share the folder add to it, until
+        the folder is looked through because it's full."""
+        with self._lock:
+            return CacheStats(self._hits, self._misses, self._evictions, self._entries, self._nbytes, self._capacity)
 
     def _write_later(self, path: Path, name: str, packed: bytes) -> None:
         if not self._room.acquire(blocking=False):
@@ -120,18 +133,21 @@ class DiskTier(Generic[ValueT]):
             return
         with self._lock:
             self._nbytes += len(data)
+            self._entries += 1
             if self._nbytes > self._capacity:
                 self._make_room()
 
     def _make_room(self) -> None:
         files = sorted(self._files())
-        self._nbytes = sum(size for _, size, _ in files)
+        self._nbytes, self._entries = sum(size for _, size, _ in files), len(files)
         for _, size, path in files:
             if self._nbytes <= EMPTIED_TO * self._capacity:
                 break
             with suppress(OSError):
                 path.unlink()
             self._nbytes -= size
+            self._entries -= 1
+            self._evictions += 1
 
     def _sweep(self) -> None:
         for path in self._folder.glob(f"*{SUFFIX}{PARTIAL}"):

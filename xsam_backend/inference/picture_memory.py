@@ -126,5 +126,6 @@ class PictureMemory:
 
     @property
     def stats(self) -> dict[str, CacheStats]:
-        """By layer."""
-        return {"outputs": self._outputs.stats, "states": self._states.stats, "prefixes": self._prefixes.stats}
+        """By layer; "disk" is the one of the outputs on disk, where there is one."""
+        layers = {"outputs": self._outputs.stats, "states": self._states.stats, "prefixes": self._prefixes.stats}
+        return layers if self._disk is None else {**layers, "disk": self._disk.stats}

@@ -17,7 +17,7 @@ from xsam_backend.model.checkpoint import load_model, load_tokenizer, model_vers
 from xsam_backend.model.delta import Delta, part_way, replace_in, sharing_copy
 from xsam_backend.model.folders import WEIGHTS, model_folder
 from xsam_backend.model.four_bits import put_in_four_bits
-from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
+from xsam_backend.model.precision import kept_dtype, main_dtype, stored_layout
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.versions import changed
 from xsam_backend.training.config import TrainConfig
@@ -57,7 +57,7 @@ class Base:
             model = put_in_four_bits(load_model(folder, torch.bfloat16), device)
         else:
             stored = main_dtype(stored_layout(folder / WEIGHTS))
-            model = load_model(folder, choose_dtype("auto", stored, "cpu"), device)
+            model = load_model(folder, kept_dtype(stored), device)
         return cls(folder, version, device, Predictor(model, load_tokenizer(folder), version))
 
     @property

@@ -19,18 +19,19 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from xsam_backend.errors import CheckpointError, PromptError
+from xsam_backend.errors import CheckpointError, PromptError, SettingsError
 from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.model import checkpoint
 from xsam_backend.model.candidates import Candidates, Thresholds
+from xsam_backend.model.compiling import compile_parts
 from xsam_backend.model.dialogue import Dialogue
 from xsam_backend.model.folders import WEIGHTS, model_folder
 from xsam_backend.model.four_bits import put_in_four_bits
 from xsam_backend.model.image_state import ImageState
 from xsam_backend.model.language import Prefix
 from xsam_backend.model.pointing import FirstLook, Pointing
-from xsam_backend.model.precision import choose_dtype, main_dtype, stored_layout
+from xsam_backend.model.precision import choose_dtype, count_of, main_dtype, stored_layout
 from xsam_backend.model.score_calibration import Calibration
 from xsam_backend.model.searching import Searching
 from xsam_backend.model.unwanted_finds import without_unwanted
@@ -60,7 +61,12 @@ otherwise: a missing region is taken to cost an annotator twice as much as a wro
 
 
 def load_predictor(
-    name_or_path: str, device: str = "auto", dtype: str = "auto", models: Path | None = None
+    name_or_path: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    models: Path | None = None,
+    *,
+    compiled: bool = False,
 ) -> Predictor:
     """A predictor from ``tiny``, a name in the models folder or a model folder.
 
@@ -69,24 +75,32 @@ def load_predictor(
         dtype: number format to run in, or "auto" (see ``precision.choose_dtype``), or "four-bits": the language model
             is, the rest in bfloat16.
         models: where pulled models lie by their names.
+        compiled: see ``compiling``; takes minutes.
 
     Raises:
         CheckpointError: no such model, or its files don't fit together.
-        SettingsError: four bits aren't to be had here.
+        SettingsError: four bits aren't to be had here, or are to be compiled.
     """
+    if compiled and dtype == "four-bits":
+        raise SettingsError("compile isn't for a model in four bits: set compile to false, or dtype to auto")
     folder = model_folder(name_or_path, models)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = folder / WEIGHTS
-    stored = main_dtype(stored_layout(weights)) if weights.is_file() else "float32"
+    layout = stored_layout(weights) if weights.is_file() else {}
     try:
         if dtype == "four-bits":
             model = put_in_four_bits(checkpoint.load_model(folder, torch.bfloat16), torch.device(device))
         else:
-            model = checkpoint.load_model(folder, choose_dtype(dtype, stored, device), torch.device(device))
+            chosen = choose_dtype(dtype, main_dtype(layout), device, count_of(layout))
+            model = checkpoint.load_model(folder, chosen, torch.device(device))
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without that device
         raise CheckpointError(f"{folder}: cannot be put on device {device!r}: {error}") from error
-    return Predictor(model, checkpoint.load_tokenizer(folder), checkpoint.model_version(folder))
+    predictor = Predictor(model, checkpoint.load_tokenizer(folder), checkpoint.model_version(folder))
+    if compiled:
+        black = np.zeros((64, 64, 3), np.uint8)
+        compile_parts(model, lambda: predictor.state(black, predictor.look(black)))
+    return predictor
 
 
 class Predictor:

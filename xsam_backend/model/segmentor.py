@@ -22,6 +22,7 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
+from xsam_backend.model.compiling import run_part
 from xsam_backend.model.config import SegmentorConfig
 from xsam_backend.model.deformable import sample_rightly
 
@@ -118,7 +119,8 @@ class Segmentor(nn.Module):
 
     def features(self, pyramid: list[Tensor]) -> PixelFeatures:
         """The picture's half: pyramid (B, C_i, H_i, W_i), finest first."""
-        decoded = self.pixel_decoder(pyramid, return_dict=True, output_attentions=False, output_hidden_states=False)
+        wanted = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
+        decoded = run_part(self.pixel_decoder, pyramid[0], pyramid, **wanted)
         maps = tuple(decoded.multi_scale_features)
         mask_features = decoded.mask_features
         memories, positions = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xsam_backend.model.compiling import share_compiled_encoders
 from xsam_backend.model.delta import Delta, load_delta, with_delta
 from xsam_backend.model.predictor import Predictor
 
@@ -29,4 +30,6 @@ def changed(base: Predictor, delta: Delta, name: str) -> Predictor:
     model = with_delta(base.model, base.model_version, delta)
     has_own = any(parameter.startswith(ENCODERS) for parameter in (*delta.pairs, *delta.whole))
     encoders_of = name if has_own else base.model_version
+    if not has_own:
+        share_compiled_encoders(base.model, model)
     return Predictor(model, base.tokenizer, name, delta.calibrations, delta.typical_sizes, encoders_of)

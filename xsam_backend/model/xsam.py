@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from xsam_backend.model.compiling import run_part
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.connector import Connector, Projector, token_sequence
 from xsam_backend.model.conversation import IGNORE_LABEL, IMAGE_INDEX, NO_ID, TokenizedConversation
@@ -113,21 +114,22 @@ class XSam(nn.Module):
             vision_pixels: (B, 3, V, V) the language model's picture.
             segmentor_pixels: (B, 3, S, S) the segmentor's, padded right and below.
         """
-        maps = self.segmentor_encoder(segmentor_pixels)
+        maps = run_part(self.segmentor_encoder, segmentor_pixels, segmentor_pixels)
         return EncoderOutputs(self.vision_tokens(vision_pixels), maps)
 
     def features(self, outputs: EncoderOutputs) -> ImageFeatures:
         """The rest of the picture's half."""
         tokens, token_map = self.picture_tokens(outputs.seen, outputs.maps)
-        pixels = self.segmentor.features(self.connector(outputs.maps.pyramid))
+        pyramid = run_part(self.connector, outputs.seen, outputs.maps.pyramid)
+        pixels = self.segmentor.features(pyramid)
         return ImageFeatures(tokens, token_map, pixels, outputs.seen.mean(1))
 
     def vision_tokens(self, vision_pixels: Tensor) -> Tensor:
         """(B, 3, V, V) to what the vision encoder makes of it, (B, T, C)."""
         if isinstance(self.vision_encoder, SharedTrunkEncoder):
             trunk = cast(EfficientNetEncoder, self.segmentor_encoder).trunk
-            return cast(Tensor, self.vision_encoder(vision_pixels, trunk))
-        return cast(Tensor, self.vision_encoder(vision_pixels))
+            return cast(Tensor, run_part(self.vision_encoder, vision_pixels, vision_pixels, trunk))
+        return cast(Tensor, run_part(self.vision_encoder, vision_pixels, vision_pixels))
 
     def picture_tokens(self, seen: Tensor, maps: EncoderMaps) -> tuple[Tensor, Tensor]:
         """The language side of ``encode``: tokens (B, T, W) of both encoders, and the segmentor's as a map

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -29,8 +30,11 @@ from xsam_backend.labelstudio.context import batch_prompts
 from xsam_backend.labelstudio.decoding import decode_image
 from xsam_backend.labelstudio.images import FetchedImage
 from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.recent_images import Images
 from xsam_backend.prelabelling.answering import Answering, load
 from xsam_backend.prelabelling.blocks import Block, Done, divided
+from xsam_backend.prelabelling.in_step import answered_ahead
+from xsam_backend.server.protocol import TaskItem
 from xsam_backend.store.shared_files import SharedFiles
 
 logger = logging.getLogger(__name__)
@@ -144,18 +148,19 @@ class _FolderImages:
 
     def __init__(self, work: FolderWork) -> None:
         self._work = work
-        self._files, self._root = _opened(work.source)
         self._settings = work.settings
+        _opened(work.source)  # what is no source fails before the first picture
 
     def fetch(self, url: str, task_id: int | None = None) -> FetchedImage:
         """Raises ImageError: it is no picture, or too large. StoreError: it can't be had now."""
         name = self._work.name(url)
-        place = f"{self._root}/{name}"
+        files, root = _opened(self._work.source)  # fsspec keeps one for each thread: some can't serve two (FTP)
+        place = f"{root}/{name}"
         try:
-            size = self._files.size(place) or 0
+            size = files.size(place) or 0
             if size > self._settings.image_max_mb * 2**20:
                 raise ImageError(f"{name}: {size:,} bytes: shrink it, or raise image_max_mb")
-            encoded: bytes = self._files.cat_file(place)
+            encoded: bytes = files.cat_file(place)
         except ImageError:
             raise
         except Exception as error:  # each filesystem has errors of its own
@@ -175,27 +180,39 @@ class _Writer:
         self._output = SharedFiles(work.output, "--output")
 
     def __call__(self, block: Block) -> Done:
-        tasks: list[Mapping[str, Any]] = []
+        tasks = [TaskItem(None, {self._key: self._work.address(str(name))}) for name in block.items]
+        written: list[Mapping[str, Any]] = []
         problems: list[str] = []
-        for name in block.items:
-            data = {self._key: self._work.address(str(name))}
-            try:
-                tasks.append({"data": data, "predictions": [self._prediction(data)]})
-            except ImageError as error:
-                problems.append(str(error))
+        with self._answering.fetching(tasks, self._config) as images:
+            answer = partial(self._prediction, images)
+            with answered_ahead(answer, tasks) as answers:
+                for task, first in answers:
+                    try:
+                        prediction = self._patiently(task, first.result, partial(answer, task))
+                    except ImageError as error:
+                        problems.append(str(error))
+                    else:
+                        written.append({"data": task.data, "predictions": [prediction]})
         if problems:
             _write(self._output, f"failed-{block.number:05}.json", problems)
-        _write(self._output, _name(block.number), tasks)  # last: with it the block is done
-        return Done(block.number, len(tasks), 0, tuple(problems))
+        _write(self._output, _name(block.number), written)  # last: with it the block is done
+        return Done(block.number, len(written), 0, tuple(problems))
 
-    def _prediction(self, data: dict[str, Any]) -> dict[str, Any]:
+    def _prediction(self, images: Images, task: TaskItem) -> dict[str, Any]:
+        return self._answering.prediction(None, task, self._config, images)
+
+    def _patiently(
+        self, task: TaskItem, first: Callable[[], dict[str, Any]], again: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The first answer, or a later one where what went wrong passes."""
+        answer = first
         for wait_s in (*AGAIN_AFTER_S, None):
             try:
-                return self._answering.prediction(None, None, data, self._config)
+                return answer()
             except ImageError:
                 raise
             except XSamBackendError as error:
-                address = data[self._key]
+                address = task.data[self._key]
                 if wait_s is None:
                     raise JobError(
                         f"{address}: {type(error).__name__}: {error}; the run ends here, what is written stays: when "
@@ -203,6 +220,7 @@ class _Writer:
                     ) from error
                 logger.warning("%s: %s: again in %.0f s", address, error, wait_s)
                 time.sleep(wait_s)
+            answer = again
         raise AssertionError("the last try has no wait")
 
 

@@ -1,13 +1,15 @@
 """Pre-labelling the tasks of a Label Studio project. What is done is what Label Studio has: nothing is kept here.
 
 A prediction is written if, and only if, the task has none of the version that answers; whether it has one is asked
-before the model is, and again right before writing.
+before the model is, and again right before writing. One thread writes, task after task; meanwhile the next ones'
+pictures are fetched and answered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from xsam_backend.config import Settings
@@ -15,9 +17,12 @@ from xsam_backend.errors import SettingsError, XSamBackendError
 from xsam_backend.labelstudio.client import LabelStudioClient
 from xsam_backend.labelstudio.context import batch_prompts
 from xsam_backend.labelstudio.label_config import LabelConfig
+from xsam_backend.labelstudio.recent_images import Images
 from xsam_backend.prelabelling.answering import Answering, load
 from xsam_backend.prelabelling.blocks import Block, Done
+from xsam_backend.prelabelling.in_step import answered_ahead
 from xsam_backend.server.outside import label_studio_client
+from xsam_backend.server.protocol import TaskItem
 from xsam_backend.store.projects import ProjectKey
 
 PAGE = 500
@@ -90,27 +95,31 @@ class _Writer:
         self._config = LabelConfig.parse(work.label_config)
 
     def __call__(self, block: Block) -> Done:
-        answered = known = 0
+        rows = self._rows(block.items)
+        tasks = [_task(row) for row in rows if not self._has_ours(row)]
+        answered = 0
         problems: list[str] = []
-        for row in self._rows(block.items):
-            try:
-                if self._has_ours(row) or not self._write(row):
-                    known += 1
-                else:
-                    answered += 1
-            except XSamBackendError as error:
-                problems.append(f"task {row['id']}: {error}")
-        return Done(block.number, answered, known, tuple(problems))
+        with (
+            self._answering.fetching(tasks, self._config) as images,
+            answered_ahead(partial(self._prediction, images), tasks) as answers,
+        ):
+            for task, prediction in answers:
+                try:
+                    answered += self._write(task, prediction.result())
+                except XSamBackendError as error:
+                    problems.append(f"task {task.id}: {error}")
+        return Done(block.number, answered, len(rows) - answered - len(problems), tuple(problems))
 
-    def _write(self, row: Mapping[str, Any]) -> bool:
+    def _prediction(self, images: Images, task: TaskItem) -> dict[str, Any]:
+        return self._answering.prediction(self._work.project, task, self._config, images)
+
+    def _write(self, task: TaskItem, prediction: Mapping[str, Any]) -> bool:
         """False: somebody else has meanwhile, or the task is gone."""
-        number, data = int(row["id"]), row.get("data")
-        data = data if isinstance(data, dict) else {}
-        prediction = self._answering.prediction(self._work.project, number, data, self._config)
-        now = self._rows([number])
+        assert task.id is not None
+        now = self._rows([task.id])
         if not now or self._has_ours(now[0]):
             return False
-        self._client.add_prediction(number, prediction)
+        self._client.add_prediction(task.id, prediction)
         return True
 
     def _rows(self, numbers: Any) -> list[dict[str, Any]]:
@@ -119,3 +128,8 @@ class _Writer:
     def _has_ours(self, row: Mapping[str, Any]) -> bool:
         version = self._answering.predictor.model_version
         return any(known.get("model_version") == version for known in row.get("predictions") or ())
+
+
+def _task(row: Mapping[str, Any]) -> TaskItem:
+    data = row.get("data")
+    return TaskItem(int(row["id"]), data if isinstance(data, dict) else {})

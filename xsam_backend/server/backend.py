@@ -35,6 +35,7 @@ from xsam_backend.labelstudio.known_objects import KnownObject, heeds_known, kno
 from xsam_backend.labelstudio.label_config import LabelConfig
 from xsam_backend.labelstudio.recent_images import Images
 from xsam_backend.labelstudio.results import RegionDict, write_prediction, write_regions, write_text
+from xsam_backend.prompts import Prompt
 from xsam_backend.server.batch_shares import BatchShares, Share
 from xsam_backend.server.fetching_ahead import FetchingAhead
 from xsam_backend.server.monitor import Monitor
@@ -76,10 +77,10 @@ class _Asking:
 
 @dataclass(frozen=True)
 class _Written:
-    """One picture's regions, and its state; None where nothing was asked."""
+    """One picture's regions, and the vector of what the encoders see in it; None where nothing was asked."""
 
     regions: list[RegionDict]
-    state: Any
+    vector: NDArray[np.float32] | None
 
 
 class Backend:
@@ -196,14 +197,22 @@ class Backend:
         return prediction
 
     def prelabel(
-        self, project: ProjectKey | None, task: TaskItem, config: LabelConfig, predictor: Predictor[Any]
+        self,
+        project: ProjectKey | None,
+        task: TaskItem,
+        config: LabelConfig,
+        predictor: Predictor[Any],
+        images: Images | None = None,
     ) -> dict[str, Any]:
         """A task's prediction as a batch gives it, by a given version, however long it takes.
+
+        Args:
+            images: where its pictures come from; None: from where all do.
 
         Raises:
             XSamBackendError: it can't be answered, or (BusyError) not now.
         """
-        return self._prelabel(_Asking(project, task, config, Priority.BULK, None, predictor, self._images))
+        return self._prelabel(_Asking(project, task, config, Priority.BULK, None, predictor, images or self._images))
 
     def _questions(self, asking: _Asking) -> Sequence[Question]:
         """What a batch asks of a task; where it looks for labels by example, like what was accepted."""
@@ -227,7 +236,8 @@ class Backend:
                 image = self._fetch(asking.images, asking.task, asking.config, image_tag.name, item_index)
                 written = self._answer(asking, image, mine, item_index)
                 regions += written.regions
-                vectors.append(written.state.vector)
+                if written.vector is not None:
+                    vectors.append(written.vector)
         prediction = write_prediction(regions, asking.predictor.model_version)
         self._note(asking, prediction["score"], vectors)
         return prediction
@@ -262,12 +272,11 @@ class Backend:
         known: Sequence[KnownObject] = (),
     ) -> _Written:
         """Ask the predictor about one picture, write the regions down, log them. ``known``: see ``new_finds``."""
-        prompts = [question.prompt for question in questions]
-        answered = self._engine.answer(image.pixels, image.sha256, prompts, asking.asker)
+        answers, vector = self._asked(asking, image, [question.prompt for question in questions])
         regions: list[RegionDict] = []
         records: list[Logged] = []
         is_interactive = asking.priority is Priority.INTERACTIVE
-        for question, answer in zip(questions, answered.answers, strict=True):
+        for question, answer in zip(questions, answers, strict=True):
             if is_interactive:
                 answer = new_finds(answer, question.prompt, known)
             written = write_regions(
@@ -294,7 +303,14 @@ class Backend:
                 reason=answer.reason if is_interactive else "",
             )
         self._keep(records, asking)
-        return _Written(regions, answered.state)
+        return _Written(regions, vector)
+
+    def _asked(
+        self, asking: _Asking, image: FetchedImage, prompts: Sequence[Prompt]
+    ) -> tuple[list[Answer], NDArray[np.float32] | None]:
+        """The model's half. The picture's state, which may take much memory, is let go before shapes are written."""
+        answered = self._engine.answer(image.pixels, image.sha256, prompts, asking.asker)
+        return answered.answers, None if answered.state is None else answered.state.vector
 
     def _tell_why_nothing(
         self, asking: _Asking, question: Question, reason: str, item_index: int | None

@@ -191,7 +191,10 @@ class _EngineNumbers(Collector):
             "evictions": ("Pushed out.", {layer: stats.evictions for layer, stats in layers}),
         }
         gauges = {
-            "bytes": ("Memory of what is kept of pictures.", {layer: stats.nbytes for layer, stats in layers}),
+            "bytes": (
+                "What is kept of pictures, on disk too.",
+                {layer: stats.nbytes for layer, stats in layers},
+            ),
             "capacity_bytes": ("Most of it.", {layer: stats.capacity_bytes for layer, stats in layers}),
             "entries": ("Pictures of which it is kept.", {layer: stats.entries for layer, stats in layers}),
         }

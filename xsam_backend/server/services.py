@@ -225,7 +225,9 @@ def _open(
     if predictor is None:
         from xsam_backend.model.predictor import load_predictor  # torch takes seconds to import
 
-        predictor = load_predictor(settings.model, settings.device, settings.dtype, settings.models_dir)
+        predictor = load_predictor(
+            settings.model, settings.device, settings.dtype, settings.models_dir, compiled=settings.compile
+        )
 
     monitor = Monitor()
     housekeeping = Housekeeping(monitor)
