@@ -17,6 +17,7 @@ from xsam_backend.model.conversation import NO_ID, TokenizedConversation, tokeni
 from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.image_processor import ImageProcessorConfig, process_image, scaled_size
 from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.kept_cells import KeptCells
 from xsam_backend.model.language import Prefix, pad_rows
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.regions import region_points
@@ -55,8 +56,8 @@ class Dialogue:
     def close_up(self, state: ImageState, window: Window) -> ImageState:
         """A window of a picture, as a picture of its own."""
         close = state.looks.close_up(window)
-        pixels = np.ascontiguousarray(state.pixels[window])
-        return ImageState(close.encoded, close.frames[0], pixels, CloserLooks(pixels, self.encode, keeps_all=False))
+        looks = CloserLooks(close.pixels, self.encode, keeps_all=False)
+        return ImageState(close.batch.encoded, close.batch.frames[0], close.pixels, close.cells, looks)
 
     def look(self, images: Sequence[NDArray[np.uint8]]) -> EncoderOutputs:
         """What the encoders make of pictures, each uint8 (H, W, 3); on the model's device.
@@ -76,8 +77,10 @@ class Dialogue:
         pixels = image.copy()
         pixels.setflags(write=False)
         features = self.model.features(outputs.on(self.model.device))
+        frame = self.frame(image)
+        cells = KeptCells(features.pixels.mask_features[0], pixels, frame)
         looks = CloserLooks(pixels, self.encode, keeps_all=keeps_looks)
-        return ImageState(Encoded(features, None), self.frame(image), pixels, looks)
+        return ImageState(Encoded(features, None), frame, pixels, cells, looks)
 
     def prefix(self, features: ImageFeatures) -> Prefix:
         """What the language model keeps of the words before each picture and the picture itself."""
