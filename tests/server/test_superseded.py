@@ -31,13 +31,12 @@ class Taken:
             self._taken.set()
             assert self.free.wait(WITHIN_S)
 
-    def post(self, body: dict[str, Any]) -> Future[Any]:
-        """Sent, in a thread of its own, and waiting for the model (or answered already)."""
-        waiting = self.engine.waiting
+    def post(self, body: dict[str, Any], waiting: int) -> Future[Any]:
+        """Sent, in a thread of its own; then so many requests wait for the model."""
         reply = self._pool.submit(self._reply, body)
         ends = time.monotonic() + WITHIN_S
-        while not reply.done() and self.engine.waiting <= waiting:
-            assert time.monotonic() < ends
+        while self.engine.waiting != waiting:
+            assert time.monotonic() < ends, f"{self.engine.waiting} wait, not {waiting}"
             time.sleep(0.002)
         return reply
 
@@ -82,9 +81,9 @@ def regions(reply: Future[Any]) -> list[Any]:
 
 def test_a_further_click_ends_the_request_before_it(taken: Taken) -> None:
     with taken.by_somebody_else():
-        older = taken.post(clicked(1))
+        older = taken.post(clicked(1), waiting=1)
         assert not older.done()
-        newer = taken.post(clicked(2))
+        newer = taken.post(clicked(2), waiting=1)
         assert regions(older) == [], "while the model is still taken"
         assert not newer.done()
         taken.free.set()
@@ -103,7 +102,7 @@ def test_a_further_click_ends_the_request_before_it(taken: Taken) -> None:
 )
 def test_others_do_not(taken: Taken, other: dict[str, Any], reason: str) -> None:
     with taken.by_somebody_else():
-        older, newer = taken.post(clicked(1)), taken.post(other)
+        older, newer = taken.post(clicked(1), waiting=1), taken.post(other, waiting=2)
         assert not older.done(), reason
         taken.free.set()
         assert len(regions(older)) == len(regions(newer)) == 1, reason
@@ -112,8 +111,8 @@ def test_others_do_not(taken: Taken, other: dict[str, Any], reason: str) -> None
 def test_an_older_context_that_comes_late_ends_itself_only(taken: Taken) -> None:
     """Requests may overtake each other on their way."""
     with taken.by_somebody_else():
-        newer = taken.post(clicked(2))
-        older = taken.post(clicked(1))
+        newer = taken.post(clicked(2), waiting=1)
+        older = taken.post(clicked(1), waiting=1)
         assert regions(older) == []
         taken.free.set()
         assert len(regions(newer)) == 1
