@@ -131,20 +131,18 @@ class Dialogue:
         """What the decoder says to T turns about each of B pictures, picture by picture.
 
         Args:
-            projected: (B * T, L, W), states of the tokens that the ids, int64 (T, L), belong to: the same turns about
-                each picture.
+            projected: (B * T, L, W), states of the tokens that the ids, int64 (T, L) in main memory, belong to: the
+                same turns about each picture.
         """
         count = len(encoded)
-        pictures = torch.arange(count, device=self.model.device).repeat_interleave(len(cond_ids))
-        (conditions, valid), (seg, _) = (
-            pool_by_id(projected, ids.to(self.model.device).repeat(count, 1)) for ids in (cond_ids, seg_ids)
-        )
+        pictures = torch.arange(count).repeat_interleave(len(cond_ids))
+        (conditions, valid), (seg, _) = (pool_by_id(projected, ids.repeat(count, 1)) for ids in (cond_ids, seg_ids))
         laid_out = self.model.with_background(conditions, valid)
         predictions = self.model.segmentor(
             encoded.features.pixels, pictures, seg[:, 0], laid_out.embeddings, laid_out.valid
         )
         # Turns with fewer conditions than others have columns that mean nothing, before the background's.
-        own = (int(ids.max()) + 1 for ids in cond_ids.cpu().repeat(count, 1))
+        own = (int(ids.max()) + 1 for ids in cond_ids.repeat(count, 1))
         class_logits = (
             torch.cat([logits[:, :conditions], logits[:, -1:]], 1)
             for logits, conditions in zip(predictions.class_logits[-1], own, strict=True)
