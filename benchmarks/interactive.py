@@ -118,8 +118,8 @@ def suite(sizes: Sequence[str], device: str) -> list[Table]:
             "Modules",
             module_times.COLUMNS,
             tuple(modules),
-            "One click each, after one that isn't counted; a module's own time. The other questions: a further click, "
-            "a box, a phrase, 5 labels, an example. Closer looks at windows were taken before.",
+            "One click each, after one that isn't counted; a module's own time. The other questions: a further "
+            "click, a box, a phrase, 5 labels, an example. Closer looks at windows were taken before.",
         ),
     ]
     if plain:
