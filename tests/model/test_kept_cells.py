@@ -10,6 +10,9 @@ import pytest
 import torch
 from small_models import noise_picture, small_predictor
 
+from xsam_backend.inference.engine import Asker, Engine
+from xsam_backend.inference.picture_memory import Budget, PictureMemory
+from xsam_backend.inference.scheduling import Priority
 from xsam_backend.model import kept_cells
 from xsam_backend.model.kept_cells import FINER, KeptCells
 from xsam_backend.model.picture_cells import PictureCells, comparable
@@ -96,6 +99,22 @@ def test_a_state_counts_them(close_up_share: float) -> None:
     for cells in kept:
         cells._made = None
     assert 0 < of_cells == with_cells - state.nbytes
+
+
+def test_the_cache_counts_them_and_drops_them_with_the_state() -> None:
+    predictor = small_predictor()
+    engine = Engine(predictor, PictureMemory(Budget(10**7, 10**7, 10**7)), wait_limit_s=30)
+    asker = Asker(Priority.INTERACTIVE)
+    engine.answer(PICTURE, "a", [clicked(1)], asker)
+    before = engine.cache_stats["states"].nbytes
+    cells = engine.answer(PICTURE, "a", [clicked(2)], asker).state.cells
+    grown = engine.cache_stats["states"].nbytes
+    assert grown == before + cells.nbytes_made
+    small = Engine(predictor, PictureMemory(Budget(0, before, 10**7)), wait_limit_s=30)
+    small.answer(PICTURE, "a", [clicked(1)], asker)
+    assert small.cache_stats["states"].entries == 1
+    small.answer(PICTURE, "a", [clicked(2)], asker)
+    assert small.cache_stats["states"].nbytes == 0, "with them it is larger than the budget"
 
 
 def test_threads_make_them_once(made: list[Any]) -> None:
