@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 from small_models import noise_picture, small_predictor
 
-from benchmarks import interactive
+from benchmarks import interactive, plain_path
 from benchmarks.plain_path import compared, plain_click
 from benchmarks.report import Table, as_json
 from xsam_backend.geometry.masks import mask_iou
@@ -65,6 +66,21 @@ def test_masks_that_prove_nothing_are_refused() -> None:
         patched.setattr(predictor, "answer", lambda *_: Answer(Instances.empty((40, 60))))
         with pytest.raises(ValueError, match=r"neither empty nor everything, got shares \[0.0\]"):
             compared("small", predictor, picture, predictor.encode(picture), places)
+
+
+def test_unequal_answers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, picture = small_predictor(), noise_picture(size_hw=(40, 60))
+    state = predictor.encode(picture)
+    plain = plain_click(predictor, picture, Point(5.5, 30.5))
+    for other in (
+        replace(plain, mask=~plain.mask),
+        replace(plain, log_odds=plain.log_odds + 1),
+    ):
+        monkeypatch.setattr(plain_path, "plain_click", lambda *_, other=other: other)
+        with pytest.raises(ValueError, match="expected equal answers"):
+            compared("small", predictor, picture, state, [Point(5.5, 30.5)])
+    monkeypatch.setattr(plain_path, "plain_click", lambda *_: plain)
+    assert compared("small", predictor, picture, state, [Point(5.5, 30.5)])[1] == 1
 
 
 def test_no_click_and_no_name_comes_twice() -> None:
