@@ -113,8 +113,8 @@ COLUMNS = (
     "of the picture only",
     "cold click, ms",
     "warm click, ms",
-    "calls",
-    "calls, other questions",
+    "calls in it",
+    "calls in other warm questions",
 )
 
 
