@@ -123,7 +123,7 @@ def suite(sizes: Sequence[str], device: str) -> list[Table]:
         ),
     ]
     if plain:
-        note = "Medians, by turns, of clicks all over the drawn scene. Log odds are those of the masks, before they are cut."
+        note = "Medians, by turns, of clicks all over the drawn scene. Log odds are compared before they are cut."
         tables.append(Table("Clicks beside the plain path", plain_path.COLUMNS, tuple(plain), note))
     return tables
 
