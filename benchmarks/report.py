@@ -54,10 +54,10 @@ def as_json(tables: Sequence[Table]) -> str:
 
 def seconds_of(work: Callable[[], Any]) -> float:
     """How long it takes, once; on a GPU, until it is done."""
-    _wait_for_gpu()
+    wait_for_gpu()
     started = perf_counter()
     work()
-    _wait_for_gpu()
+    wait_for_gpu()
     return perf_counter() - started
 
 
@@ -73,7 +73,8 @@ def medians(rounds: int, works: dict[str, Callable[[], Any]]) -> dict[str, float
     return {name: median(values) for name, values in taken.items()}
 
 
-def _wait_for_gpu() -> None:
+def wait_for_gpu() -> None:
+    """Until it has done what it was given, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

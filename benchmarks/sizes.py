@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from xsam_backend.model.checkpoint import load_tokenizer
+from xsam_backend.model.checkpoint import load_tokenizer, save_model
 from xsam_backend.model.config import ConnectorConfig, XSamConfig
 from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import Predictor, load_predictor
@@ -68,3 +70,14 @@ def predictor_of_size(size: str, device: str) -> Predictor:
     model = XSam(mid_config(len(tokenizer)))
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     return Predictor(model.to(device, dtype), tokenizer, "mid")
+
+
+def model_folder_of_size(size: str, folder: Path) -> str:
+    """What a service's setting "model" says for one of ``SIZES``; the weights are written to ``folder`` where they
+    aren't shipped."""
+    if size == "tiny":
+        return size
+    save_model(predictor_of_size(size, "cpu").model, folder, torch.float32)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / "tiny" / name, folder)
+    return str(folder)

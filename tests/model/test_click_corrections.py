@@ -19,7 +19,8 @@ from xsam_backend.model.click_corrections import CLEAR, HELD, LIMIT, Correction,
 from xsam_backend.model.click_refiner import CHANNELS, SHIPPED, SIDE, ClickRefiner, shipped_refiner
 from xsam_backend.model.config import XSamConfig
 from xsam_backend.model.folders import SHIPPED as SHIPPED_MODELS
-from xsam_backend.model.picture_cells import PictureCells, comparable
+from xsam_backend.model.kept_cells import KeptCells
+from xsam_backend.model.picture_cells import PictureCells
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.prompts import Point
 
@@ -44,6 +45,11 @@ def two_halves() -> tuple[torch.Tensor, NDArray[np.uint8]]:
     return features, pixels
 
 
+def cells(features: torch.Tensor, pixels: NDArray[np.uint8]) -> PictureCells:
+    """As a state of such a picture keeps them."""
+    return KeptCells(features, pixels, FRAME).get()
+
+
 def block(rows: slice = slice(0, 0), columns: slice = slice(0, 0)) -> torch.Tensor:
     """Log odds of a mask of these cells."""
     odds = torch.full(CELLS, -3.0)
@@ -52,7 +58,7 @@ def block(rows: slice = slice(0, 0), columns: slice = slice(0, 0)) -> torch.Tens
 
 
 def after(odds: torch.Tensor, *clicks: Point) -> NDArray[np.bool_]:
-    return corrected(odds, *two_halves(), FRAME, (), clicks, UNTAUGHT)
+    return corrected(odds, cells(*two_halves()), FRAME, (), clicks, UNTAUGHT)
 
 
 def test_without_anything_to_correct_the_mask_stays() -> None:
@@ -120,7 +126,7 @@ def test_every_click_holds_at_its_pixel(clicks: list[tuple[int, int, bool]], see
     features = torch.randn(8, *CELLS, generator=generator)
     pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8)
     points = [Point(x + 0.5, y + 0.5, positive) for x, y, positive in clicks]
-    mask = corrected(odds, features, pixels, FRAME, points[:1], points[1:], _noisy(seed))
+    mask = corrected(odds, cells(features, pixels), FRAME, points[:1], points[1:], _noisy(seed))
     assert mask.shape == SIZE
     assert [bool(mask[y, x]) for x, y, _ in clicks] == [positive for *_, positive in clicks]
 
@@ -160,13 +166,13 @@ def test_half_precision_goes_in() -> None:
     features, pixels = two_halves()
     odds = block(slice(10, 14), slice(2, 6))
     clicks = (Point(52, 48), Point(20, 48, positive=False))
-    half = corrected(odds.bfloat16(), features.bfloat16(), pixels, FRAME, (), clicks, UNTAUGHT)
-    assert np.array_equal(half, corrected(odds, features, pixels, FRAME, (), clicks, UNTAUGHT))
+    half = corrected(odds.bfloat16(), cells(features.bfloat16(), pixels), FRAME, (), clicks, UNTAUGHT)
+    assert np.array_equal(half, corrected(odds, cells(features, pixels), FRAME, (), clicks, UNTAUGHT))
 
 
 def test_features_without_any_difference_leave_it_to_place_and_colour() -> None:
     _, pixels = two_halves()
-    mask = corrected(block(), torch.ones(8, *CELLS), pixels, FRAME, (), [Point(32, 48)], UNTAUGHT)
+    mask = corrected(block(), cells(torch.ones(8, *CELLS), pixels), FRAME, (), [Point(32, 48)], UNTAUGHT)
     assert mask[48, 32]
     assert not mask[:, 80:].any()
 
@@ -175,7 +181,7 @@ def correction(odds: torch.Tensor) -> Correction:
     """Of the picture's own cells, (48, 64)."""
     features, pixels = two_halves()
     own = odds[:24].numpy()  # the rest is padding
-    return Correction(own, PictureCells(comparable(features[:, :24]), pixels, (48, 64)))
+    return Correction(own, cells(features, pixels))
 
 
 def test_what_a_refiner_sees_of_a_click() -> None:
@@ -226,9 +232,9 @@ def test_the_first_hints_own_clicks_are_no_corrections() -> None:
     """They hold; but what the model made of them isn't the refiner's to change."""
     odds = block(slice(4, 12), slice(4, 12))
     first = Point(32, 32)
-    asked = corrected(odds, *two_halves(), FRAME, [first], [], _noisy(1))
+    asked = corrected(odds, cells(*two_halves()), FRAME, [first], [], _noisy(1))
     assert np.array_equal(asked, after(odds, first))
-    refined = corrected(odds, *two_halves(), FRAME, [first], [Point(60, 60)], _noisy(1))
+    refined = corrected(odds, cells(*two_halves()), FRAME, [first], [Point(60, 60)], _noisy(1))
     assert not np.array_equal(refined, after(odds, first, Point(60, 60)))
 
 
@@ -242,7 +248,7 @@ def test_a_first_click_beside_the_picture_makes_no_correction_a_hint() -> None:
     """It is passed over; the click after it still corrects."""
     odds, correcting, refiner = block(slice(4, 12), slice(4, 12)), Point(60, 60), _noisy(1)
     with_it, without = (
-        corrected(odds, *two_halves(), FRAME, asked, [correcting], refiner) for asked in ([Point(-5, 5)], [])
+        corrected(odds, cells(*two_halves()), FRAME, asked, [correcting], refiner) for asked in ([Point(-5, 5)], [])
     )
     assert not np.array_equal(without, after(odds, correcting))
     assert np.array_equal(with_it, without)
@@ -251,7 +257,7 @@ def test_a_first_click_beside_the_picture_makes_no_correction_a_hint() -> None:
 def test_clicks_that_agree_are_not_the_refiners_business() -> None:
     odds = block(slice(4, 12), slice(4, 12))
     for agreeing in (Point(32, 32), Point(90, 80, positive=False)):
-        refined = corrected(odds, *two_halves(), FRAME, (), [agreeing], _noisy(1))
+        refined = corrected(odds, cells(*two_halves()), FRAME, (), [agreeing], _noisy(1))
         assert np.array_equal(refined, after(odds, agreeing))
 
 
@@ -272,4 +278,4 @@ def test_only_tiny_is_refined(name: str) -> None:
 
 def test_without_a_refiner_kernels_are_all() -> None:
     odds, click = block(slice(4, 12), slice(4, 12)), Point(60, 60)
-    assert np.array_equal(corrected(odds, *two_halves(), FRAME, (), [click], None), after(odds, click))
+    assert np.array_equal(corrected(odds, cells(*two_halves()), FRAME, (), [click], None), after(odds, click))

@@ -115,13 +115,19 @@ def test_close_ups_are_kept_within_their_bound(monkeypatch: pytest.MonkeyPatch) 
     look = Looking(small_predictor())
     looks = CloserLooks(PICTURE, look, keeps_all=False)
     windows = [(slice(0, 24 + number), slice(0, 30)) for number in range(4)]
-    of_one = looks.close_up(windows[0]).encoded.nbytes
-    assert looks.nbytes == of_one < CLOSE_UP_BYTES
-    monkeypatch.setattr("xsam_backend.model.closer_looks.CLOSE_UP_BYTES", 2 * of_one)
+    of_one = looks.close_up(windows[0]).batch.encoded.nbytes
+    assert of_one + 24 * 30 * 3 == looks.nbytes < CLOSE_UP_BYTES
+    with_cells = max(looks.close_up(window).cells.nbytes_made for window in windows)
+    looks, look.encoded = CloserLooks(PICTURE, look, keeps_all=False), []
+    looks.close_up(windows[0])
+    bound = 2 * (of_one + 27 * 30 * 3 + with_cells)
+    monkeypatch.setattr("xsam_backend.model.closer_looks.CLOSE_UP_BYTES", bound)
     for number in (1, 0, 2, 0, 2):  # 1 has to go when 2 comes: 0 was asked for since
         looks.close_up(windows[number])
     assert [shape[0] for shape in look.encoded] == [24, 25, 26]
-    assert looks.nbytes == 2 * of_one
+    for number in (0, 2):
+        looks.close_up(windows[number]).cells.get()
+    assert 2 * of_one < looks.nbytes <= bound, "also with what further clicks need"
     monkeypatch.setattr("xsam_backend.model.closer_looks.CLOSE_UP_BYTES", 0)
     looks.close_up(windows[3])
     assert looks.nbytes == 0, "too large for the bound: nothing is kept"

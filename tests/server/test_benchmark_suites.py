@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from small_models import small_predictor
 from torch import nn
 
-from benchmarks import batch, compiled, devices, growth, load, memory, restart
+from benchmarks import batch, compiled, devices, growth, load, memory, restart, sizes
 from benchmarks.growth import with_growth
+from benchmarks.predict_requests import predict
 from benchmarks.servers import serving
+from xsam_backend.model.predictor import load_predictor
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +30,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         serving(root / "data", root / "serve.log", local_files_root=root) as found,
     ):
         patched.setattr(tempfile, "tempdir", str(root))
-        for suite in (batch, growth, load):
+        for suite in (growth, load):
             patched.setattr(suite, "serving", lambda *_, **__: nullcontext(found))
         yield found
 
@@ -35,18 +41,59 @@ def test_growth_is_that_of_time_by_that_of_size() -> None:
     assert [row[2] for row in rows[1:]] == pytest.approx([1, 0, 2])
 
 
-@pytest.mark.usefixtures("address")
-def test_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "PICTURES", 2)
-    monkeypatch.setattr(batch, "WARMING", 1)
+def test_batch(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row has the same pictures, of the size that is asked for, in a service of its own."""
+    services: list[dict[str, Any]] = []
+    asked: list[list[Any]] = []
+
+    def serving(data_dir: Path, _log: Path, **settings: Any) -> AbstractContextManager[str]:
+        services.append({"data_dir": data_dir, **settings})
+        asked.append([])
+        return nullcontext(address)
+
+    def noted(to: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        asked[-1].append([task["data"]["image"] for task in body["tasks"]])
+        return predict(to, body)
+
+    monkeypatch.setattr(batch, "serving", serving)
+    monkeypatch.setattr(batch, "predict", noted)
+    monkeypatch.setattr(batch, "predictor_of_size", lambda _size, _device: small_predictor())
+    monkeypatch.setattr(batch, "model_folder_of_size", lambda size, _folder: f"a {size} one")
+    monkeypatch.setattr(batch, "PICTURES", {"tiny": 2, "mid": 1})
+    monkeypatch.setattr(batch, "WARMING", {"tiny": 1, "mid": 1})
     monkeypatch.setattr(batch, "IN_A_REQUEST", (1, 2))
     monkeypatch.setattr(batch, "IN_A_PASS", (1, 2))
     monkeypatch.setattr(batch, "PASSES", 1)
-    table, in_one_pass = batch.suite((), "cpu")
-    assert [row[0] for row in table.rows] == ["the model alone", "1 tasks in a request", "2 tasks in a request"]
-    assert all(float(row[1]) > 0 for row in table.rows)
+    table, in_one_pass = batch.suite(("tiny", "mid"), "cpu")
     assert [row[0] for row in in_one_pass.rows] == ["1", "2"]
     assert all(float(row[1]) > 0 for row in in_one_pass.rows)
+    assert [row[:2] for row in table.rows] == [
+        ("tiny", "the model alone"),
+        ("tiny", "1 tasks in a request"),
+        ("tiny", "2 tasks in a request"),
+        ("mid", "the model alone"),
+        ("mid", "1 tasks in a request"),
+    ]
+    assert all(float(row[2]) > 0 for row in table.rows)
+    assert [service["model"] for service in services] == ["a tiny one", "a tiny one", "a mid one"]
+    assert len({service["data_dir"] for service in services}) == 3
+    (warming, first, second), (warming_too, both) = asked[:2]
+    assert warming == warming_too
+    assert [*first, *second] == both
+    assert warming[0] not in both
+
+
+def test_a_model_of_a_size_is_served_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sizes.model_folder_of_size("tiny", tmp_path / "none") == "tiny"
+    monkeypatch.setattr(sizes, "predictor_of_size", lambda _size, _device: small_predictor())
+    folder = sizes.model_folder_of_size("mid", tmp_path / "mid")
+    state = load_predictor(folder, "cpu").model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in small_predictor().model.state_dict().items())
+
+
+def test_a_task_without_a_prediction_is_no_result(address: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected a prediction for each task, got \{'error'"):
+        batch.served(address, [(1, tmp_path / "none.jpg")], 1)
 
 
 @pytest.mark.usefixtures("address")

@@ -140,14 +140,18 @@ class Candidates:
             certainty = postprocess.pixel_certainty(one.class_logits, one.mask_logits, self._frame, own)
             sure = torch.where((classes >= first) & (classes < after), certainty, sure)
         labels = [label for one in self._passes for label in one.labels]
+        names = list(dict.fromkeys(labels))
+        name_of = torch.tensor([names.index(label) for label in labels], device=device)[classes]
+        least = torch.tensor([_least(threshold, name) for name in names], device=device)
+        name_of = torch.where(sure >= least[name_of], name_of, len(names))  # the last is nobody's
+        counts = torch.bincount(name_of.flatten(), minlength=len(names) + 1).tolist()
+        name_of, sure = name_of.cpu(), sure.cpu()
         parts = []
-        for label in dict.fromkeys(labels):
-            of_label = torch.tensor([index for index, name in enumerate(labels) if name == label], device=device)
-            mask = torch.isin(classes, of_label) & (sure >= _least(threshold, label))
-            if mask.any():
+        for number, name in enumerate(names):
+            if counts[number]:
+                mask = name_of == number
                 score = np.array([float(sure[mask].mean())], np.float32)
-                cropped = CroppedMask.of(mask.cpu().numpy())
-                parts.append(Instances((cropped,), score, (label,), self._frame.size_hw))
+                parts.append(Instances((CroppedMask.of(mask.numpy()),), score, (name,), self._frame.size_hw))
         return self._together(parts)
 
     @torch.inference_mode()

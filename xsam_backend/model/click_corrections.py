@@ -25,13 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xsam_backend.model.click_refiner import CHANNELS, SIDE, ClickRefiner
-from xsam_backend.model.picture_cells import PictureCells, comparable
+from xsam_backend.model.picture_cells import PictureCells
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.query_worth import picture_part
 from xsam_backend.prompts import Point
-
-FINER = 2
-"""Masks are corrected on cells of half the decoder's sides, or so many times smaller."""
 
 REACH = 2.0
 """Of a click, as standard deviation over the distance from the mask's rim."""
@@ -61,8 +58,7 @@ _LEAST = 1e-3
 
 def corrected(
     log_odds: Tensor,
-    features: Tensor,
-    pixels: NDArray[np.uint8],
+    cells: PictureCells,
     frame: PictureFrame,
     asked: Sequence[Point],
     further: Sequence[Point],
@@ -72,17 +68,15 @@ def corrected(
 
     Args:
         log_odds: (h, w) over the padded frame, above 0 inside the mask that the first hint got.
-        features: (C, h, w), what the decoder's masks are made of, of the same cells.
-        pixels: uint8 (H, W, 3) RGB, the picture.
-        frame: where it lies in the padded frame.
+        cells: of the picture, as its state keeps them for all clicks on it.
+        frame: where the picture lies in the padded frame.
         asked: clicks that the first hint had: they hold, and are no corrections.
         further: the corrections, in the order in which they were made. What is outside of the picture is passed over.
         refiner: what has learned to correct; None: kernels alone.
     """
     height, width = frame.size_hw
     own = picture_part(log_odds[None].float(), frame)[0].cpu().numpy()
-    size_hw = own.shape[0] * FINER, own.shape[1] * FINER
-    correction = Correction(own, PictureCells(comparable(picture_part(features.float(), frame)), pixels, size_hw))
+    correction = Correction(own, cells)
     held: list[Point] = []
     for click, may_correct in [*((click, False) for click in asked), *((click, True) for click in further)]:
         if not (0 <= click.x_px <= width and 0 <= click.y_px <= height):

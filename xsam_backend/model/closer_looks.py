@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xsam_backend.model.between_looks import between_looks
 from xsam_backend.model.encoded import Encoded
+from xsam_backend.model.kept_cells import KeptCells
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.tiles import Window
 
@@ -27,6 +28,20 @@ class Batch(NamedTuple):
     windows: tuple[Window, ...]
     encoded: Encoded
     frames: tuple[PictureFrame, ...]
+
+
+class CloseUp(NamedTuple):
+    """One window alone, with all that questions about it need.
+
+    Attributes:
+        batch: of this window.
+        pixels: uint8 (h, w, 3), the window.
+        cells: of it.
+    """
+
+    batch: Batch
+    pixels: NDArray[np.uint8]
+    cells: KeptCells
 
 
 class CloserLooks:
@@ -47,7 +62,7 @@ class CloserLooks:
     ) -> None:
         self._pixels, self._encode, self._keeps_all = pixels, encode, keeps_all
         self._kept: list[Batch] = []
-        self._close_ups: list[Batch] = []
+        self._close_ups: list[CloseUp] = []
         self._lock = threading.Lock()
 
     def through(self, windows: Sequence[Window]) -> Iterator[Batch]:
@@ -64,22 +79,30 @@ class CloserLooks:
                 return batch.encoded, batch.windows.index(window)
         return self._batch((window,)).encoded, 0
 
-    def close_up(self, window: Window) -> Batch:
+    def close_up(self, window: Window) -> CloseUp:
         """One window alone, of which further questions are likely."""
         with self._lock:
-            known = next((batch for batch in self._close_ups if batch.windows == (window,)), None)
-        batch = self._batch((window,)) if known is None else known
+            known = next((one for one in self._close_ups if one.batch.windows == (window,)), None)
+        close_up = self._close_up(window) if known is None else known
         with self._lock:
-            others = [one for one in self._close_ups if one.windows != (window,)]
-            self._close_ups = _within([*others, batch], CLOSE_UP_BYTES)
-        return batch
+            others = [one for one in self._close_ups if one.batch.windows != (window,)]
+            self._close_ups = _within([*others, close_up], CLOSE_UP_BYTES)
+        return close_up
+
+    def _close_up(self, window: Window) -> CloseUp:
+        batch = self._batch((window,))
+        pixels = np.ascontiguousarray(self._pixels[window])
+        cells = KeptCells(batch.encoded.features.pixels.mask_features[0], pixels, batch.frames[0])
+        return CloseUp(batch, pixels, cells)
 
     @property
     def nbytes(self) -> int:
         """Bytes that are kept; without the picture's own."""
         with self._lock:
-            kept = {id(batch): batch for batch in (*self._kept, *self._close_ups)}
-        return sum(batch.encoded.nbytes for batch in kept.values())
+            close_ups = list(self._close_ups)
+            kept = {id(batch): batch for batch in (*self._kept, *(one.batch for one in close_ups))}
+        beside = sum(one.pixels.nbytes + one.cells.nbytes for one in close_ups)
+        return beside + sum(batch.encoded.nbytes for batch in kept.values())
 
     def _batch(self, windows: tuple[Window, ...]) -> Batch:
         for batch in self._kept:
@@ -91,12 +114,12 @@ class CloserLooks:
         return batch
 
 
-def _within(batches: Sequence[Batch], most_bytes: int) -> list[Batch]:
-    """The last ones, as many as fit."""
-    kept: list[Batch] = []
-    for batch in reversed(batches):
-        most_bytes -= batch.encoded.nbytes
+def _within(close_ups: Sequence[CloseUp], most_bytes: int) -> list[CloseUp]:
+    """The last ones, as many as fit, also when further clicks have made their cells."""
+    kept: list[CloseUp] = []
+    for one in reversed(close_ups):
+        most_bytes -= one.batch.encoded.nbytes + one.pixels.nbytes + one.cells.nbytes_made
         if most_bytes < 0:
             break
-        kept.insert(0, batch)
+        kept.insert(0, one)
     return kept

@@ -17,6 +17,7 @@ from xsam_backend.model.conversation import NO_ID, TokenizedConversation, tokeni
 from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.image_processor import ImageProcessorConfig, process_image, scaled_size
 from xsam_backend.model.image_state import ImageState
+from xsam_backend.model.kept_cells import KeptCells
 from xsam_backend.model.language import Prefix, pad_rows
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.regions import region_points
@@ -55,8 +56,8 @@ class Dialogue:
     def close_up(self, state: ImageState, window: Window) -> ImageState:
         """A window of a picture, as a picture of its own."""
         close = state.looks.close_up(window)
-        pixels = np.ascontiguousarray(state.pixels[window])
-        return ImageState(close.encoded, close.frames[0], pixels, CloserLooks(pixels, self.encode, keeps_all=False))
+        looks = CloserLooks(close.pixels, self.encode, keeps_all=False)
+        return ImageState(close.batch.encoded, close.batch.frames[0], close.pixels, close.cells, looks)
 
     def look(self, images: Sequence[NDArray[np.uint8]]) -> EncoderOutputs:
         """What the encoders make of pictures, each uint8 (H, W, 3); on the model's device.
@@ -76,8 +77,10 @@ class Dialogue:
         pixels = image.copy()
         pixels.setflags(write=False)
         features = self.model.features(outputs.on(self.model.device))
+        frame = self.frame(image)
+        cells = KeptCells(features.pixels.mask_features[0], pixels, frame)
         looks = CloserLooks(pixels, self.encode, keeps_all=keeps_looks)
-        return ImageState(Encoded(features, None), self.frame(image), pixels, looks)
+        return ImageState(Encoded(features, None), frame, pixels, cells, looks)
 
     def prefix(self, features: ImageFeatures) -> Prefix:
         """What the language model keeps of the words before each picture and the picture itself."""
@@ -128,20 +131,18 @@ class Dialogue:
         """What the decoder says to T turns about each of B pictures, picture by picture.
 
         Args:
-            projected: (B * T, L, W), states of the tokens that the ids, int64 (T, L), belong to: the same turns about
-                each picture.
+            projected: (B * T, L, W), states of the tokens that the ids, int64 (T, L) in main memory, belong to: the
+                same turns about each picture.
         """
         count = len(encoded)
-        pictures = torch.arange(count, device=self.model.device).repeat_interleave(len(cond_ids))
-        (conditions, valid), (seg, _) = (
-            pool_by_id(projected, ids.to(self.model.device).repeat(count, 1)) for ids in (cond_ids, seg_ids)
-        )
+        pictures = torch.arange(count).repeat_interleave(len(cond_ids))
+        (conditions, valid), (seg, _) = (pool_by_id(projected, ids.repeat(count, 1)) for ids in (cond_ids, seg_ids))
         laid_out = self.model.with_background(conditions, valid)
         predictions = self.model.segmentor(
             encoded.features.pixels, pictures, seg[:, 0], laid_out.embeddings, laid_out.valid
         )
         # Turns with fewer conditions than others have columns that mean nothing, before the background's.
-        own = (int(ids.max()) + 1 for ids in cond_ids.cpu().repeat(count, 1))
+        own = (int(ids.max()) + 1 for ids in cond_ids.repeat(count, 1))
         class_logits = (
             torch.cat([logits[:, :conditions], logits[:, -1:]], 1)
             for logits, conditions in zip(predictions.class_logits[-1], own, strict=True)

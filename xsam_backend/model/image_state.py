@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from xsam_backend.model.closer_looks import CloserLooks
 from xsam_backend.model.encoded import Encoded
+from xsam_backend.model.kept_cells import KeptCells
 from xsam_backend.model.language import Prefix
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.picture_vector import picture_vector
@@ -22,12 +23,14 @@ class ImageState:
         encoded: of this picture alone.
         frame: where the picture lies in the padded frame.
         pixels: uint8 (H, W, 3), the picture itself, for close-ups.
+        cells: of it, which further clicks are told by.
         looks: at windows of it.
     """
 
     encoded: Encoded
     frame: PictureFrame
     pixels: NDArray[np.uint8]
+    cells: KeptCells
     looks: CloserLooks
 
     @property
@@ -41,10 +44,10 @@ class ImageState:
         return picture_vector(self.encoded.features.summary[0])
 
     def with_prefix(self, prefix: Prefix) -> ImageState:
-        """The same, ready to be asked. Closer looks that either keeps, both have."""
+        """The same, ready to be asked. Closer looks and cells that either keeps, both have."""
         return replace(self, encoded=Encoded(self.encoded.features, prefix))
 
     @property
     def nbytes(self) -> int:
         """Bytes that the state keeps alive; may grow while questions are asked."""
-        return self.pixels.nbytes + self.encoded.nbytes + self.looks.nbytes
+        return self.pixels.nbytes + self.encoded.nbytes + self.cells.nbytes + self.looks.nbytes

@@ -157,7 +157,12 @@ class Pointing:
         return found
 
     def _close_up(self, state: ImageState, window: Window, regions: Sequence[Region]) -> _Seen:
-        """``_seen_object`` in a window of the picture, enlarged; its mask is the whole picture's."""
+        """``_seen_object`` in a window of the picture, enlarged; its mask is the whole picture's.
+
+        Here an answer encodes, as else only ``Searching`` does: where to look depends on the hints. What is seen is a
+        state of its own, kept beside the picture's for the next click on the same object, see
+        ``CloserLooks.close_up``.
+        """
         rows, columns = window
         nearer = self._dialogue.close_up(state, window)
         seen = self._seen_object(nearer, window, [shift_region(region, rows, columns) for region in regions])
@@ -193,10 +198,7 @@ class Pointing:
         if further:
             state = look.state
             first = [region for region in look.regions if isinstance(region, Point)]
-            features = state.encoded.features.pixels.mask_features[0]
-            corrected_mask = corrected(
-                look.log_odds, features, state.pixels, state.frame, first, further, self._refiner
-            )
+            corrected_mask = corrected(look.log_odds, state.cells.get(), state.frame, first, further, self._refiner)
         hinted = regions_mask(regions, look.state.size_hw)
         if not outlines(regions):  # what lies apart from all clicks is another object
             return parts_touching(corrected_mask, hinted)

@@ -94,10 +94,11 @@ class PanopticResult:
         for index, segment in enumerate(self.segments):
             groups.setdefault(index if segment.is_thing else ("stuff", segment.class_index), []).append(index)
         device = self.owners.device
-        masks = [
-            CroppedMask.of(torch.isin(self.owners, torch.tensor(group, device=device)).cpu().numpy())
-            for group in groups.values()
-        ]
+        number_of = torch.full((len(self.segments) + 1,), -1, dtype=torch.int32)  # the last is void's
+        for number, group in enumerate(groups.values()):
+            number_of[group] = number
+        shown = number_of.to(device)[self.owners].cpu().numpy()
+        masks = [CroppedMask.of(shown == number) for number in range(len(groups))]
         best = [
             max((self.segments[i] for i in group), key=lambda segment: segment.score) for group in groups.values()
         ]
@@ -204,15 +205,16 @@ def panoptic(
     to_owner = torch.full((len(kept) + 1,), -1, dtype=torch.int32)
     stuff_ids: dict[int, int] = {}
     current = 0
+    queries_kept, class_of, score_of = kept.tolist(), classes.tolist(), scores.tolist()
     for position in survives.nonzero().flatten().tolist():
-        query = int(kept[position])
-        class_index = int(classes[query])
+        query = queries_kept[position]
+        class_index = class_of[query]
         is_thing = class_index not in stuff
         current = stuff_ids.get(class_index, current + 1)
         if not is_thing:
             stuff_ids[class_index] = current
         to_id[position], to_owner[position] = current, len(segments)
-        segments.append(Segment(current, class_index, is_thing, float(scores[query]), query))
+        segments.append(Segment(current, class_index, is_thing, score_of[query], query))
     return PanopticResult(to_id.to(best.device)[winners], to_owner.to(best.device)[winners], tuple(segments))
 
 
@@ -283,11 +285,11 @@ def without_duplicates(found: Detections, mask_logits: Tensor, *, max_iou: float
     flat = (mask_logits[found.query_indices] > 0).flatten(1).float()
     shared = flat @ flat.T
     area = flat.sum(1)
-    ious = shared / (area[:, None] + area[None] - shared).clamp(min=1)
+    ious = (shared / (area[:, None] + area[None] - shared).clamp(min=1)).tolist()
     order = found.scores.argsort(descending=True, stable=True).tolist()
     kept: list[int] = []
     for index in order:
-        if all(float(ious[index, other]) <= max_iou for other in kept):
+        if all(ious[index][other] <= max_iou for other in kept):
             kept.append(index)
     return found[torch.tensor(kept, dtype=torch.int64, device=found.scores.device)]
 

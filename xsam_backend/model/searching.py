@@ -165,6 +165,8 @@ class Searching:
         return tile_windows(min(known.values()), state.size_hw, guessed)
 
     def _with_looks(self, found: Candidates, look: Look, looks: CloserLooks, windows: Sequence[Window]) -> Candidates:
+        """With what windows show. Which ones depends on the question; they are encoded for each, unless ``looks``
+        keeps all: dozens of every picture would take too much memory."""
         closer: list[tuple[Window, Candidates]] = []
         for batch in looks.through(windows):
             closer.extend(zip(batch.windows, look(batch.encoded, batch.frames), strict=True))

@@ -7,7 +7,7 @@ cells of the map can reach. The result is the same but for rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,29 +24,61 @@ from xsam_backend.model.picture_frame import PictureFrame
 KEPT_SIDES = 16
 """Of pictures whose matrices are kept, some megabytes each of large ones. Windows have sizes of their own."""
 
+COPIED_PIXELS = 2**25
+"""At most so many come from the device in one copy, unless one mask has more: each copy waits for all that the device
+has to do before, but masks of a large photo together would take gigabytes."""
+
 LARGEST = 1e4
 """Values beyond are taken for this: they mean the same, and infinite ones would spoil a whole product."""
+
+
+_Part = tuple[int, int, Tensor]
+"""Of a picture: where it begins, x and y, and its values (h, w)."""
 
 
 def positive_masks(maps: Tensor, frame: PictureFrame) -> tuple[CroppedMask, ...]:
     """Where each map, float (N, h, w) over the padded frame, is above 0 once it has the picture's size."""
     parts = ((x, y, part > 0) for x, y, part in _positive_parts(maps.float(), frame))
-    return tuple(CroppedMask.of(shown.cpu().numpy(), (x, y), frame.size_hw) for x, y, shown in parts)
+    return tuple(_in_main_memory(parts, frame.size_hw))
 
 
 def masks_with_certainty(mask_logits: Tensor, frame: PictureFrame) -> tuple[tuple[CroppedMask, ...], Tensor]:
     """``positive_masks``, and the mean probability inside each, float32 (N,), 0 for an empty one."""
-    masks = []
     certainty = torch.zeros(len(mask_logits), device=mask_logits.device)
-    for number, (x, y, part) in enumerate(_positive_parts(mask_logits.float(), frame)):
-        shown = part > 0
-        certainty[number] = (part.sigmoid() * shown).sum() / (shown.sum() + 1e-6)
-        masks.append(CroppedMask.of(shown.cpu().numpy(), (x, y), frame.size_hw))
-    return tuple(masks), certainty
+
+    def parts() -> Iterator[_Part]:
+        for number, (x, y, part) in enumerate(_positive_parts(mask_logits.float(), frame)):
+            shown = part > 0
+            certainty[number] = (part.sigmoid() * shown).sum() / (shown.sum() + 1e-6)
+            yield x, y, shown
+
+    return tuple(_in_main_memory(parts(), frame.size_hw)), certainty
 
 
-def _positive_parts(maps: Tensor, frame: PictureFrame) -> Iterator[tuple[int, int, Tensor]]:
-    """Of each map the part of the picture that its positive cells reach: where it begins, x and y, and its values."""
+def _in_main_memory(parts: Iterable[_Part], size_hw: tuple[int, int]) -> Iterator[CroppedMask]:
+    """Of bool parts of a picture the masks, copied from the device a few together."""
+    waiting: list[_Part] = []
+    pixels = 0
+    for part in parts:
+        if waiting and pixels + part[2].numel() > COPIED_PIXELS:
+            yield from _copied(waiting, size_hw)
+            waiting, pixels = [], 0
+        waiting.append(part)
+        pixels += part[2].numel()
+    yield from _copied(waiting, size_hw)
+
+
+def _copied(parts: Sequence[_Part], size_hw: tuple[int, int]) -> Iterator[CroppedMask]:
+    if not parts:
+        return
+    flat = torch.cat([shown.flatten() for _, _, shown in parts]).cpu().numpy()
+    ends = np.cumsum([shown.numel() for _, _, shown in parts])
+    for (x, y, shown), own in zip(parts, np.split(flat, ends[:-1]), strict=True):
+        yield CroppedMask.of(own.reshape(shown.shape), (x, y), size_hw)
+
+
+def _positive_parts(maps: Tensor, frame: PictureFrame) -> Iterator[_Part]:
+    """Of each map the part of the picture that its positive cells reach."""
     across, down = (
         _side(maps.shape[2 - axis], *(sizes[1 - axis] for sizes in _sizes(frame)), maps.device) for axis in (0, 1)
     )

@@ -54,7 +54,10 @@ class ImageFeatures:
 
 @dataclass(frozen=True)
 class Merged:
-    """A token sequence with pictures and regions put in: embeddings (L, D), and int64 (L,) each for the rest."""
+    """A token sequence with pictures and regions put in: embeddings (L, D), and int64 (L,) each for the rest.
+
+    Ids and labels stay where they were given, in main memory mostly: what is decided by them waits for no device.
+    """
 
     embeddings: Tensor
     labels: Tensor
@@ -160,15 +163,15 @@ class XSam(nn.Module):
         """Put a picture's tokens (T, D) in place of ``<image>``, region embeddings (N, D) in place of ``<region>``.
 
         ``words`` (L, D) are the token embeddings, if they were looked up already (placeholders' rows are not used).
-        The four id rows are int64 (L,). Inserted picture tokens have no ids and no label; a region's embedding
-        carries the region's number as condition id.
+        The four id rows are int64 (L,), best in main memory. Inserted picture tokens have no ids and no label; a
+        region's embedding carries the region's number as condition id.
         """
         if words is None:
-            words = self.language.embed(input_ids.clamp(min=0))
+            words = self.language.embed(input_ids.clamp(min=0).to(self.device))
         rows: dict[str, list[Tensor]] = {"embeddings": [], "labels": [], "cond_ids": [], "seg_ids": []}
         region = 0
         start = 0
-        placeholders = [int(i) for i in (input_ids < 0).nonzero().flatten()]
+        placeholders = {at: number for at, number in enumerate(input_ids.tolist()) if number < 0}
 
         def add(embeddings: Tensor, labels: Tensor, cond_ids: Tensor, seg_ids: Tensor) -> None:
             rows["embeddings"].append(embeddings)
@@ -182,7 +185,7 @@ class XSam(nn.Module):
                 add(words[span], labels[span], cond_ids[span], seg_ids[span])
             if at == len(input_ids):
                 break
-            if input_ids[at] == IMAGE_INDEX:
+            if placeholders[at] == IMAGE_INDEX:
                 assert image_tokens is not None, "a sequence with <image> needs the picture's tokens"
                 new, condition = image_tokens, NO_ID
             else:
@@ -201,9 +204,9 @@ class XSam(nn.Module):
         regions: Tensor | None = None,
         words: Tensor | None = None,
     ) -> Merged:
-        """``merge`` of a tokenised conversation, on this model's device."""
+        """``merge`` of a tokenised conversation."""
         rows = (tokens.input_ids, tokens.labels, tokens.cond_ids, tokens.seg_ids)
-        input_ids, labels, cond_ids, seg_ids = (torch.from_numpy(row).to(self.device) for row in rows)
+        input_ids, labels, cond_ids, seg_ids = map(torch.from_numpy, rows)
         return self.merge(input_ids, labels, cond_ids, seg_ids, image_tokens, regions, words)
 
     def project(self, states: Tensor) -> Tensor:
@@ -237,9 +240,11 @@ class XSam(nn.Module):
 def pool_by_id(projected: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Mean over the tokens of each id: (P, L, D) and int64 (P, L) to (P, N, D) and bool (P, N).
 
-    N is the highest id of the batch plus one; rows with fewer ids are invalid there.
+    N is the highest id of the batch plus one; rows with fewer ids are invalid there. The ids may be in main memory,
+    which saves waiting for the device.
     """
     count = max(int(ids.max()) + 1, 0) if ids.numel() else 0
+    ids = ids.to(projected.device)
     belongs = ids[:, None] == torch.arange(count, device=ids.device)[:, None]
     total = belongs.sum(-1, keepdim=True)
     weights = belongs.to(projected.dtype) / total.clamp(min=1)

@@ -280,13 +280,13 @@ def _states_and_looks(
 def _language_losses(model: XSam, read: _Read, side: int, grounding: Grounding | None) -> dict[str, Tensor]:
     """What should have been said, and where it should have been looked: the picture's tokens are side x side."""
     losses: dict[str, Tensor] = {}
-    labels = pad_rows([m.labels for m in read.merged], IGNORE_LABEL)
+    labels = pad_rows([m.labels for m in read.merged], IGNORE_LABEL).to(model.device)
     if grounding is not None:
         losses["loss_looks"] = grounding.look_loss(
             read.attention,
             side,
-            pad_rows([m.cond_ids for m in read.merged], NO_ID),
-            pad_rows([m.seg_ids for m in read.merged], NO_ID),
+            pad_rows([m.cond_ids for m in read.merged], NO_ID).to(model.device),
+            pad_rows([m.seg_ids for m in read.merged], NO_ID).to(model.device),
             labels != IGNORE_LABEL,
             read.targets,
         )

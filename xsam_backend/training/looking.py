@@ -196,7 +196,7 @@ def _inputs(model: XSam, pictures: Sequence[AskedPicture]) -> list[_Inputs]:
                     continue  # regions: phrases are enough
                 merged = model.merge_tokens(conversation, tokens[0])
                 start = len(conversation.through_image()) - 1
-                is_picture = torch.zeros(len(merged.labels), dtype=torch.bool, device=model.device)
+                is_picture = torch.zeros(len(merged.labels), dtype=torch.bool)
                 is_picture[start : start + tokens.shape[1]] = True
                 following = torch.cat([merged.cond_ids[1:], merged.cond_ids.new_full((1,), NO_ID)])
                 kinds["picture"].append(is_picture)
@@ -207,7 +207,7 @@ def _inputs(model: XSam, pictures: Sequence[AskedPicture]) -> list[_Inputs]:
     finally:
         for handle in handles:
             handle.remove()
-    chosen = {name: torch.cat(masks) for name, masks in kinds.items()}
+    chosen = {name: torch.cat(masks).to(model.device) for name, masks in kinds.items()}
     found = []
     for own, before in zip(read, raw, strict=True):
         rows, sizes = torch.cat([one[0] for one in own]), torch.cat([one[0] for one in before]).norm(dim=-1)

@@ -9,7 +9,7 @@ import pytest
 
 from xsam_backend.errors import DatasetError
 from xsam_backend.evaluation.datasets.drawn_scenes import SceneRecord
-from xsam_backend.model.click_corrections import FINER
+from xsam_backend.model.kept_cells import FINER
 from xsam_backend.model.predictor import Predictor, load_predictor
 from xsam_backend.training.clicks import first_answers as module
 from xsam_backend.training.clicks.first_answers import (

@@ -23,8 +23,6 @@ from xsam_backend.evaluation.datasets.records import Record
 from xsam_backend.evaluation.simulated_prompts import centre_click, jittered_box, random_click, scribble
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.ground_truth import GroundTruth
-from xsam_backend.model.click_corrections import FINER
-from xsam_backend.model.picture_cells import comparable
 from xsam_backend.model.pointing import FirstLook
 from xsam_backend.model.predictor import Predictor
 from xsam_backend.model.query_worth import picture_part
@@ -98,15 +96,14 @@ def _answer(seen: FirstLook, truth: Mask) -> FirstAnswer:
     """Args: truth: bool (H, W) of the window."""
     frame = seen.state.frame
     own = picture_part(seen.log_odds[None].float(), frame)[0].cpu().numpy()
-    size_hw = own.shape[0] * FINER, own.shape[1] * FINER
-    covered = cv2.resize(truth.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_AREA)
+    cells = seen.state.cells.get()
+    covered = cv2.resize(truth.astype(np.float32), cells.size_hw[::-1], interpolation=cv2.INTER_AREA)
     height, width = frame.size_hw
     clicks = [(one.x_px / width, one.y_px / height) for one in seen.regions if isinstance(one, Point)]
-    features = seen.state.encoded.features.pixels.mask_features[0]
     return FirstAnswer(
         own.astype(np.float16),
-        _reduced(comparable(picture_part(features.float(), frame))).cpu().numpy().astype(np.float16),
-        np.asarray(cv2.resize(seen.state.pixels, size_hw[::-1], interpolation=cv2.INTER_AREA)),
+        _reduced(cells.features).cpu().numpy().astype(np.float16),
+        np.asarray(cv2.resize(seen.state.pixels, cells.size_hw[::-1], interpolation=cv2.INTER_AREA)),
         covered > 0.5,
         np.array(clicks, np.float32).reshape(-1, 2),
     )
