@@ -56,11 +56,15 @@ def test_growth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("address")
 def test_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ANNOTATORS": (2,), "SECONDS": 2.0, "PICTURES": 2, "BATCHED": 40, "THINK_S": 0.2}.items():
+    for name, value in {"ANNOTATORS": {2: 2.0}, "ROUNDS": 2, "PICTURES": 2, "BATCHED": 80, "THINK_S": 0.2}.items():
         monkeypatch.setattr(load, name, value)
-    (table,) = load.suite((), "cpu")
-    assert [row[:2] for row in table.rows] == [(2, "no"), (2, "yes")]
-    assert all(float(row[2]) > 0 for row in table.rows), "clicks were answered"
+    clicks, rises = load.suite((), "cpu")
+    assert [row[:2] for row in clicks.rows] == [(2, "no"), (2, "yes")]
+    assert all(float(row[2]) > 0 for row in clicks.rows), "clicks were answered"
+    assert [float(row[-1]) > 0 for row in clicks.rows] == [False, True], "and the batch's pictures beside them only"
+    ((annotators, _, stage, stage_ms, _),) = rises.rows
+    assert (annotators, stage in load.OF_A_BATCH) == (2, True)
+    assert float(stage_ms) > 0
 
 
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
