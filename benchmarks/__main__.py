@@ -13,7 +13,7 @@ import click
 from benchmarks.report import as_json, environment
 from benchmarks.sizes import SIZES
 
-SUITES = ("interactive", "batch", "convert", "load", "memory", "growth")
+SUITES = ("interactive", "batch", "convert", "load", "memory", "growth", "startup")
 """Modules beside this one, imported where they are asked for: "convert" and curves need requirements-dev.txt."""
 
 

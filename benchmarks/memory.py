@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
@@ -37,10 +36,8 @@ def resident_mb() -> float:
 
 
 def suite(_sizes: Sequence[str], device: str) -> list[Table]:
-    """Its tables; of the shipped model only."""
-    started = perf_counter()
+    """Its table; of the shipped model only."""
     predictor = predictor_of_size("tiny", device)
-    loaded_s = perf_counter() - started
     memory = PictureMemory(BUDGET)
     engine = Engine(predictor, memory, wait_limit_s=60)
     rng = np.random.default_rng(0)
@@ -52,8 +49,6 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
         point = Point(float(rng.uniform(0, SIZE_HW[1])), float(rng.uniform(0, SIZE_HW[0])))
         engine.answer(picture, str(shown), [Prompt(Task.INTERACTIVE, (point,))], Asker(Priority.INTERACTIVE))
 
-    click(0)
-    first_s = perf_counter() - started
     rows = []
     for tenth in range(TENTHS):
         for number in range(tenth * CLICKS // TENTHS, (tenth + 1) * CLICKS // TENTHS):
@@ -70,5 +65,4 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
             tuple(rows),
             f"{CLICKS} clicks in {PICTURES} pictures. Budgets: {budgets}.",
         ),
-        Table("Start, s", ("weights loaded", "first click answered"), ((loaded_s, first_s),)),
     ]

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from benchmarks import batch, growth, load, memory
+from benchmarks import batch, growth, load, memory, startup
 from benchmarks.growth import with_growth
 from benchmarks.servers import serving
 
@@ -49,8 +49,9 @@ def test_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, values in {"MEGAPIXELS": (0.1, 0.3), "REGIONS": (1, 3), "LABELS": (1, 2), "KEPT": (1, 2)}.items():
         monkeypatch.setattr(growth, name, values)
     monkeypatch.setattr(growth, "ROUNDS", 1)
+    monkeypatch.setattr(growth, "LARGE", 0.4)
     tables = growth.suite((), "cpu")
-    assert [len(table.rows) for table in tables] == [2, 2, 2, 2]
+    assert [len(table.rows) for table in tables] == [2, 2, 2, 2, 2]
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
 
 
@@ -70,6 +71,13 @@ def test_load(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"CLICKS": 8, "PICTURES": 2, "OF_ONE": 2, "TENTHS": 2, "DRAWN": 2}.items():
         monkeypatch.setattr(memory, name, value)
-    growing, start = memory.suite((), "cpu")
+    (growing,) = memory.suite((), "cpu")
     assert [row[0] for row in growing.rows] == [4, 8]
-    assert 0 < float(start.rows[0][0]) < float(start.rows[0][1])
+
+
+def test_startup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "STARTS", 1)
+    (table,) = startup.suite((), "cpu")
+    (ready, ready_s, *_), (answered, answered_s, *_) = table.rows
+    assert (ready, answered) == ("ready", "first click answered")
+    assert 0 < float(ready_s) < float(answered_s)
