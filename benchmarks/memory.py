@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.process_memory import resident_bytes
 from benchmarks.report import Table
 from benchmarks.sizes import predictor_of_size
 from xsam_backend.inference.engine import Asker, Engine
@@ -27,12 +27,6 @@ DRAWN = 50
 SIZE_HW = (480, 640)
 BUDGET = Budget(outputs=100 * 2**20, states=200 * 2**20, prefixes=50 * 2**20)
 TENTHS = 10
-
-
-def resident_mb() -> float:
-    """Of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def suite(_sizes: Sequence[str], device: str) -> list[Table]:
@@ -55,7 +49,7 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
             click(number)
         gc.collect()
         held = [stats.nbytes / 2**20 for stats in memory.stats.values()]
-        rows.append(((tenth + 1) * CLICKS // TENTHS, resident_mb(), *held))
+        rows.append(((tenth + 1) * CLICKS // TENTHS, resident_bytes() / 2**20, *held))
     allowed = [stats.capacity_bytes / 2**20 for stats in memory.stats.values()]
     budgets = ", ".join(f"{name} {mb:.0f}" for name, mb in zip(memory.stats, allowed, strict=True))
     return [

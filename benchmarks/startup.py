@@ -1,7 +1,7 @@
 """The "startup" suite: how long after a start of ``serve`` as a process it is ready, and has answered a click.
 
-All is in it: Python and its imports, a new data folder, the weights. One start before isn't counted, so that files are
-in the system's cache. The first click is in a picture that nobody has seen, over HTTP.
+All is in it: Python and its imports, a new data folder, the weights. One start before is not counted, so that files
+are in the system's cache. The first click is in a picture that nobody has seen, over HTTP.
 """
 
 from __future__ import annotations
