@@ -39,6 +39,12 @@ def test_the_shortest_of_each(times: list[tuple[float, float]]) -> None:
     assert shortest == Shortest(min(one for one, _ in times), min(other for _, other in times))
 
 
+def test_what_was_freed_before_hides_no_growth() -> None:
+    for size in (24 * MIB, 16 * MIB, 16 * MIB):  # malloc keeps blocks as large as those that were freed before
+        np.ones(size, np.uint8)
+    assert peak_growth_bytes(lambda: np.ones(12 * MIB, np.uint8)) > 11 * MIB
+
+
 def test_memory_that_was_given_back_before_the_end_counts() -> None:
     def work() -> None:
         np.ones(64 * MIB, np.uint8)
