@@ -13,7 +13,10 @@ import click
 from benchmarks.report import as_json, environment
 from benchmarks.sizes import SIZES
 
-SUITES = ("interactive", "batch", "convert", "load", "memory", "growth", "restart", "devices", "compiled")
+SUITES = (
+    *("interactive", "batch", "convert", "load", "memory", "growth", "startup"),
+    *("restart", "devices", "compiled"),
+)
 """Modules beside this one, imported where they are asked for: "convert" and curves need requirements-dev.txt."""
 
 

@@ -2,26 +2,31 @@
 
 Masks are drawn from a seed: smooth blobs; blobs with noisy rims; and such blobs with one pixel in twenty flipped.
 Ours and the SDK's take turns; of several times the shortest counts, in seconds of the processor's time, so that what
-else runs on the machine counts for less.
+else runs on the machine counts for less; beside it, by the clock. Memory is how much the resident size of a process
+that does nothing else grows at most. From masks to JSON, cutting the masks out is in it.
 """
 
 from __future__ import annotations
 
 import json
 import time
-import tracemalloc
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
 
 import numpy as np
 from label_studio_sdk.converter import brush as sdk
+from numpy.typing import NDArray
 
+from benchmarks.process_memory import peak_growth_bytes
 from benchmarks.report import Table
 from xsam_backend.geometry.brush_rle import brush_rle_to_mask, mask_to_brush_rle
 from xsam_backend.geometry.coco_rle import coco_rle_to_mask, mask_to_coco_rle
 from xsam_backend.geometry.masks import Mask
+from xsam_backend.geometry.outlines import trace_rings
 from xsam_backend.geometry.polygons import mask_to_polygons
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.results import write_regions
@@ -31,23 +36,40 @@ SIZE_HW = 3000, 4000
 INSTANCES = 100
 SEED = 0
 REPETITIONS = 5
+FLIPPED = "5 % flipped"
+KINDS = ("smooth", "noisy rims", FLIPPED)
+
+
+OUTPUTS = {"PolygonLabels": "polygon", "BrushLabels": "brush"}
+
+
+@dataclass(frozen=True)
+class Shortest:
+    """Of some times, in seconds."""
+
+    processor_s: float = float("inf")
+    clock_s: float = float("inf")
+
+    def or_this(self, processor_s: float, clock_s: float) -> Shortest:
+        """Each the shorter one."""
+        return Shortest(min(self.processor_s, processor_s), min(self.clock_s, clock_s))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One conversion: the shortest of some times, ours and the SDK's, where it has the same."""
+    """One conversion: ours and the SDK's, where it has the same."""
 
     name: str
-    our_seconds: float
-    their_seconds: float | None = None
+    ours: Shortest
+    theirs: Shortest | None = None
     repetitions: int = 1
-    peak_in_masks: float | None = None
-    """The most memory taken beside the masks, in bytes of one of them."""
 
     @property
-    def ratio(self) -> float | None:
-        """How many times as long theirs takes."""
-        return None if self.their_seconds is None else self.their_seconds / self.our_seconds
+    def cells(self) -> tuple[str | float, ...]:
+        """Of the table; a ratio says how many times as long theirs takes."""
+        ours_s = self.ours.processor_s
+        beside = ("", "") if self.theirs is None else (self.theirs.processor_s, self.theirs.processor_s / ours_s)
+        return (self.name, ours_s, self.ours.clock_s, *beside, self.repetitions)
 
 
 def blob(
@@ -86,34 +108,34 @@ def noisy_rims(rng: np.random.Generator, mask: Mask) -> Mask:
     return mask[rows, columns]
 
 
-def photo_instances(rng: np.random.Generator, count: int = INSTANCES) -> Instances:
-    """Objects as a photo has them: many small ones, few large, their rims bumpy."""
+def photo_masks(rng: np.random.Generator, count: int = INSTANCES) -> NDArray[np.bool_]:
+    """bool (N, H, W): objects as a photo has them: many small ones, few large, their rims bumpy."""
     masks = np.full((count, *SIZE_HW), False)  # written, so that the memory is really there
     for mask, radius_px in zip(masks, np.geomspace(15, 600, count), strict=True):
         rows, columns, inside = blob(rng, SIZE_HW, radius_px, 0.01 * radius_px)
         mask[rows, columns] = inside
-    return Instances.of(masks, np.linspace(1, 0.5, count, dtype=np.float32), ("thing",) * count)
+    return masks
 
 
-def alternately(repetitions: int, *ways: Callable[[], object]) -> list[float]:
-    """The shortest time of each, in seconds; they take turns."""
-    shortest = [float("inf")] * len(ways)
+def masks_to_json(masks: NDArray[np.bool_], tag: str) -> str:
+    """What is sent of so many objects."""
+    instances = Instances.of(masks, np.linspace(1, 0.5, len(masks), dtype=np.float32), ("thing",) * len(masks))
+    return json.dumps(
+        write_regions(instances, ControlTag("label", tag, OUTPUTS[tag], "image", (Label("thing", ("thing",)),)))
+    )
+
+
+def alternately(repetitions: int, *ways: Callable[[], object]) -> list[Shortest]:
+    """The shortest time of each; they take turns."""
+    shortest = [Shortest()] * len(ways)
     for _ in range(repetitions):
         for number, way in enumerate(ways):
-            started = time.process_time()
+            clock_s, processor_s = time.perf_counter(), time.process_time()
             way()
-            shortest[number] = min(shortest[number], time.process_time() - started)
+            shortest[number] = shortest[number].or_this(
+                time.process_time() - processor_s, time.perf_counter() - clock_s
+            )
     return shortest
-
-
-def peak_bytes(way: Callable[[], object]) -> int:
-    """The most memory that Python and NumPy hold at a time while it runs, beside what they held before."""
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    way()
-    peak = tracemalloc.get_traced_memory()[1] - before
-    tracemalloc.stop()
-    return peak
 
 
 def rle_rows(kind: str, mask: Mask, repetitions: int) -> list[Row]:
@@ -135,56 +157,62 @@ def rle_rows(kind: str, mask: Mask, repetitions: int) -> list[Row]:
     ]
 
 
-def instance_rows(instances: Instances, repetitions: int) -> list[Row]:
-    """From the masks of a photo to JSON text."""
+def drawn_masks() -> dict[str, Mask]:
+    """By kind."""
+    rng = np.random.default_rng(SEED)
+    smooth = smooth_mask(rng)
+    rims = noisy_rims(rng, smooth)
+    return {"smooth": smooth, "noisy rims": rims, FLIPPED: rims ^ (rng.random(SIZE_HW) < 0.05)}
+
+
+def grown_bytes(kind: str, conversion: str) -> int:
+    """By how much one conversion makes this process grow at most, beside the mask or masks."""
+    if conversion in OUTPUTS:
+        masks = photo_masks(np.random.default_rng(SEED))
+        return peak_growth_bytes(lambda: masks_to_json(masks, conversion))
+    mask = drawn_masks()[kind]
+    if conversion == "brush RLE, encode":
+        return peak_growth_bytes(lambda: mask_to_brush_rle(mask))
+    if conversion == "brush RLE, decode":
+        encoded = mask_to_brush_rle(mask)
+        return peak_growth_bytes(lambda: brush_rle_to_mask(encoded, SIZE_HW))
+    return peak_growth_bytes(lambda: mask_to_polygons(mask))
+
+
+def memory_table() -> Table:
+    """What conversions take beside their masks, each in a process of its own; a decoded mask is in it."""
+    works = [(kind, work) for kind in KINDS for work in ("brush RLE, encode", "brush RLE, decode", "polygons")]
+    works += [(f"{INSTANCES} instances to JSON", tag) for tag in OUTPUTS]
     rows = []
-    for tag, geometry in (("PolygonLabels", "polygon"), ("BrushLabels", "brush")):
-        control = ControlTag("label", tag, geometry, "image", (Label("thing", ("thing",)),))
-
-        def to_json(control: ControlTag = control) -> str:
-            return json.dumps(write_regions(instances, control))
-
-        (seconds,) = alternately(repetitions, to_json)
-        rows.append(
-            Row(
-                f"{len(instances)} instances to JSON, {tag}",
-                seconds,
-                None,
-                repetitions,
-                peak_bytes(to_json) / instances.masks[0].nbytes,
-            )
-        )
-    return rows
+    for kind, work in works:
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            grown = alone.submit(grown_bytes, kind, work).result()
+        handled = INSTANCES if work in OUTPUTS else 1
+        in_masks = grown / (SIZE_HW[0] * SIZE_HW[1])
+        rows.append((f"{work}, {kind}", grown / 2**20, in_masks, in_masks / handled))
+    columns = ("conversion", "growth of resident memory, MiB", "in masks", "in masks, for each mask")
+    return Table("Memory beside the masks", columns, tuple(rows), "A mask is a byte for each pixel.")
 
 
 def suite(_sizes: Sequence[str], _device: str) -> list[Table]:
     """All conversions, one after the other; no model takes part."""
-    rng = np.random.default_rng(SEED)
-    smooth = smooth_mask(rng)
-    rims = noisy_rims(rng, smooth)
-    flipped = rims ^ (rng.random(SIZE_HW) < 0.05)
-    masks = {"smooth": smooth, "noisy rims": rims, "5 % flipped": flipped}
+    masks = drawn_masks()
     rows = []
     for kind, mask in masks.items():
-        times = 1 if kind == "5 % flipped" else REPETITIONS
+        times = 1 if kind == FLIPPED else REPETITIONS
         rows += rle_rows(kind, mask, times)
-        polygons = alternately(times, partial(mask_to_polygons, mask))
-        rows.append(Row(f"polygons, {kind}", *polygons, repetitions=times))
-    rows += instance_rows(photo_instances(rng), REPETITIONS)
-    columns = ("conversion", "ours, s", "SDK, s", "ratio", "times", "memory beside the masks, in masks")
-    note = f"Processor time, the shortest of so many, by turns with label-studio-sdk {version('label-studio-sdk')}."
-    cells = tuple(
-        (
-            row.name,
-            row.our_seconds,
-            *map(_known, (row.their_seconds, row.ratio)),
-            row.repetitions,
-            _known(row.peak_in_masks),
-        )
-        for row in rows
+        rows.append(Row(f"polygons, {kind}", *alternately(times, partial(mask_to_polygons, mask)), None, times))
+    photo = photo_masks(np.random.default_rng(SEED))
+    for tag in OUTPUTS:
+        times = alternately(REPETITIONS, partial(masks_to_json, photo, tag))
+        rows.append(Row(f"{len(photo)} masks to JSON, {tag}", *times, None, REPETITIONS))
+    columns = ("conversion", "ours, s", "ours, by the clock, s", "SDK, s", "ratio", "times")
+    rings = trace_rings(masks[FLIPPED])
+    note = (
+        "Processor time where no clock is named, the shortest of so many, by turns with label-studio-sdk "
+        f"{version('label-studio-sdk')}. With {FLIPPED}, nearly every flipped pixel is a part or a hole: "
+        f"{len(rings.sizes)} rings with {len(rings.points)} vertices, all of which are traced and compared with what "
+        "is left of them."
     )
-    return [Table(f"Masks of {SIZE_HW[1]} x {SIZE_HW[0]} pixels", columns, cells, note)]
-
-
-def _known(number: float | None) -> str | float:
-    return "" if number is None else number
+    title = f"Masks of {SIZE_HW[1]} x {SIZE_HW[0]} pixels"
+    return [Table(title, columns, tuple(row.cells for row in rows), note), memory_table()]

@@ -14,12 +14,15 @@ from pathlib import Path
 from statistics import median
 
 import cv2
+import numpy as np
 from PIL import Image
 
 from benchmarks.predict_requests import body, seconds_to_predict
 from benchmarks.report import Table
 from benchmarks.servers import serving
+from benchmarks.service_metrics import pictures_kept
 from xsam_backend.geometry.brush_rle import mask_to_brush_rle
+from xsam_backend.geometry.raster import ellipse_to_mask
 from xsam_backend.scenes.scene import draw_scene
 
 MEGAPIXELS = (0.3, 1.0, 3.0, 12.0, 50.0)
@@ -29,6 +32,10 @@ KEPT = (1, 10, 100, 300)
 ROUNDS = 7
 SIZE_HW = (480, 640)
 MIDDLE = (50.0, 50.0)
+LARGE = 12.0
+"""Megapixels of a picture with many annotated regions, beside a small one."""
+
+PHRASE = "ball"
 
 
 def file_of_size(folder: Path, megapixels: float, seed: int = 0) -> tuple[Path, tuple[int, int]]:
@@ -41,18 +48,25 @@ def file_of_size(folder: Path, megapixels: float, seed: int = 0) -> tuple[Path, 
     return path, size_hw
 
 
-def annotation(regions: int) -> dict[str, object]:
-    """What Label Studio keeps of so many brushed objects."""
-    mask = draw_scene(1, SIZE_HW).masks[0]
-    region = {
-        "type": "brushlabels",
-        "from_name": "drawn",
-        "to_name": "image",
-        "original_width": SIZE_HW[1],
-        "original_height": SIZE_HW[0],
-        "value": {"format": "rle", "rle": mask_to_brush_rle(mask), "brushlabels": ["ball"]},
-    }
-    return {"id": 1, "result": [{**region, "id": str(number)} for number in range(regions)]}
+def annotation(regions: int, size_hw: tuple[int, int]) -> dict[str, object]:
+    """What Label Studio keeps of so many brushed objects, here and there in a picture."""
+    height, width = size_hw
+    rng = np.random.default_rng(0)
+    result = []
+    for number, (x, y, radius) in enumerate(rng.uniform((0, 0, 0.01), (1, 1, 0.05), (regions, 3)).tolist()):
+        mask = ellipse_to_mask(x * width, y * height, radius * width, radius * height, size_hw)
+        result.append(
+            {
+                "id": str(number),
+                "type": "brushlabels",
+                "from_name": "drawn",
+                "to_name": "image",
+                "original_width": width,
+                "original_height": height,
+                "value": {"format": "rle", "rle": mask_to_brush_rle(mask), "brushlabels": ["ball"]},
+            }
+        )
+    return {"id": 1, "result": result}
 
 
 def with_growth(rows: Iterable[tuple[float, ...]]) -> tuple[tuple[str | float, ...], ...]:
@@ -96,10 +110,17 @@ def by_picture(asked: _Asked, folder: Path) -> Table:
     return Table("Larger pictures", columns, with_growth(rows))
 
 
-def by_regions(asked: _Asked, task: tuple[int, Path]) -> Table:
-    """A task with many annotated regions, which come with every click."""
-    rows = [(n, asked.warm(task, MIDDLE, annotations=[annotation(n)])) for n in REGIONS]
-    return Table("More annotated regions in the request", ("regions", "warm click, ms", "growth"), with_growth(rows))
+def by_regions(asked: _Asked, task: tuple[int, Path], megapixels: float, size_hw: tuple[int, int]) -> Table:
+    """A task with many annotated regions, which come with every click and phrase."""
+    rows = []
+    for count in REGIONS:
+        annotations = [annotation(count, size_hw)]
+        clicked = asked.warm(task, MIDDLE, size_hw=size_hw, annotations=annotations)
+        rows.append((count, clicked, asked.warm(task, phrase=PHRASE, annotations=annotations)))
+    columns = ("regions", "warm click, ms", "warm phrase, ms", "growth of phrases")
+    note = "A phrase's answer leaves out what is annotated already, so it reads all regions."
+    title = f"More annotated regions in the request, of a picture of {megapixels:g} megapixels"
+    return Table(title, columns, with_growth(rows), note)
 
 
 def by_labels(asked: _Asked, task: tuple[int, Path]) -> Table:
@@ -113,8 +134,13 @@ def by_labels(asked: _Asked, task: tuple[int, Path]) -> Table:
 
 
 def by_kept(asked: _Asked, folder: Path) -> Table:
-    """Many pictures in the cache; the click is in the first of them."""
+    """Many pictures in the cache; the click is in the first of them.
+
+    Raises:
+        RuntimeError: they are not all kept.
+    """
     rows = []
+    others = pictures_kept(asked.address)["states"]
     tasks = []
     for number in range(max(KEPT)):
         path = folder / f"kept-{number}.jpg"
@@ -125,6 +151,9 @@ def by_kept(asked: _Asked, folder: Path) -> Table:
         for task in tasks[done:count]:
             asked.once([task], MIDDLE)
         done = count
+        kept = pictures_kept(asked.address)["states"] - others
+        if kept < count:
+            raise RuntimeError(f"expected {count} pictures to be kept, got {kept}: raise image_cache_mb")
         rows.append((count, asked.warm(tasks[0], MIDDLE)))
     return Table("More pictures kept", ("pictures", "warm click, ms", "growth"), with_growth(rows))
 
@@ -135,13 +164,15 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
         root = Path(place)
         data_dir = root / "data"
         data_dir.mkdir()
-        path, _ = file_of_size(root, 0.3, seed=50)
+        path, size_hw = file_of_size(root, 0.3, seed=50)
         with serving(data_dir, root / "serve.log", local_files_root=root, device=device) as address:
             asked = _Asked(address)
             asked.once([(1, path)], MIDDLE)
+            large, large_hw = file_of_size(root, LARGE, seed=51)
             return [
                 by_picture(asked, root),
-                by_regions(asked, (1, path)),
+                by_regions(asked, (1, path), 0.3, size_hw),
+                by_regions(asked, (2, large), LARGE, large_hw),
                 by_labels(asked, (1, path)),
                 by_kept(asked, root),
             ]

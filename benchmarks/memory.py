@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
+from benchmarks.process_memory import resident_bytes
 from benchmarks.report import Table
 from benchmarks.sizes import predictor_of_size
 from xsam_backend.inference.engine import Asker, Engine
@@ -30,17 +29,9 @@ BUDGET = Budget(outputs=100 * 2**20, states=200 * 2**20, prefixes=50 * 2**20)
 TENTHS = 10
 
 
-def resident_mb() -> float:
-    """Of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-
-
 def suite(_sizes: Sequence[str], device: str) -> list[Table]:
-    """Its tables; of the shipped model only."""
-    started = perf_counter()
+    """Its table; of the shipped model only."""
     predictor = predictor_of_size("tiny", device)
-    loaded_s = perf_counter() - started
     memory = PictureMemory(BUDGET)
     engine = Engine(predictor, memory, wait_limit_s=60)
     rng = np.random.default_rng(0)
@@ -52,15 +43,13 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
         point = Point(float(rng.uniform(0, SIZE_HW[1])), float(rng.uniform(0, SIZE_HW[0])))
         engine.answer(picture, str(shown), [Prompt(Task.INTERACTIVE, (point,))], Asker(Priority.INTERACTIVE))
 
-    click(0)
-    first_s = perf_counter() - started
     rows = []
     for tenth in range(TENTHS):
         for number in range(tenth * CLICKS // TENTHS, (tenth + 1) * CLICKS // TENTHS):
             click(number)
         gc.collect()
         held = [stats.nbytes / 2**20 for stats in memory.stats.values()]
-        rows.append(((tenth + 1) * CLICKS // TENTHS, resident_mb(), *held))
+        rows.append(((tenth + 1) * CLICKS // TENTHS, resident_bytes() / 2**20, *held))
     allowed = [stats.capacity_bytes / 2**20 for stats in memory.stats.values()]
     budgets = ", ".join(f"{name} {mb:.0f}" for name, mb in zip(memory.stats, allowed, strict=True))
     return [
@@ -70,5 +59,4 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
             tuple(rows),
             f"{CLICKS} clicks in {PICTURES} pictures. Budgets: {budgets}.",
         ),
-        Table("Start, s", ("weights loaded", "first click answered"), ((loaded_s, first_s),)),
     ]

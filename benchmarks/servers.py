@@ -62,14 +62,19 @@ class Running:
         return requests.get(self.backend + path, timeout=30, headers={"Accept": "application/json"}).json()
 
 
-@contextmanager
-def serving(data_dir: Path, log: Path, **settings: object) -> Iterator[str]:
-    """The service with its worker, without a Label Studio; its address."""
+def start_service(data_dir: Path, log: Path, **settings: object) -> tuple[Child, str]:
+    """The service with its worker, without a Label Studio: its process, which has just begun, and its address."""
     port = choose_port(None, 9190, option="--port")
     own = {"host": LOOPBACK, "port": port, "data_dir": data_dir, "model": "tiny", "device": "cpu"} | settings
     environment = dict(os.environ) | {f"XSAM_BACKEND_{name.upper()}": str(value) for name, value in own.items()}
     child = Child("serve", [sys.executable, "-m", "xsam_backend", "serve"], environment, log, data_dir)
-    address = f"http://{LOOPBACK}:{port}"
+    return child, f"http://{LOOPBACK}:{port}"
+
+
+@contextmanager
+def serving(data_dir: Path, log: Path, **settings: object) -> Iterator[str]:
+    """The service as ``start_service`` starts it, until the block ends; its address."""
+    child, address = start_service(data_dir, log, **settings)
 
     def is_up() -> bool | None:
         try:

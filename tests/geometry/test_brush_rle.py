@@ -13,9 +13,9 @@ from label_studio_sdk.converter import brush as sdk
 from PIL import Image
 from shapes import TRICKY, blobs, masks
 
-from xsam_backend.geometry.brush_rle import brush_rle_to_mask, mask_to_brush_rle
+from xsam_backend.geometry.brush_rle import brush_rle_to_crop, brush_rle_to_mask, mask_to_brush_rle
 from xsam_backend.geometry.brush_stream import BrushStream
-from xsam_backend.geometry.masks import Mask
+from xsam_backend.geometry.masks import Mask, mask_to_box_xyxy
 from xsam_backend.geometry.runs import mask_to_runs
 
 VECTORS = sorted((Path(__file__).parents[1] / "recorded/label_studio/brush_rle").glob("*.json"))
@@ -49,6 +49,19 @@ def test_tricky_masks_survive(name: str) -> None:
 @given(masks())
 def test_any_mask_survives_brush_rle(mask: Mask) -> None:
     np.testing.assert_array_equal(brush_rle_to_mask(mask_to_brush_rle(mask), mask.shape), mask)
+
+
+@given(masks(), st.lists(st.tuples(st.integers(0, 255), st.integers(1, 40)), min_size=1, max_size=12))
+def test_a_crop_is_cut_from_the_mask(mask: Mask, alpha: list[tuple[int, int]]) -> None:
+    literals = np.repeat([value for value, _ in alpha], [4 * count for _, count in alpha]).astype(np.uint8)
+    for rle, size_hw in (
+        (mask_to_brush_rle(mask), (mask.shape[0], mask.shape[1])),
+        (sdk.encode_rle(literals), (1, len(literals) // 4)),
+        (sdk.encode_rle(literals), (len(literals) // 4, 1)),
+    ):
+        whole, crop = brush_rle_to_mask(rle, size_hw), brush_rle_to_crop(rle, size_hw)
+        np.testing.assert_array_equal(crop.whole(), whole)
+        assert crop.box_xyxy == mask_to_box_xyxy(whole), "no larger than it has to be"
 
 
 @given(masks(max_side=12))

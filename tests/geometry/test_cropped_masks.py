@@ -32,6 +32,25 @@ def test_pixels_that_two_share(first: Mask, second: Mask, right: int, down: int)
     assert one.shared_px(other) == other.shared_px(one) == np.count_nonzero(one.whole() & expected)
 
 
+@given(masks(max_side=12), masks(max_side=12))
+def test_joined_has_the_pixels_of_both(first: Mask, second: Mask) -> None:
+    size_hw = (max(first.shape[0], second.shape[0]), max(first.shape[1], second.shape[1]))
+    one, other = (CroppedMask.of(mask, size_hw=size_hw) for mask in (first, second))
+    both = one.joined(other)
+    np.testing.assert_array_equal(both.whole(), one.whole() | other.whole())
+    assert both.box_xyxy == mask_to_box_xyxy(both.whole())
+
+
+@given(masks(max_side=12), st.tuples(st.integers(1, 30), st.integers(1, 30)))
+def test_resized_takes_the_nearest_pixel(mask: Mask, size_hw: tuple[int, int]) -> None:
+    rows, columns = (
+        (2 * np.arange(side) + 1) * drawn // (2 * side) for side, drawn in zip(size_hw, mask.shape, strict=True)
+    )
+    resized = CroppedMask.of(mask).resized(size_hw)
+    np.testing.assert_array_equal(resized.whole(), mask[rows][:, columns])
+    assert resized.box_xyxy == mask_to_box_xyxy(resized.whole())
+
+
 def test_a_crop_is_no_view_that_keeps_a_large_mask_in_memory() -> None:
     mask = np.zeros((100, 100), np.bool_)
     mask[3:5, 7:9] = True

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from xsam_backend.errors import PromptError
+from xsam_backend.geometry.brush_rle import brush_rle_to_mask, mask_to_brush_rle
 from xsam_backend.geometry.cropped_masks import CroppedMask
-from xsam_backend.geometry.masks import mask_iou
+from xsam_backend.geometry.masks import Mask, mask_iou, mask_to_box_xyxy
 from xsam_backend.instances import Instances
 from xsam_backend.labelstudio.known_objects import (
     SAME_IOU,
@@ -19,6 +25,8 @@ from xsam_backend.labelstudio.known_objects import (
     known_objects,
     without_known,
 )
+from xsam_backend.labelstudio.regions import geometry_of, read_region
+from xsam_backend.region_masks import region_mask
 
 SIZE = (40, 60)
 
@@ -134,3 +142,95 @@ def test_the_same_are_left_out_the_others_stay_in_order(found: list[np.ndarray],
         if not any(mask.any() and other.any() and mask_iou(mask, other) > SAME_IOU for other in known)
     ]
     assert list(new.labels) == expected
+
+
+PCT = st.floats(-20, 110)
+
+
+def bitmask_url(mask: Mask) -> str:
+    rgba = np.zeros((*mask.shape, 4), np.uint8)
+    rgba[..., 3] = np.where(mask, 255, 0)
+    png = io.BytesIO()
+    Image.fromarray(rgba).save(png, "PNG")
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+
+
+DRAWN = {
+    "rectangle": st.fixed_dictionaries(
+        {"x": PCT, "y": PCT, "width": PCT, "height": PCT, "rotation": st.sampled_from([0, 30, 200])}
+    ),
+    "ellipse": st.fixed_dictionaries(
+        {"x": PCT, "y": PCT, "radiusX": PCT, "radiusY": PCT, "rotation": st.sampled_from([0, 30])}
+    ),
+    "polygon": st.fixed_dictionaries({"points": st.lists(st.tuples(PCT, PCT).map(list), min_size=3, max_size=6)}),
+    "brush": st.builds(lambda mask: {"format": "rle", "rle": mask_to_brush_rle(mask)}, box_masks),
+    "bitmask": st.builds(lambda mask: {"imageDataURL": bitmask_url(mask)}, box_masks),
+}
+VALUES = st.one_of(*(st.tuples(st.just(kind), value) for kind, value in DRAWN.items()))
+
+
+def in_whole_masks(region: dict[str, Any], size_hw: tuple[int, int]) -> Mask | None:
+    """A region as a mask of the whole picture; None where it can't be read."""
+    if geometry_of(region) == "brush":
+        mask = brush_rle_to_mask(region["value"]["rle"], size_hw)
+        return mask if mask.any() else None
+    try:
+        return region_mask(read_region(region, size_hw), size_hw)
+    except PromptError:
+        return None
+
+
+@given(st.lists(VALUES, max_size=5), st.lists(box_masks, max_size=4))
+def test_regions_of_every_tag_are_known_as_by_whole_masks(
+    values: list[tuple[str, dict[str, Any]]], found: list[np.ndarray]
+) -> None:
+    drawn = [
+        {**rectangle(str(number)), "type": f"{kind}labels", "value": value}
+        for number, (kind, value) in enumerate(values)
+    ]
+    whole = [(geometry_of(region), mask) for region in drawn if (mask := in_whole_masks(region, SIZE)) is not None]
+    known = known_objects(drawn, {}, SIZE, "image", None)
+    assert [one.mask.box_xyxy for one in known] == [mask_to_box_xyxy(mask) for _, mask in whole]
+    found += [mask for _, mask in whole]  # or hardly any would be the same
+    masks = np.stack(found) if found else np.zeros((0, *SIZE), np.bool_)
+    labels = tuple(str(number) for number in range(len(found)))
+
+    def is_same(mask: Mask, geometry: str, other: Mask) -> bool:
+        if geometry in ("rectangle", "ellipse"):
+            mask, other = in_its_box(mask), in_its_box(other)
+        return bool(mask.any()) and mask_iou(mask, other) > SAME_IOU
+
+    expected = [
+        label for label, mask in zip(labels, found, strict=True) if not any(is_same(mask, *one) for one in whole)
+    ]
+    new = without_known(Instances.of(masks, np.ones(len(found), np.float32), labels), known)
+    assert list(new.labels) == expected
+
+
+def in_its_box(mask: Mask) -> Mask:
+    x0, y0, x1, y1 = mask_to_box_xyxy(mask) or (0, 0, 0, 0)
+    return box_mask(x0, y0, x1 - x0, y1 - y0)
+
+
+def test_many_regions_of_a_large_picture_take_no_mask_of_its_size() -> None:
+    size_hw = (3000, 4000)
+    square = {"x": 10, "y": 10, "width": 2, "height": 2, "rotation": 0}
+    mask = np.zeros(size_hw, np.bool_)
+    mask[300:360, 400:480] = True
+    values = {
+        "rectangle": square,
+        "ellipse": {"x": 10, "y": 10, "radiusX": 1, "radiusY": 1, "rotation": 0},
+        "polygon": {"points": [[10, 10], [12, 10], [12, 12]]},
+        "brush": {"format": "rle", "rle": mask_to_brush_rle(mask)},
+    }
+    drawn = [
+        {**rectangle(f"{kind} {number}"), "type": f"{kind}labels", "value": value}
+        for kind, value in values.items()
+        for number in range(10)
+    ]
+    tracemalloc.start()
+    known = known_objects(drawn, {}, size_hw, "image", None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(known) == len(drawn)
+    assert peak < mask.nbytes / 4, "of one mask; all that is kept, too"

@@ -13,7 +13,7 @@ import torch
 from small_models import small_predictor
 from torch import nn
 
-from benchmarks import batch, compiled, devices, growth, load, memory, restart, sizes
+from benchmarks import batch, compiled, devices, growth, load, memory, restart, sizes, startup
 from benchmarks.growth import with_growth
 from benchmarks.predict_requests import predict
 from benchmarks.servers import serving
@@ -101,26 +101,38 @@ def test_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, values in {"MEGAPIXELS": (0.1, 0.3), "REGIONS": (1, 3), "LABELS": (1, 2), "KEPT": (1, 2)}.items():
         monkeypatch.setattr(growth, name, values)
     monkeypatch.setattr(growth, "ROUNDS", 1)
+    monkeypatch.setattr(growth, "LARGE", 0.4)
     tables = growth.suite((), "cpu")
-    assert [len(table.rows) for table in tables] == [2, 2, 2, 2]
+    assert [len(table.rows) for table in tables] == [2, 2, 2, 2, 2]
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
 
 
 @pytest.mark.usefixtures("address")
 def test_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ANNOTATORS": (2,), "SECONDS": 2.0, "PICTURES": 2, "BATCHED": 40, "THINK_S": 0.2}.items():
+    for name, value in {"ANNOTATORS": {2: 2.0}, "ROUNDS": 2, "PICTURES": 2, "BATCHED": 80, "THINK_S": 0.2}.items():
         monkeypatch.setattr(load, name, value)
-    (table,) = load.suite((), "cpu")
-    assert [row[:2] for row in table.rows] == [(2, "no"), (2, "yes")]
-    assert all(float(row[2]) > 0 for row in table.rows), "clicks were answered"
+    clicks, rises = load.suite((), "cpu")
+    assert [row[:2] for row in clicks.rows] == [(2, "no"), (2, "yes")]
+    assert all(float(row[2]) > 0 for row in clicks.rows), "clicks were answered"
+    assert [float(row[-1]) > 0 for row in clicks.rows] == [False, True], "and the batch's pictures beside them only"
+    ((annotators, _, stage, stage_ms, _),) = rises.rows
+    assert (annotators, stage in load.OF_A_BATCH) == (2, True)
+    assert float(stage_ms) > 0
 
 
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"CLICKS": 8, "PICTURES": 2, "OF_ONE": 2, "TENTHS": 2, "DRAWN": 2}.items():
         monkeypatch.setattr(memory, name, value)
-    growing, start = memory.suite((), "cpu")
+    (growing,) = memory.suite((), "cpu")
     assert [row[0] for row in growing.rows] == [4, 8]
-    assert 0 < float(start.rows[0][0]) < float(start.rows[0][1])
+
+
+def test_startup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "STARTS", 1)
+    (table,) = startup.suite((), "cpu")
+    (ready, ready_s, *_), (answered, answered_s, *_) = table.rows
+    assert (ready, answered) == ("ready", "first click answered")
+    assert 0 < float(ready_s) < float(answered_s)
 
 
 def test_restart(monkeypatch: pytest.MonkeyPatch) -> None:

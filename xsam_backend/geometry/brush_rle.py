@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_backend.geometry.brush_stream import HEADER_BITS, WORD_BITS, BrushStream
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.geometry.runs import Lengths, mask_to_runs
 
@@ -48,6 +49,33 @@ def brush_rle_to_mask(brush_rle: Sequence[int], size_hw: tuple[int, int]) -> Mas
     Raises:
         ValueError: not a list of bytes, the stream ends early, or it holds another number of pixels than ``size_hw``.
     """
+    ends, is_painted = _pixel_runs(brush_rle, size_hw)
+    return np.repeat(is_painted, np.diff(ends, prepend=0)).reshape(size_hw)
+
+
+def brush_rle_to_crop(brush_rle: Sequence[int], size_hw: tuple[int, int]) -> CroppedMask:
+    """The same; only its box is ever in memory."""
+    ends, is_painted = _pixel_runs(brush_rle, size_hw)
+    starts = np.concatenate([[0], ends[:-1]])
+    painted = is_painted & (starts < ends)
+    if not painted.any():
+        return CroppedMask(np.zeros((0, 0), np.bool_), (0, 0), size_hw)
+    width = size_hw[1]
+    first, last = starts[painted], ends[painted] - 1
+    (top, bottom), is_in_one_row = (int(first[0]) // width, int(last[-1]) // width), first // width == last // width
+    left, right = (
+        (0, width - 1) if not is_in_one_row.all() else (int((first % width).min()), int((last % width).max()))
+    )
+    # Where each run ends in the crop, whose rows are shorter: what lies beside a row counts to its rim.
+    rows, columns = ends // width - top, ends % width - left
+    length = right + 1 - left
+    cropped_ends = np.clip(rows * length + np.clip(columns, 0, length), 0, (bottom + 1 - top) * length)
+    crop = np.repeat(is_painted, np.diff(cropped_ends, prepend=0)).reshape(-1, length)
+    return CroppedMask(crop, (left, top), size_hw)
+
+
+def _pixel_runs(brush_rle: Sequence[int], size_hw: tuple[int, int]) -> tuple[Lengths, NDArray[np.bool_]]:
+    """Ends of runs, counted in pixels, and whether they are painted. Raises as ``brush_rle_to_mask``."""
     stream = BrushStream(brush_rle)
     expected = 4 * size_hw[0] * size_hw[1]
     if stream.total != expected:
@@ -57,7 +85,7 @@ def brush_rle_to_mask(brush_rle: Sequence[int], size_hw: tuple[int, int]) -> Mas
         )
     ends, alpha = stream.alpha_runs()
     # Alpha is every fourth value, so a run that ends after e values has completed e // 4 pixels.
-    return np.repeat(alpha >= _OPAQUE, np.diff(ends // 4, prepend=0)).reshape(size_hw)
+    return ends // 4, alpha >= _OPAQUE
 
 
 def _run_codes(runs: Lengths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -77,6 +77,39 @@ class CroppedMask:
         x, y = self.corner_xy
         return CroppedMask(self.crop, (0, 0) if self.is_empty else (x + right_px, y + down_px), size_hw)
 
+    def joined(self, other: CroppedMask) -> CroppedMask:
+        """The pixels of both, in one picture."""
+        if self.box_xyxy is None or other.box_xyxy is None:
+            return other if self.box_xyxy is None else self
+        x0, y0 = (min(pair) for pair in zip(self.box_xyxy[:2], other.box_xyxy[:2], strict=True))
+        x1, y1 = (max(pair) for pair in zip(self.box_xyxy[2:], other.box_xyxy[2:], strict=True))
+        crop = np.zeros((y1 - y0, x1 - x0), np.bool_)
+        for one in (self, other):
+            x, y = one.corner_xy
+            crop[y - y0 : y - y0 + one.crop.shape[0], x - x0 : x - x0 + one.crop.shape[1]] |= one.crop
+        return CroppedMask(crop, (x0, y0), self.size_hw)
+
+    def resized(self, size_hw: tuple[int, int]) -> CroppedMask:
+        """The mask in another size of the picture, nearest neighbour.
+
+        Not by OpenCV, which reads beyond a side of 32,768 and more.
+        """
+        if size_hw == self.size_hw or self.is_empty:
+            return CroppedMask(self.crop, self.corner_xy, size_hw)
+        lines, firsts = [], []
+        for side, drawn, begin, length in zip(
+            size_hw, self.size_hw, self.corner_xy[::-1], self.crop.shape, strict=True
+        ):
+            nearest = (2 * np.arange(side) + 1) * drawn // (2 * side)
+            first, end = np.searchsorted(nearest, (begin, begin + length))
+            lines.append(nearest[first:end] - begin)
+            firsts.append(int(first))
+        rows, columns = lines
+        # The side first after which less is left: on the way it's never more than the larger of both masks.
+        rows_first = len(rows) * self.crop.shape[1] <= len(columns) * self.crop.shape[0]
+        crop = self.crop[rows][:, columns] if rows_first else self.crop[:, columns][rows]
+        return CroppedMask.of(crop, (firsts[1], firsts[0]), size_hw)
+
     def shared_box_xyxy(self, other: CroppedMask) -> tuple[int, int, int, int] | None:
         """What is in both boxes; None where they don't meet."""
         if self.box_xyxy is None or other.box_xyxy is None:

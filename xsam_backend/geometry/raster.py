@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xsam_backend.geometry.boxes import rotated_corners
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.geometry.masks import Mask
 
 MAX_COORDINATE = 1e6
@@ -42,16 +43,25 @@ def polygon_to_mask(polygon: ArrayLike, size_hw: tuple[int, int]) -> Mask:
     Raises:
         ValueError: not (N, 2) with N >= 3, not finite, far outside any picture, or absurdly intricate.
     """
-    return polygons_to_mask([polygon], size_hw)
+    return polygon_to_crop(polygon, size_hw).whole()
+
+
+def polygon_to_crop(polygon: ArrayLike, size_hw: tuple[int, int]) -> CroppedMask:
+    """The same; only its box is ever in memory."""
+    ring = _check_points(polygon, least=3)
+    rows, columns = _window(ring, size_hw)
+    inside = _filled(ring, rows, columns)
+    if not inside.any():
+        return _line_to_crop(np.concatenate([ring, ring[:1]]), size_hw)
+    return CroppedMask.of(inside, (columns.start, rows.start), size_hw)
 
 
 def polygons_to_mask(polygons: Sequence[ArrayLike], size_hw: tuple[int, int]) -> Mask:
     """bool (H, W): all the polygons together (their union), each as ``polygon_to_mask`` has it."""
     mask = np.zeros(size_hw, np.bool_)
     for polygon in polygons:
-        ring = _check_points(polygon, least=3)
-        if not _fill(ring, mask):
-            _mark_line(np.concatenate([ring, ring[:1]]), mask)
+        crop = polygon_to_crop(polygon, size_hw)
+        mask[crop.window] |= crop.crop
     return mask
 
 
@@ -80,26 +90,39 @@ def ellipse_to_mask(
     Raises:
         ValueError: a number is not finite or far outside any picture, or a radius is negative.
     """
+    return ellipse_to_crop(x_px, y_px, radius_x_px, radius_y_px, size_hw, rotation_deg).whole()
+
+
+def ellipse_to_crop(
+    x_px: float,
+    y_px: float,
+    radius_x_px: float,
+    radius_y_px: float,
+    size_hw: tuple[int, int],
+    rotation_deg: float = 0.0,
+) -> CroppedMask:
+    """The same; only the box around it is ever in memory."""
     _check_points([[x_px, y_px], [radius_x_px, radius_y_px], [rotation_deg, 0.0]], least=3)
     if radius_x_px < 0 or radius_y_px < 0:
         raise ValueError(f"expected radii of 0 or more, got {radius_x_px:g} and {radius_y_px:g}")
-    mask = np.zeros(size_hw, np.bool_)
     reach = max(radius_x_px, radius_y_px)
     rows, columns = _window(np.array([[x_px - reach, y_px - reach], [x_px + reach, y_px + reach]]), size_hw)
+    inside = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
     cosine, sine = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
     if min(radius_x_px, radius_y_px) > _THIN_PX:
         for band in _bands(rows, columns):
             dx, dy = _from_point((x_px, y_px), band, columns)
             along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
-            mask[band, columns] = (along / radius_x_px) ** 2 + (across / radius_y_px) ** 2 <= 1
-    if not mask.any():
-        axis = (
-            np.array([cosine, sine]) * radius_x_px
-            if radius_x_px > radius_y_px
-            else np.array([-sine, cosine]) * radius_y_px
-        )
-        _mark_line(np.array([x_px, y_px]) + np.array([-axis, axis]), mask)
-    return mask
+            within = slice(band.start - rows.start, band.stop - rows.start)
+            inside[within] = (along / radius_x_px) ** 2 + (across / radius_y_px) ** 2 <= 1
+    if inside.any():
+        return CroppedMask.of(inside, (columns.start, rows.start), size_hw)
+    axis = (
+        np.array([cosine, sine]) * radius_x_px
+        if radius_x_px > radius_y_px
+        else np.array([-sine, cosine]) * radius_y_px
+    )
+    return _line_to_crop(np.array([x_px, y_px]) + np.array([-axis, axis]), size_hw)
 
 
 def stroke_to_mask(points: ArrayLike, width_px: float, size_hw: tuple[int, int]) -> Mask:
@@ -124,7 +147,8 @@ def stroke_to_mask(points: ArrayLike, width_px: float, size_hw: tuple[int, int])
             mask[band, columns] |= (dx - share * along[0]) ** 2 + (dy - share * along[1]) ** 2 <= radius**2
     if len(line) == 1:
         mask |= disc_to_mask(line[0, 0], line[0, 1], radius, size_hw)
-    _mark_line(line, mask)
+    thin = _line_to_crop(line, size_hw)
+    mask[thin.window] |= thin.crop
     return mask
 
 
@@ -167,32 +191,30 @@ def row_crossings(
     return crossing[edge], row, x, (2 * down - 1)[edge]
 
 
-def _fill(ring: NDArray[np.float64], mask: Mask) -> bool:
-    """Set the pixels around whose centre a ring of (N, 2) points winds; False if there is none.
+def _filled(ring: NDArray[np.float64], rows: slice, columns: slice) -> Mask:
+    """Of some rows and columns the pixels around whose centre a ring of (N, 2) points winds; it has none elsewhere.
 
     Each edge is cut with the pixel rows' centre lines that it crosses; from there to the right the winding number
     changes by one.
     """
-    rows, columns = _window(ring, mask.shape)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if height <= 0 or width <= 0:
-        return False
+        return np.zeros((0, 0), np.bool_)
     _, row, x, turn = row_crossings(ring, np.roll(ring, -1, axis=0), rows, _MOST_CROSSINGS)
     column = np.clip(np.ceil(x - 0.5), columns.start, columns.stop).astype(np.int64) - columns.start
     change = np.zeros((height, width + 1), np.int32)
     np.add.at(change, (row - rows.start, column), turn)
-    inside = np.cumsum(change, axis=1, out=change)[:, :-1] != 0
-    mask[rows, columns] |= inside
-    return bool(inside.any())
+    inside: Mask = np.cumsum(change, axis=1, out=change)[:, :-1] != 0
+    return inside
 
 
-def _mark_line(line: NDArray[np.float64], mask: Mask) -> None:
-    """Set the pixels that a line of (N, 2) points passes, sampled so that neighbours stay 8-connected.
+def _line_to_crop(line: NDArray[np.float64], size_hw: tuple[int, int]) -> CroppedMask:
+    """The pixels that a line of (N, 2) points passes, sampled so that neighbours stay 8-connected.
 
     Raises:
         ValueError: it is absurdly long, what lies beside the picture left out.
     """
-    height, width = mask.shape
+    height, width = size_hw
     starts, ends = line[:-1], line[1:]
     lowest, highest = np.minimum(starts, ends), np.maximum(starts, ends)
     near = ((highest >= 0) & (lowest <= (width, height))).all(axis=1)
@@ -203,19 +225,27 @@ def _mark_line(line: NDArray[np.float64], mask: Mask) -> None:
             f"expected a line of at most {_MOST_SAMPLES // 2} px in all, got about {samples // 2} px: "
             "it goes back and forth, or far beyond the picture; draw it anew"
         )
+    rows, columns = _window(np.concatenate([line - 1, line + 1]), size_hw)  # whole pixels, also of a rounded rim
+    crop = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+    corner_xy = columns.start, rows.start
     for edge in np.flatnonzero(near).tolist():
-        _mark_points(np.linspace(starts[edge], ends[edge], int(steps[edge]), endpoint=False), mask)
-    _mark_points(line[-1:], mask)
+        points = np.linspace(starts[edge], ends[edge], int(steps[edge]), endpoint=False)
+        _mark_points(points, crop, corner_xy, size_hw)
+    _mark_points(line[-1:], crop, corner_xy, size_hw)
+    return CroppedMask.of(crop, corner_xy, size_hw)
 
 
-def _mark_points(points: NDArray[np.float64], mask: Mask) -> None:
+def _mark_points(
+    points: NDArray[np.float64], crop: Mask, corner_xy: tuple[int, int], size_hw: tuple[int, int]
+) -> None:
     """Set the pixels that (N, 2) points lie in; a point on the picture's right or lower edge is in the last pixel."""
-    height, width = mask.shape
+    height, width = size_hw
     pixels = np.floor(points).astype(np.int64)
     pixels[:, 0] -= pixels[:, 0] == width
     pixels[:, 1] -= pixels[:, 1] == height
     inside = (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    mask[pixels[inside, 1], pixels[inside, 0]] = True
+    columns, rows = (pixels[inside] - corner_xy).T
+    crop[rows, columns] = True
 
 
 def _window(points: NDArray[np.float64], size_hw: tuple[int, ...]) -> tuple[slice, slice]:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from xsam_backend.errors import PromptError
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.geometry.masks import Mask
 from xsam_backend.instances import Instances
-from xsam_backend.labelstudio.regions import geometry_of, read_region, region_labels, with_labels_beside
-from xsam_backend.region_masks import region_mask
+from xsam_backend.labelstudio.regions import geometry_of, read_area, region_labels, with_labels_beside
 
 _AREAS = frozenset({"polygon", "brush", "bitmask", "rectangle", "ellipse"})
 _EXACT = frozenset({"polygon", "brush", "bitmask"})
@@ -31,7 +31,7 @@ class AnnotatedRegion:
     Attributes:
         ids: of the region and of the parts below it; ours, where it came from a prediction.
         label: its first label, or None.
-        mask: bool (H, W), all parts together.
+        cropped: all parts together.
         from_name: the control tag it was drawn with.
         geometry: "polygon", "brush", "bitmask", "rectangle" or "ellipse".
         origin: "manual", "prediction" (untouched) or "prediction-changed"; an accepted suggestion says "manual" too.
@@ -40,11 +40,16 @@ class AnnotatedRegion:
 
     ids: tuple[str, ...]
     label: str | None
-    mask: Mask
+    cropped: CroppedMask
     from_name: str
     geometry: str
     origin: str
     score: float | None
+
+    @property
+    def mask(self) -> Mask:
+        """bool (H, W), as large as the picture; made anew at each use."""
+        return self.cropped.whole()
 
     @property
     def is_outline(self) -> bool:
@@ -63,12 +68,11 @@ class Annotation:
     @property
     def instances(self) -> Instances:
         """The objects as instances with score 1, in the annotation's order."""
-        if not self.regions:
-            return Instances.empty(self.size_hw)
-        return Instances.of(
-            np.stack([region.mask for region in self.regions]),
+        return Instances(
+            tuple(region.cropped for region in self.regions),
             np.ones(len(self.regions), np.float32),
             tuple(region.label for region in self.regions),
+            self.size_hw,
         )
 
 
@@ -95,7 +99,7 @@ def read_annotation(
             left_out.append((region_id, reason))
             continue
         try:
-            mask = region_mask(read_region(region, size_hw), size_hw)
+            cropped = read_area(region, size_hw)
         except PromptError as error:
             left_out.append((region_id, str(error)))
             continue
@@ -103,7 +107,7 @@ def read_annotation(
         drawn[region_id] = AnnotatedRegion(
             ids=(region_id,),
             label=labels[0] if labels else None,
-            mask=mask,
+            cropped=cropped,
             from_name=str(region.get("from_name", "")),
             geometry=geometry,
             origin=str(region.get("origin", "manual")),
@@ -158,7 +162,7 @@ def _join_parts(drawn: Mapping[str, AnnotatedRegion], parents: Mapping[str, str]
             joined[parent_id] = AnnotatedRegion(
                 ids=(*parent.ids, part_id),
                 label=parent.label,
-                mask=parent.mask | part.mask,
+                cropped=parent.cropped.joined(part.cropped),
                 from_name=parent.from_name,
                 geometry=parent.geometry,
                 origin=parent.origin if parent.origin == part.origin else changed,

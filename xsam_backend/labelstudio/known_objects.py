@@ -18,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.instances import Answer, Instances
 from xsam_backend.labelstudio.annotations import read_annotation
@@ -67,17 +70,9 @@ def known_objects(
 ) -> tuple[KnownObject, ...]:
     """The objects in ``result`` on one picture of (height, width). What ``context`` asks by is none."""
     asked = {str(region.get("id")) for region in context.get("result", ()) if isinstance(region, Mapping)}
-    with_parts: dict[str, list[Mapping[str, Any]]] = {}
-    for region in result:
-        if str(region.get("id")) not in asked:
-            with_parts.setdefault(str(region.get("parentID") or region.get("id")), []).append(region)
-    found = []
-    for regions in with_parts.values():  # one by one: their masks are as large as the picture
-        for drawn in read_annotation(regions, size_hw, to_name, item_index).regions:
-            mask = CroppedMask.of(drawn.mask)
-            if not mask.is_empty:
-                found.append(KnownObject(mask, drawn.is_outline, drawn.label))
-    return tuple(found)
+    others = [region for region in result if str(region.get("id")) not in asked]
+    drawn = read_annotation(others, size_hw, to_name, item_index).regions
+    return tuple(KnownObject(one.cropped, one.is_outline, one.label) for one in drawn)
 
 
 def without_known(found: Instances, known: Sequence[KnownObject], *, heeds_labels: bool = False) -> Instances:
@@ -86,12 +81,14 @@ def without_known(found: Instances, known: Sequence[KnownObject], *, heeds_label
     Args:
         heeds_labels: an object that is annotated with another label is none of them; one without a label still is.
     """
-    new = [
-        index
-        for index, (mask, label) in enumerate(zip(found.cropped, found.labels, strict=True))
-        if not any((not heeds_labels or one.label in (None, label)) and _is_same(mask, one) for one in known)
-    ]
-    return found.select(new)
+    boxes = np.array([one.mask.box_xyxy for one in known], np.int64).reshape(-1, 4)
+
+    def is_known(mask: CroppedMask, label: str | None) -> bool:
+        near = (known[index] for index in _meeting(mask, boxes))
+        return any((not heeds_labels or one.label in (None, label)) and _is_same(mask, one) for one in near)
+
+    pairs = enumerate(zip(found.cropped, found.labels, strict=True))
+    return found.select([index for index, (mask, label) in pairs if not is_known(mask, label)])
 
 
 def heeds_known(prompt: Prompt) -> bool:
@@ -117,6 +114,16 @@ def new_finds(answer: Answer, prompt: Prompt, known: Sequence[KnownObject]) -> A
             alike = f"all {count} that are like it are annotated already"
             reasons.append(f"{text!r}: all that was found is annotated already" if text else alike)
     return replace(answer, instances=new, reason="; ".join(reasons))
+
+
+def _meeting(mask: CroppedMask, boxes_xyxy: NDArray[np.int64]) -> list[int]:
+    """Which of (N, 4) boxes have a pixel in the mask's box."""
+    if mask.box_xyxy is None:
+        return []
+    x0, y0, x1, y1 = mask.box_xyxy
+    apart = (boxes_xyxy[:, :2] >= (x1, y1)) | (boxes_xyxy[:, 2:] <= (x0, y0))
+    meeting: list[int] = np.flatnonzero(~apart.any(axis=1)).tolist()
+    return meeting
 
 
 def _is_same(mask: CroppedMask, known: KnownObject) -> bool:

@@ -20,8 +20,8 @@ from PIL import Image
 from xsam_backend.errors import PromptError
 from xsam_backend.geometry import raster
 from xsam_backend.geometry.boxes import pct_to_px
-from xsam_backend.geometry.brush_rle import brush_rle_to_mask
-from xsam_backend.geometry.masks import Mask
+from xsam_backend.geometry.brush_rle import brush_rle_to_crop
+from xsam_backend.geometry.cropped_masks import CroppedMask
 from xsam_backend.prompts import Box, MaskRegion, Point, Region
 
 MAX_MASK_PX = 100_000_000
@@ -97,6 +97,25 @@ def read_region(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Region:
         PromptError: an unknown type; numbers that are missing, not finite or out of range; a shape outside the
             picture; a brush or bitmask that cannot be unpacked.
     """
+    shape = _read(region, size_hw)
+    if isinstance(shape, CroppedMask):
+        return MaskRegion(shape.whole(), is_outline=geometry_of(region) in _OUTLINES)
+    return shape
+
+
+def read_area(region: Mapping[str, Any], size_hw: tuple[int, int]) -> CroppedMask:
+    """The pixels of one drawn region in a picture of (height, width); of those, only their box is ever in memory.
+
+    Raises:
+        PromptError: as ``read_region``, and for a keypoint.
+    """
+    shape = _read(region, size_hw)
+    if isinstance(shape, Point):
+        raise PromptError(f"{_name(region)}: expected a shape with an area, got a keypoint")
+    return raster.polygon_to_crop(shape.corners, size_hw) if isinstance(shape, Box) else shape
+
+
+def _read(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Point | Box | CroppedMask:
     geometry = geometry_of(region)
     if geometry not in _READERS:
         raise PromptError(
@@ -130,11 +149,11 @@ def _read_rectangle(region: Mapping[str, Any], size_hw: tuple[int, int]) -> Box:
             raise ValueError("the box lies outside the picture: draw it on the picture")
     x_px, y_px, width_px, height_px = pct_to_px([x, y, width, height], size_hw).tolist()
     box = Box(x_px, y_px, width_px, height_px, rotation % 360)
-    _check_inside(raster.polygon_to_mask(box.corners, size_hw))
+    _check_inside(raster.polygon_to_crop(box.corners, size_hw))
     return box
 
 
-def _read_polygon(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+def _read_polygon(region: Mapping[str, Any], size_hw: tuple[int, int]) -> CroppedMask:
     points = _value(region).get("points")
     if not isinstance(points, list) or len(points) < 3:
         raise ValueError("expected value.points with at least three [x, y]")
@@ -144,26 +163,25 @@ def _read_polygon(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRe
         raise ValueError("expected value.points to hold pairs of numbers") from error
     if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all() or np.abs(array).max() > _FAR_PCT:
         raise ValueError("expected value.points to hold pairs of finite numbers in per cent")
-    return MaskRegion(_check_inside(raster.polygon_to_mask(pct_to_px(array, size_hw), size_hw)), is_outline=True)
+    return _check_inside(raster.polygon_to_crop(pct_to_px(array, size_hw), size_hw))
 
 
-def _read_ellipse(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+def _read_ellipse(region: Mapping[str, Any], size_hw: tuple[int, int]) -> CroppedMask:
     x, y, radius_x, radius_y = (_number(region, key) for key in ("x", "y", "radiusX", "radiusY"))
     x_px, y_px, radius_x_px, radius_y_px = pct_to_px([x, y, radius_x, radius_y], size_hw).tolist()
     rotation = _number(region, "rotation", 0.0)
-    mask = raster.ellipse_to_mask(x_px, y_px, radius_x_px, radius_y_px, size_hw, rotation)
-    return MaskRegion(_check_inside(mask), is_outline=True)
+    return _check_inside(raster.ellipse_to_crop(x_px, y_px, radius_x_px, radius_y_px, size_hw, rotation))
 
 
-def _read_brush(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+def _read_brush(region: Mapping[str, Any], size_hw: tuple[int, int]) -> CroppedMask:
     value = _value(region)
     rle = value.get("rle")
     if value.get("format", "rle") != "rle" or not isinstance(rle, list) or not rle:
         raise ValueError("expected value.rle, a list of bytes, with value.format 'rle'")
-    return MaskRegion(_check_inside(_resize(brush_rle_to_mask(rle, _drawn_size_hw(region, size_hw)), size_hw)))
+    return _check_inside(brush_rle_to_crop(rle, _drawn_size_hw(region, size_hw)).resized(size_hw))
 
 
-def _read_bitmask(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRegion:
+def _read_bitmask(region: Mapping[str, Any], size_hw: tuple[int, int]) -> CroppedMask:
     url = _value(region).get("imageDataURL")
     if not isinstance(url, str) or not url.startswith("data:image/png;base64,"):
         raise ValueError("expected value.imageDataURL to begin with 'data:image/png;base64,'")
@@ -174,13 +192,19 @@ def _read_bitmask(region: Mapping[str, Any], size_hw: tuple[int, int]) -> MaskRe
             with Image.open(io.BytesIO(data), formats=("PNG",)) as png:
                 _check_size(png.height, png.width)
                 # Only alpha counts, as in the editor: a PNG without alpha paints the whole picture.
-                alpha = np.asarray(png.convert("RGBA").getchannel("A"))
+                alpha = (png if png.mode == "RGBA" else png.convert("RGBA")).getchannel("A")
     except (binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"value.imageDataURL holds no readable PNG ({error})") from error
-    return MaskRegion(_check_inside(_resize(alpha >= _OPAQUE, size_hw)))
+    painted = alpha.point([255 * (value >= _OPAQUE) for value in range(256)])
+    box = painted.getbbox() or (0, 0, 0, 0)
+    crop = CroppedMask.of(np.asarray(painted.crop(box), np.bool_), box[:2], (alpha.height, alpha.width))
+    return _check_inside(crop.resized(size_hw))
 
 
-_READERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, int]], Region]] = {
+_OUTLINES = frozenset({"polygon", "ellipse"})
+"""Drawn around an object, and so no stroke on it."""
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, int]], Point | Box | CroppedMask]] = {
     "keypoint": _read_keypoint,
     "rectangle": _read_rectangle,
     "polygon": _read_polygon,
@@ -190,8 +214,8 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], tuple[int, int]], Region]] =
 }
 
 
-def _check_inside(mask: Mask) -> Mask:
-    if not mask.any():
+def _check_inside(mask: CroppedMask) -> CroppedMask:
+    if mask.is_empty:
         raise ValueError("the shape covers no pixel of the picture: draw it on the picture")
     return mask
 
@@ -211,19 +235,6 @@ def _drawn_size_hw(region: Mapping[str, Any], size_hw: tuple[int, int]) -> tuple
 def _check_size(height: int, width: int) -> None:
     if height * width > MAX_MASK_PX:
         raise ValueError(f"a mask of {width} x {height} pixels is larger than {MAX_MASK_PX} pixels")
-
-
-def _resize(mask: Mask, size_hw: tuple[int, int]) -> Mask:
-    """The mask in another size, nearest neighbour. Not by OpenCV, which reads beyond a side of 32,768 and more."""
-    if mask.shape == size_hw:
-        return mask
-    rows, columns = (
-        (2 * np.arange(side) + 1) * drawn // (2 * side) for side, drawn in zip(size_hw, mask.shape, strict=True)
-    )
-    # The side first after which less is left: on the way it's never more than the larger of both masks.
-    rows_first = len(rows) * mask.shape[1] <= len(columns) * mask.shape[0]
-    resized: Mask = mask[rows][:, columns] if rows_first else mask[:, columns][rows]
-    return resized
 
 
 def _number(region: Mapping[str, Any], key: str, default: float | None = None) -> float:
