@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -124,14 +123,48 @@ def test_several_workers_without_ray_say_what_to_install(
     assert "pip install '.[ray]'" in run(command(place, "no-ray", "--workers", "2"))
 
 
-def test_on_ray_killed_and_resumed_the_answers_are_the_same(place: Path) -> None:
+def done_by_each(folder: Path) -> dict[int, list[int]]:
+    """Each worker's blocks, by its process id; see ``prelabel_together.py``."""
+    return {int(path.name): [int(word) for word in path.read_text().split()] for path in folder.iterdir()}
+
+
+def is_running(pid: int) -> bool:
+    """Killed and not yet waited for is not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_on_ray_killed_and_resumed_two_workers_write_what_one_process_does(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not (place / "whole").is_dir():
         run(command(place, "whole"))
-    with subprocess.Popen(command(place, "on-ray", "--workers", "2"), stderr=subprocess.DEVNULL) as process:
-        until(lambda: files(place, "on-ray"), 300, "some files")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else they get nothing of a busy machine
+    together = [str(Path(__file__).with_name("prelabel_together.py"))]
+    call = [sys.executable, *together, *command(place, "on-ray", "--workers", "2")[3:]]
+
+    monkeypatch.setenv("TOGETHER", str(tmp_path / "first"))
+    monkeypatch.setenv("STOP_AFTER", "1")
+    (tmp_path / "first").mkdir()
+    with subprocess.Popen(call, stderr=subprocess.DEVNULL) as process:
+        until(lambda: [len(one) for one in done_by_each(tmp_path / "first").values()] == [1, 1], 400, "two blocks")
         process.send_signal(signal.SIGKILL)
-    time.sleep(2)  # its workers end when they miss it
-    done = files(place, "on-ray")
-    said = run(command(place, "on-ray", "--workers", "2"), 0 if "tasks-00003.json" in done else 1)
-    assert f"{len(done)} of 7 files are there already" in said
+    first = done_by_each(tmp_path / "first")
+    until(lambda: not any(map(is_running, first)), 60, "the end of the workers, who miss their caller")
+    kept = {name: (place / "on-ray" / name).stat().st_mtime_ns for name in files(place, "on-ray")}
+    assert sorted(kept) == sorted(f"tasks-{block:05}.json" for blocks in first.values() for block in blocks)
+    assert len(kept) == 2, "it was killed in the middle, when each worker had written one of seven files"
+
+    monkeypatch.setenv("TOGETHER", str(tmp_path / "second"))
+    monkeypatch.delenv("STOP_AFTER")
+    (tmp_path / "second").mkdir()
+    said = run(call, 0 if "tasks-00003.json" in kept else 1)
+    assert "2 of 7 files are there already" in said
+    second = done_by_each(tmp_path / "second")
+    assert len(second) == 2
+    assert all(second.values()), "both workers have written"
+    assert sorted(block for blocks in [*first.values(), *second.values()] for block in blocks) == list(range(7))
+    assert {name: (place / "on-ray" / name).stat().st_mtime_ns for name in kept} == kept, "what is done is done once"
     assert_same(answers(place, "on-ray"), answers(place, "whole"))
