@@ -1,4 +1,4 @@
-"""``prelabel`` of a folder, as a command: killed and resumed, nothing is lost or doubled; on Ray as without."""
+"""``prelabel`` of a folder or bucket as a command: killed and resumed, nothing is lost or doubled; on Ray as without."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import fsspec
 import numpy as np
 import pytest
 from event_parts import until
@@ -39,16 +41,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(place: Path, output: str, *more: str) -> list[str]:
-    verb = [
-        sys.executable,
-        "-m",
-        "xsam_backend",
-        "prelabel",
-        str(place / "pictures"),
-        "--output",
-        str(place / output),
-    ]
+def command(place: Path, output: str, *more: str, base: str | None = None) -> list[str]:
+    """Of the folder's pictures; of a bucket's, with its address as the ``base`` of both places."""
+    root = base or str(place)
+    verb = [sys.executable, "-m", "xsam_backend", "prelabel", f"{root}/pictures", "--output", f"{root}/{output}"]
     model = ["--model", str(place / "base"), "--device", "cpu", "--data-dir", str(place / "data")]
     return [*verb, *model, "--label-config", str(place / "config.xml"), "--block", "2", *more]
 
@@ -106,6 +102,39 @@ def test_killed_and_resumed_nothing_is_lost_or_doubled(place: Path) -> None:
     assert f"{len(kept)} of 7 files are there already" in said
     assert_same(answers(place, "killed"), whole)
     assert "nothing" not in run(command(place, "killed"), 0)
+
+
+def test_of_a_bucket_killed_and_resumed_likewise(place: Path, s3_bucket: str) -> None:
+    """In a server that speaks S3: pictures come from there, files go there."""
+    if not (place / "whole").is_dir():
+        run(command(place, "whole"))
+    bucket = fsspec.filesystem("s3")
+    bucket.put(f"{place}/pictures/", f"{s3_bucket}/pictures/", recursive=True)
+    call = command(place, "killed", base=s3_bucket)
+
+    def there() -> dict[str, str]:
+        """What the bucket has of our files: a hash of each one's content, by name."""
+        bucket.invalidate_cache()
+        if not bucket.exists(f"{s3_bucket}/killed"):
+            return {}
+        listed = bucket.ls(f"{s3_bucket}/killed", detail=True)
+        return {Path(one["name"]).name: one["ETag"] for one in listed if "tasks-" in one["name"]}
+
+    with subprocess.Popen(call, stderr=subprocess.DEVNULL) as process:
+        until(there, 120, "a file")
+        process.send_signal(signal.SIGKILL)
+    kept = there()
+    assert 1 <= len(kept) < 7, "it was killed in the middle"
+    said = run(call, 0 if "tasks-00003.json" in kept else 1)
+    assert f"{len(kept)} of 7 files are there already" in said
+    assert {name: tag for name, tag in there().items() if name in kept} == kept, "what is done is done once"
+    bucket.get(f"{s3_bucket}/killed/", f"{place}/from-bucket/", recursive=True)
+    assert json.loads((place / "from-bucket" / "failed-00003.json").read_text())[0].startswith("part 0/torn.jpg")
+    named = {
+        "/data/local-files/?d=" + quote(address.removeprefix(f"{s3_bucket}/pictures/")): answer
+        for address, answer in answers(place, "from-bucket").items()
+    }
+    assert_same(named, answers(place, "whole"))
 
 
 def test_another_runs_output_is_refused(place: Path) -> None:
