@@ -1,4 +1,4 @@
-"""``prelabel`` of a folder or bucket as a command: killed and resumed, nothing is lost or doubled; on Ray as without."""
+"""``prelabel`` of a folder or bucket, as a command: killed and resumed, nothing is lost or doubled; also on Ray."""
 
 from __future__ import annotations
 
