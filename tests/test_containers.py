@@ -153,6 +153,17 @@ def test_a_backend_can_write_to_its_data_only_and_gain_no_rights(name: str) -> N
     assert "privileged" not in service
 
 
+def test_postgresql_can_write_to_its_data_only_and_has_what_its_start_needs() -> None:
+    """That it works so: tests/e2e/test_postgresql_with_few_rights.py, though not with the image."""
+    service = SERVICES["postgresql"]
+    assert service["read_only"] is True
+    assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp", "/var/run/postgresql"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["cap_add"] == ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+
+
 def test_each_profile_has_its_backend() -> None:
     cpu, gpu = (SERVICES[name] for name in BACKENDS)
     assert (cpu["profiles"], cpu["build"]["args"]) == (["cpu"], {"TORCH": "cpu"})

@@ -1,9 +1,12 @@
-"""The example of a balancer, in a real nginx before two services on one PostgreSQL: whatever becomes of one of them,
-each event is taken within the second that Label Studio waits, and kept once.
+"""The example of a balancer, in a real nginx before two services on one PostgreSQL: a project's requests reach one
+service, whose cache has its pictures; and whatever becomes of one service, each event is taken within the second that
+Label Studio waits, and kept once.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import shutil
 import signal
@@ -18,8 +21,11 @@ from pathlib import Path
 import pytest
 import requests
 from backend_process import BackendProcess
-from event_parts import ROOT_SECRET, Sender, until
+from event_parts import CONFIG, ROOT_SECRET, Sender, until
+from ls_client import click
 from ls_server import free_port
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from xsam_backend.store.database import open_database
@@ -71,6 +77,84 @@ class Balancer:
     def address_of(self, project_id: int) -> str:
         """As the project's backend is connected in Label Studio."""
         return f"http://127.0.0.1:{self.port}/p/{project_id}"
+
+
+def balanced(stack: ExitStack, database: str, folder: Path) -> tuple[list[BackendProcess], Balancer]:
+    """Two services on one PostgreSQL, and the balancer before them."""
+    settings = {"database_url": database, "webhook_secret": ROOT_SECRET}
+    services = []
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        services.append(stack.enter_context(BackendProcess(folder / name / "data", settings=settings)))
+    (folder / "balancer").mkdir()
+    balancer = Balancer(folder / "balancer", (services[0].port, services[1].port))
+    return services, stack.enter_context(balancer)
+
+
+def counted(service: BackendProcess) -> dict[str, int]:
+    """Its requests, and what its cache of pictures had and had not."""
+    read = requests.get(f"{service.url}/metrics", timeout=10).text
+    samples = [sample for family in text_string_to_metric_families(read) for sample in family.samples]
+
+    def of(name: str, **labels: str) -> int:
+        same = [one.value for one in samples if one.name == name and labels.items() <= one.labels.items()]
+        return int(sum(same))
+
+    return {
+        "clicks": of("xsam_backend_requests_total", endpoint="predict"),
+        "events": of("xsam_backend_requests_total", endpoint="webhook"),
+        "hits": of("xsam_backend_cache_hits_total", layer="states"),
+        "misses": of("xsam_backend_cache_misses_total", layer="states"),
+    }
+
+
+def click_on_picture_of(sender: Sender, url: str, x_pct: float) -> None:
+    """A click on the project's own picture, which looks like no other's."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24), (sender.project_id, 0, 0)).save(buffer, "PNG")
+    image = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    body = {
+        "tasks": [{"id": sender.project_id, "data": {"image": image}}],
+        "project": sender.uid,
+        "label_config": CONFIG,
+        "params": {"context": {"result": [click(x_pct, 50, "cat")]}},
+    }
+    answer = requests.post(f"{url}/predict", json=body, timeout=60)
+    assert answer.json()["results"][0]["result"], answer.text
+
+
+def test_a_projects_requests_reach_the_service_whose_cache_has_its_pictures(
+    postgresql_database: str, tmp_path: Path
+) -> None:
+    senders = [Sender(number) for number in range(1, 25)]  # so many that no split by hash leaves a service without
+    homes: list[int] = []
+    with ExitStack() as stack:
+        services, balancer = balanced(stack, postgresql_database, tmp_path)
+
+        def added(request: Callable[[], object]) -> list[dict[str, int]]:
+            """What a request adds to the numbers of each service; those that it doesn't change left out."""
+            before = [counted(service) for service in services]
+            request()
+            after = [counted(service) for service in services]
+            return [
+                {name: now[name] - was[name] for name in now if now[name] != was[name]}
+                for was, now in zip(before, after, strict=True)
+            ]
+
+        for sender in senders:
+            url = balancer.address_of(sender.project_id)
+            first = added(lambda sender=sender, url=url: click_on_picture_of(sender, url, 30))
+            assert sorted(map(len, first)) == [0, 2]
+            assert {"clicks": 1, "misses": 1} in first
+            homes.append(first.index({"clicks": 1, "misses": 1}))
+        for sender, home in zip(senders, homes, strict=True):  # others' clicks have come between
+            url = balancer.address_of(sender.project_id)
+            second = added(lambda sender=sender, url=url: click_on_picture_of(sender, url, 60))
+            assert (second[home], second[1 - home]) == ({"clicks": 1, "hits": 1}, {})
+            event = sender.annotated(sender.project_id, sender.project_id, 5)
+            sent = added(lambda sender=sender, url=url, event=event: sender.send(url, event))
+            assert (sent[home], sent[1 - home]) == ({"events": 1}, {})
+        assert set(homes) == {0, 1}, "both are used"
 
 
 def is_killed(service: BackendProcess, stack: ExitStack) -> None:
@@ -163,16 +247,9 @@ def test_no_event_is_lost(
     kept: Callable[[], list[int]],
     tmp_path: Path,
 ) -> None:
-    settings = {"database_url": postgresql_database, "webhook_secret": ROOT_SECRET}
     projects = range(1, 9)  # their paths are shared out among both services
     with ExitStack() as stack:
-        services = []
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
-            services.append(stack.enter_context(BackendProcess(tmp_path / name / "data", settings=settings)))
-        (tmp_path / "balancer").mkdir()
-        ports = services[0].port, services[1].port
-        balancer = stack.enter_context(Balancer(tmp_path / "balancer", ports))
+        services, balancer = balanced(stack, postgresql_database, tmp_path)
 
         def send(number: int) -> int:
             sender = Sender(projects[number % len(projects)])

@@ -1,4 +1,4 @@
-"""``prelabel`` of a folder, as a command: killed and resumed, nothing is lost or doubled; on Ray as without."""
+"""``prelabel`` of a folder or bucket, as a command: killed and resumed, nothing is lost or doubled; also on Ray."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import fsspec
 import numpy as np
 import pytest
 from event_parts import until
@@ -40,16 +41,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(place: Path, output: str, *more: str) -> list[str]:
-    verb = [
-        sys.executable,
-        "-m",
-        "xsam_backend",
-        "prelabel",
-        str(place / "pictures"),
-        "--output",
-        str(place / output),
-    ]
+def command(place: Path, output: str, *more: str, base: str | None = None) -> list[str]:
+    """Of the folder's pictures; of a bucket's, with its address as the ``base`` of both places."""
+    root = base or str(place)
+    verb = [sys.executable, "-m", "xsam_backend", "prelabel", f"{root}/pictures", "--output", f"{root}/{output}"]
     model = ["--model", str(place / "base"), "--device", "cpu", "--data-dir", str(place / "data")]
     return [*verb, *model, "--label-config", str(place / "config.xml"), "--block", "2", *more]
 
@@ -109,6 +104,39 @@ def test_killed_and_resumed_nothing_is_lost_or_doubled(place: Path) -> None:
     assert "nothing" not in run(command(place, "killed"), 0)
 
 
+def test_of_a_bucket_killed_and_resumed_likewise(place: Path, s3_bucket: str) -> None:
+    """In a server that speaks S3: pictures come from there, files go there."""
+    if not (place / "whole").is_dir():
+        run(command(place, "whole"))
+    bucket = fsspec.filesystem("s3")
+    bucket.put(f"{place}/pictures/", f"{s3_bucket}/pictures/", recursive=True)
+    call = command(place, "killed", base=s3_bucket)
+
+    def there() -> dict[str, str]:
+        """What the bucket has of our files: a hash of each one's content, by name."""
+        bucket.invalidate_cache()
+        if not bucket.exists(f"{s3_bucket}/killed"):
+            return {}
+        listed = bucket.ls(f"{s3_bucket}/killed", detail=True)
+        return {Path(one["name"]).name: one["ETag"] for one in listed if "tasks-" in one["name"]}
+
+    with subprocess.Popen(call, stderr=subprocess.DEVNULL) as process:
+        until(there, 120, "a file")
+        process.send_signal(signal.SIGKILL)
+    kept = there()
+    assert 1 <= len(kept) < 7, "it was killed in the middle"
+    said = run(call, 0 if "tasks-00003.json" in kept else 1)
+    assert f"{len(kept)} of 7 files are there already" in said
+    assert {name: tag for name, tag in there().items() if name in kept} == kept, "what is done is done once"
+    bucket.get(f"{s3_bucket}/killed/", f"{place}/from-bucket/", recursive=True)
+    assert json.loads((place / "from-bucket" / "failed-00003.json").read_text())[0].startswith("part 0/torn.jpg")
+    named = {
+        "/data/local-files/?d=" + quote(address.removeprefix(f"{s3_bucket}/pictures/")): answer
+        for address, answer in answers(place, "from-bucket").items()
+    }
+    assert_same(named, answers(place, "whole"))
+
+
 def test_another_runs_output_is_refused(place: Path) -> None:
     (place / "taken").mkdir()
     manifest = {"run": {"source": "elsewhere"}, "block": 2, "pictures": []}
@@ -124,14 +152,48 @@ def test_several_workers_without_ray_say_what_to_install(
     assert "pip install '.[ray]'" in run(command(place, "no-ray", "--workers", "2"))
 
 
-def test_on_ray_killed_and_resumed_the_answers_are_the_same(place: Path) -> None:
+def done_by_each(folder: Path) -> dict[int, list[int]]:
+    """Each worker's blocks, by its process id; see ``prelabel_together.py``."""
+    return {int(path.name): [int(word) for word in path.read_text().split()] for path in folder.iterdir()}
+
+
+def is_running(pid: int) -> bool:
+    """Killed and not yet waited for is not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_on_ray_killed_and_resumed_two_workers_write_what_one_process_does(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not (place / "whole").is_dir():
         run(command(place, "whole"))
-    with subprocess.Popen(command(place, "on-ray", "--workers", "2"), stderr=subprocess.DEVNULL) as process:
-        until(lambda: files(place, "on-ray"), 300, "some files")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else they get nothing of a busy machine
+    together = [str(Path(__file__).with_name("prelabel_together.py"))]
+    call = [sys.executable, *together, *command(place, "on-ray", "--workers", "2")[3:]]
+
+    monkeypatch.setenv("TOGETHER", str(tmp_path / "first"))
+    monkeypatch.setenv("STOP_AFTER", "1")
+    (tmp_path / "first").mkdir()
+    with subprocess.Popen(call, stderr=subprocess.DEVNULL) as process:
+        until(lambda: [len(one) for one in done_by_each(tmp_path / "first").values()] == [1, 1], 400, "two blocks")
         process.send_signal(signal.SIGKILL)
-    time.sleep(2)  # its workers end when they miss it
-    done = files(place, "on-ray")
-    said = run(command(place, "on-ray", "--workers", "2"), 0 if "tasks-00003.json" in done else 1)
-    assert f"{len(done)} of 7 files are there already" in said
+    first = done_by_each(tmp_path / "first")
+    until(lambda: not any(map(is_running, first)), 60, "the end of the workers, who miss their caller")
+    kept = {name: (place / "on-ray" / name).stat().st_mtime_ns for name in files(place, "on-ray")}
+    assert sorted(kept) == sorted(f"tasks-{block:05}.json" for blocks in first.values() for block in blocks)
+    assert len(kept) == 2, "it was killed in the middle, when each worker had written one of seven files"
+
+    monkeypatch.setenv("TOGETHER", str(tmp_path / "second"))
+    monkeypatch.delenv("STOP_AFTER")
+    (tmp_path / "second").mkdir()
+    said = run(call, 0 if "tasks-00003.json" in kept else 1)
+    assert "2 of 7 files are there already" in said
+    second = done_by_each(tmp_path / "second")
+    assert len(second) == 2
+    assert all(second.values()), "both workers have written"
+    assert sorted(block for blocks in [*first.values(), *second.values()] for block in blocks) == list(range(7))
+    assert {name: (place / "on-ray" / name).stat().st_mtime_ns for name in kept} == kept, "what is done is done once"
     assert_same(answers(place, "on-ray"), answers(place, "whole"))

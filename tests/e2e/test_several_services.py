@@ -4,6 +4,8 @@ each other's events, run a job once, and one that is killed under load costs no 
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -14,10 +16,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 from backend_process import HERE, BackendProcess
-from event_parts import until
+from event_parts import ROOT_SECRET, until
+from ls_client import click
+from PIL import Image
 from small_base import save_small_base
 from sqlalchemy import Engine, make_url
 from version_parts import CONFIG, SENDER, add_version, asked, without_ids
@@ -98,6 +103,67 @@ def test_they_answer_alike_also_after_a_promotion_on_one_of_them(
         models(shared, machines[1], "rollback", SENDER.uid)
         until(lambda: deployed() == [[], []], 20, "a rollback")
         assert [answers(interactive) for interactive in (True, False)] == before
+
+
+LOOKED_FOR = """<View><Image name="image" value="$image"/>
+<KeyPointLabels name="kp" toName="image" smart="true"><Label value="cat"/></KeyPointLabels>
+<BrushLabels name="brush" toName="image" smart="false" model_score_threshold="0"><Label value="cat"/></BrushLabels>
+<PolygonLabels name="poly" toName="image" smart="false" model_task="vgd" model_score_threshold="0">
+<Label value="cat"/></PolygonLabels></View>"""
+"""The polygons by example: they depend on what annotators have accepted, and so on what a service knows of it."""
+
+
+def drawn(seed: int) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (64, 96, 3), np.uint8)).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_they_answer_as_one_process_on_sqlite_does(shared: dict[str, str], tmp_path: Path) -> None:
+    base = save_small_base(tmp_path / "base")
+    tasks = [{"id": number, "data": {"image": drawn(number)}} for number in (1, 2, 3)]
+    asked_for = {"project": SENDER.uid, "label_config": LOOKED_FOR}
+    batch = {**asked_for, "tasks": tasks, "params": {"context": None}}
+    clicks = [
+        {**asked_for, "tasks": [task], "params": {"context": {"result": [click(x_pct, 50, "cat"), *more]}}}
+        for task in tasks
+        for x_pct in (20, 70)
+        for more in ([], [click(90, 90, "cat", positive=False, region_id="k2")])
+    ]
+    event = SENDER.annotated(1, 9, 5)
+    event["project"]["label_config"] = LOOKED_FOR
+    event["task"]["data"] = {"image": drawn(9)}
+    with ExitStack() as stack:
+
+        def serving(name: str, settings: Mapping[str, str]) -> str:
+            (tmp_path / name).mkdir()
+            given = {"device": "cpu", "webhook_secret": ROOT_SECRET, **settings}
+            folder = tmp_path / name / "data"
+            process = BackendProcess(folder, model=str(base), settings=given, start_limit_s=300)
+            return stack.enter_context(process).url
+
+        alone, one, two = serving("alone", {}), serving("one", shared), serving("two", shared)
+
+        def answers(*urls: str) -> list[str]:
+            """Of all requests, sent to the services in turn."""
+            found = []
+            for number, body in enumerate([batch, *clicks]):
+                answer = requests.post(f"{urls[number % len(urls)]}/predict", json=body, timeout=60).json()
+                found += [without_ids(entry) for entry in answer["results"]]
+            return found
+
+        before = answers(alone)
+        assert len(before) == 3 + 12
+        assert all(json.loads(entry)["result"] for entry in before)
+        assert answers(one, two) == before
+        assert answers(two, one) == before
+        for url in (alone, two):
+            assert SENDER.send(url, event).status_code == 201
+        for url in (alone, one, two):  # also where another took the event
+            until(lambda url=url: answers(url)[:3] != before[:3], 60, "pre-labels like what was accepted")
+        after = answers(alone)
+        assert answers(one, two) == after
+        assert answers(two, one) == after
 
 
 class Events:

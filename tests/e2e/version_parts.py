@@ -51,6 +51,10 @@ def add_version(data_dir: Path, base: Path, versions: Versions, seed: int) -> st
 
 
 def without_ids(entry: Mapping[str, Any]) -> str:
-    """An answer, without what is new each time: masks, labels and scores."""
-    regions = [{name: value for name, value in region.items() if name != "id"} for region in entry["result"]]
+    """An answer, without what is new each time: masks, labels and scores. A region's number stands for its id."""
+    numbers = {region["id"]: number for number, region in enumerate(entry["result"])}
+    regions = [{**region, "id": numbers[region["id"]]} for region in entry["result"]]
+    for region in regions:
+        if "parentID" in region:
+            region["parentID"] = numbers[region["parentID"]]
     return json.dumps({**entry, "result": regions}, sort_keys=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,19 +15,16 @@ from xsam_backend.errors import StoreError
 from xsam_backend.store.picture_files import PictureFiles
 from xsam_backend.store.shared_files import SharedFiles
 
-S3_URL = os.environ.get("TEST_S3_URL")
-"""``s3://bucket/folder``, with AWS_ENDPOINT_URL and keys in the environment; needs s3fs."""
-
 
 @pytest.fixture(params=["file", "memory", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A new place on each filesystem."""
-    if request.param == "s3" and S3_URL is None:
-        pytest.skip("TEST_S3_URL names no place in an object store")
-    name = uuid.uuid4().hex
-    places = {"file": f"file://{tmp_path}/shared", "memory": f"memory://{name}", "s3": f"{S3_URL}/{name}"}
-    yield places[request.param]
-    if request.param == "memory":
+    if request.param == "s3":
+        yield f"{request.getfixturevalue('s3_bucket')}/shared"
+    elif request.param == "file":
+        yield f"file://{tmp_path}/shared"
+    else:
+        yield f"memory://{uuid.uuid4().hex}"
         fsspec.filesystem("memory").store.clear()
 
 

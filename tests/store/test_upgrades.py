@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timezone
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import URL, Column, Connection, Engine, MetaData, Table, create_engine, insert
 
 from xsam_backend.errors import StoreError
 from xsam_backend.store.annotations import Annotations
@@ -87,58 +87,64 @@ def test_what_was_kept_first_is_gone_on_with_today(engines: dict[History, Engine
     assert [event.id for event in Inbox(engines["inbox"]).after()] == [7, 8], "a reader's place must stay behind it"
 
 
-def filled_to(path: Path, history: History, revision: str) -> dict[str, int]:
-    """A database at a revision with a row in each of its tables; the tables."""
-    engine = create_engine(f"sqlite:///{path}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[History], URL]:
+    """Where a family of tables is, or will be: nothing is there yet."""
+    if request.param == "sqlite":
+        return lambda history: database_url(history, tmp_path)
+    shared: str = request.getfixturevalue("postgresql_database")
+    return lambda history: database_url(history, tmp_path, shared)
+
+
+def fill_to(url: URL, history: History, revision: str) -> None:
+    """A database at a revision, with a row in each of its tables."""
+    engine = create_engine(url)
     with engine.begin() as connection:
         config = alembic_config(history)
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+        for table in tables(connection):
+            connection.execute(insert(table).values({one.name: value_of(one) for one in table.columns}))
     engine.dispose()
-    with closing(sqlite3.connect(path)) as database:
-        for table in tables(database):
-            columns = database.execute(f"PRAGMA table_info({table})").fetchall()
-            values = [value_of(str(kind)) for _, _, kind, *_ in columns]
-            database.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
-        database.commit()
-        return dict.fromkeys(tables(database), 1)
 
 
-def value_of(kind: str) -> Any:
-    if kind.startswith(("INT", "BIGINT", "BOOL")):
-        return 1
-    if kind.startswith("FLOAT"):
-        return 0.25
-    if kind.startswith("DATE"):
-        return "2026-01-02 03:04:05.000006"
-    return b"x" if kind.startswith("BLOB") else "x"
+def value_of(column: Column[Any]) -> Any:
+    values = {int: 1, bool: True, float: 0.25, datetime: AT, bytes: b"x", str: "x"}
+    return values[column.type.python_type]
 
 
-def tables(database: sqlite3.Connection) -> list[str]:
-    rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return [name for (name,) in rows if not name.startswith(("alembic", "sqlite"))]
+def tables(connection: Connection) -> list[Table]:
+    """As they are there, but for Alembic's own."""
+    found = MetaData()
+    found.reflect(connection)
+    return [table for table in found.sorted_tables if not table.name.startswith("alembic")]
 
 
-def contents(path: Path) -> dict[str, tuple[list[str], list[Any]]]:
+def contents(url: URL) -> dict[str, tuple[list[str], list[Any]]]:
     """Each table's columns and rows."""
-    with closing(sqlite3.connect(path)) as database:
-        return {
-            table: (
-                [column[1] for column in database.execute(f"PRAGMA table_info({table})")],
-                database.execute(f"SELECT * FROM {table}").fetchall(),
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = {
+            table.name: (
+                [column.name for column in table.columns],
+                list(map(tuple, connection.execute(table.select()))),
             )
-            for table in tables(database)
+            for table in tables(connection)
         }
+    engine.dispose()
+    return found
 
 
 @pytest.mark.parametrize(("history", "revision"), REVISIONS)
-def test_rows_of_each_revision_survive_the_way_up_and_back(tmp_path: Path, history: History, revision: str) -> None:
-    path = tmp_path / f"{history}.sqlite3"
-    filled_to(path, history, revision)
-    before = contents(path)
-    engine = open_database(database_url(history, tmp_path), history)
+def test_rows_of_each_revision_survive_the_way_up_and_back(
+    url_of: Callable[[History], URL], history: History, revision: str
+) -> None:
+    url = url_of(history)
+    fill_to(url, history, revision)
+    before = contents(url)
+    engine = open_database(url, history)
     assert revision_of(engine, history) == newest_revision(history)
-    upgraded = contents(path)
+    upgraded = contents(url)
     for table, (columns, rows) in before.items():
         now_columns, now_rows = upgraded[table]
         assert len(now_rows) == len(rows) == 1
@@ -146,7 +152,7 @@ def test_rows_of_each_revision_survive_the_way_up_and_back(tmp_path: Path, histo
         assert {column: now[column] for column in columns} == dict(zip(columns, rows[0], strict=True)), table
     downgrade(engine, history, revision)
     engine.dispose()
-    assert contents(path) == before
+    assert contents(url) == before
 
 
 def test_an_older_program_says_what_the_newer_one_must_run(tmp_path: Path) -> None:
@@ -154,12 +160,12 @@ def test_an_older_program_says_what_the_newer_one_must_run(tmp_path: Path) -> No
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version_store SET version_num = 'store_9999'")
     engine.dispose()
-    before = contents(tmp_path / "store.sqlite3")
+    before = contents(database_url("store", tmp_path))
     with pytest.raises(
         StoreError, match=rf"newer version .*`xsam-backend store downgrade {newest_revision('store')}`"
     ):
         open_database(database_url("store", tmp_path), "store")
-    assert contents(tmp_path / "store.sqlite3") == before
+    assert contents(database_url("store", tmp_path)) == before
 
 
 def test_a_revision_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
@@ -171,10 +177,9 @@ def test_a_revision_that_is_none_is_refused_with_those_that_are(tmp_path: Path) 
 
 KILLED = """
 import os, sys
-from pathlib import Path
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.engine import Engine
-from xsam_backend.store.database import database_url, open_database
+from xsam_backend.store.database import open_database
 
 left = int(sys.argv[2])
 
@@ -186,26 +191,28 @@ def count(conn, cursor, statement, *_):
         if left == 0:
             os._exit(9)
 
-open_database(database_url("store", Path(sys.argv[1])), "store").dispose()
+open_database(make_url(sys.argv[1]), "store").dispose()
 """
 
 
 @pytest.mark.parametrize("statements", [1, 2, 5, 9, 14])
-def test_killed_in_an_upgrade_the_tables_are_as_before(tmp_path: Path, statements: int) -> None:
-    write_first(tmp_path, "store")
-    before = contents(tmp_path / "store.sqlite3")
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(statements)], check=False)
-    assert done.returncode == 9
-    assert contents(tmp_path / "store.sqlite3") == before
-    engine = open_database(database_url("store", tmp_path), "store")
-    assert [project.title for project in Projects(engine).all()] == ["cells"]
+def test_killed_in_an_upgrade_the_tables_are_as_before(url_of: Callable[[History], URL], statements: int) -> None:
+    url = url_of("store")
+    fill_to(url, "store", "store_0001")
+    before = contents(url)
+    call = [sys.executable, "-c", KILLED, url.render_as_string(hide_password=False), str(statements)]
+    assert subprocess.run(call, check=False).returncode == 9
+    assert contents(url) == before
+    engine = open_database(url, "store")
+    assert [project.title for project in Projects(engine).all()] == ["x"]
     engine.dispose()
 
 
-def test_several_that_start_at_once_upgrade_once(tmp_path: Path) -> None:
-    write_first(tmp_path, "store")
+def test_several_that_start_at_once_upgrade_once(url_of: Callable[[History], URL]) -> None:
+    url = url_of("store")
+    fill_to(url, "store", "store_0001")
     with ThreadPoolExecutor(6) as pool:
-        opened = list(pool.map(lambda _: open_database(database_url("store", tmp_path), "store"), range(6)))
+        opened = list(pool.map(lambda _: open_database(url, "store"), range(6)))
     assert {revision_of(engine, "store") for engine in opened} == {newest_revision("store")}
     for engine in opened:
         engine.dispose()

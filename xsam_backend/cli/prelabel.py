@@ -70,8 +70,9 @@ def command(
 ) -> None:
     """Pre-label SOURCE: the number of a project in Label Studio, a folder of pictures, or a bucket (s3://...).
 
-    A project's predictions are written through Label Studio's API; tasks that have one of this version get none. Of
-    a folder or bucket, files for Label Studio's import are written, one for each block of pictures.
+    A project's predictions are written through Label Studio's API; tasks that have one of this version get none, and
+    a second run at once, on the same data folder or database, is refused. Of a folder or bucket, files for Label
+    Studio's import are written, one for each block of pictures.
 
     Stopped or killed, the same command goes on where it was; nothing is lost or doubled. Exit status 1 if some tasks
     or pictures could not be answered; where that may pass (a bucket out of reach) the run ends, to be begun again.
@@ -104,17 +105,15 @@ def command(
 def _project(settings: Settings, number: int, version: str | None, workers: int, block: int) -> None:
     from xsam_backend.prelabelling.project_work import ProjectWork
     from xsam_backend.store.database import opened_store
-    from xsam_backend.store.projects import ProjectKey
+    from xsam_backend.store.only_run import only_run
     from xsam_backend.store.versions import Versions
 
-    def version_of(key: ProjectKey) -> str | None:
-        with opened_store(settings.data_dir, settings.shared_database_url) as database:
-            return version or Versions(database).deployed().get(str(key))
-
-    work = ProjectWork.of(settings, number, version_of)
-    blocks = divided(list(work.tasks()), block)
-    click.echo(f"project {work.project}: {sum(len(one.items) for one in blocks)} tasks", err=True)
-    _run(work, blocks, workers, settings.device)
+    with opened_store(settings.data_dir, settings.shared_database_url) as database:
+        work = ProjectWork.of(settings, number, lambda key: version or Versions(database).deployed().get(str(key)))
+        with only_run(database, settings.data_dir, f"prelabel of project {work.project}"):
+            blocks = divided(list(work.tasks()), block)
+            click.echo(f"project {work.project}: {sum(len(one.items) for one in blocks)} tasks", err=True)
+            _run(work, blocks, workers, settings.device)
 
 
 def _as_url(place: str) -> str:
