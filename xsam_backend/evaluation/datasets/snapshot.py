@@ -141,7 +141,9 @@ def _complete_for(sample: Mapping[str, Any], in_config: frozenset[str], rest: fr
     return in_config if on_it <= in_config else on_it
 
 
-def _read(folder: Path, sha256: str) -> NDArray[np.uint8]:
+def _read(folder: Path, sha256: object) -> NDArray[np.uint8]:
+    if not isinstance(sha256, str) or not (sha256.isascii() and sha256.isalnum()):
+        raise ImageError(f"expected a sample's sha256 in hex digits, got {str(sha256)[:80]!r}")
     path = folder / sha256[:2] / sha256
     try:
         return decode_image(path.read_bytes(), max_pixels=_MAX_PIXELS)[0]
