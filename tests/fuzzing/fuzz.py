@@ -85,10 +85,12 @@ def main(minutes: float, names: tuple[str, ...], seed: int, keep: bool) -> None:
         return
     failed = False
     for name in names:
-        begun = time.monotonic()
+        begun, busy = time.monotonic(), time.process_time()
         count, found = fuzz(TARGETS[name], begun + 60 * minutes, 1_000_000 * seed)
+        took_s, busy_s = time.monotonic() - begun, time.process_time() - busy
         click.echo(
-            f"{name}: {count:,} executions in {time.monotonic() - begun:.0f} s, {len(found)} rounds with a bug"
+            f"{name}: {count:,} executions in {took_s:.0f} s ({busy_s:.0f} s of the processor), {len(found)} rounds "
+            "with a bug"
         )
         for words in found:
             click.echo(words, err=True)

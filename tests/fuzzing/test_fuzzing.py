@@ -66,8 +66,15 @@ def _value(row: dict[str, Any]) -> Any:
 
 def test_a_bug_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither another error nor a long time passes."""
-    monkeypatch.setattr("targets.SLOW_S", 0.01)
     with pytest.raises(ZeroDivisionError):
         Target(st.none(), lambda _: 1 / 0).try_one(None)
+    monkeypatch.setattr("targets.LATE_S", 0.01)
     with pytest.raises(AssertionError, match="took"):
         Target(st.none(), lambda _: time.sleep(0.02)).try_one(None)
+    monkeypatch.setattr("targets.LATE_S", 60)
+    monkeypatch.setattr("targets.SLOW_S", 0.01)
+    with pytest.raises(AssertionError, match="of the processor"):
+        Target(st.none(), lambda _: sum(range(3_000_000))).try_one(None)
+    monkeypatch.setattr("targets.SLOW_S", 60)
+    with pytest.raises(AssertionError, match="MB"):
+        Target(st.none(), lambda _: bytearray(2**30)).try_one(None)
