@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import math
-import socket
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from hypothesis import strategies as st
 from mutations import HOSTILE, changed_bytes, changed_json
+from raw_server import RawServer
 from targets import Target
 
 from xsam_backend.errors import LabelStudioError
@@ -22,29 +20,6 @@ from xsam_backend.labelstudio.client import LabelStudioClient, _lifetime_s
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 MOST_BYTES = 2**20
-
-
-class RawServer:
-    """Answers each connection with the same bytes, then hangs up."""
-
-    def __init__(self) -> None:
-        self.answer = b""
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self._listening.accept()
-            with connection, suppress(OSError):
-                connection.settimeout(2)
-                request = b""
-                while b"\r\n\r\n" not in request:
-                    request += connection.recv(65536)
-                connection.sendall(self.answer)
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):
-                    pass
 
 
 @lru_cache(1)
