@@ -92,11 +92,12 @@ def open_snapshot(wanted: Wanted) -> Dataset:
         records = tuple(
             _record(sample, content["emphasis"], names & in_config, stuff, config, folder) for sample in samples
         )
+        has_phrases = any(one.get("type") == "textarea" for sample in samples for one in sample["result"])
+        project = str(content["project"])
     if not records:
         raise DatasetError(f"{wanted.path}: expected samples, got none")
-    has_phrases = any(one.get("type") == "textarea" for sample in samples for one in sample["result"])
     return Dataset(
-        name=f"Label Studio, project {content['project']}",
+        name=f"Label Studio, project {project}",
         format="snapshot",
         split="",
         categories=categories,
