@@ -21,7 +21,7 @@ from targets import Target
 CORPUS = Path(__file__).parent / "corpus.json"
 PACKAGE = str(Path(__file__).parents[2] / "xsam_backend")
 
-MOST_CHARACTERS = 4000
+MOST_CHARACTERS = 20_000
 """Of an input that is kept."""
 
 MOST_INPUTS = 40

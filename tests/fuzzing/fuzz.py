@@ -3,7 +3,7 @@
 OMP_NUM_THREADS=1 python tests/fuzzing/fuzz.py --minutes 5 [--target "pictures"]
 
 Hypothesis keeps what it found in ``.hypothesis/fuzzing`` and begins with it the next time. What broke something goes
-into ``kept.json`` beside this file, smallest form, with the mend. ``--keep`` tries some dozens of inputs of each target
+into ``kept.json`` beside this file, smallest form, with the mend. ``--keep`` tries some hundred inputs of each target
 instead, and puts those that lead to different places of the code into ``corpus.json``.
 """
 
@@ -26,7 +26,7 @@ from targets import Target
 
 AT_ONCE = 300
 
-DRAWN = 80
+DRAWN = 200
 """For the corpus: each is run line by line, which takes ten times as long."""
 
 
