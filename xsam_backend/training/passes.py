@@ -1,6 +1,6 @@
 """The passes of one step, forward and backward: of as many pictures as planned, of fewer where memory runs out.
 
-A step is the mean of its passes. Half the pictures in twice the passes is the step that twice ``accumulate`` would be:
+A step is the mean of its passes. Half the pictures in twice the passes is the step of twice ``accumulate``:
 the same pictures count as much, but random points are drawn for each pass.
 """
 
