@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from hypothesis import strategies as st
 from mutations import changed_bytes, changed_json
 from PIL import Image
+from scratch import scratch_file, scratch_folder
 from targets import CONFIGS, EVENTS, RECORDED, SIZE_HW, Target, _client
 
 from xsam_backend.evaluation.datasets.label_studio import open_export
@@ -30,17 +30,6 @@ from xsam_backend.model.delta import Delta, load_delta, save_delta
 from xsam_backend.model.precision import main_dtype, stored_layout
 from xsam_backend.model.released import shard_names
 from xsam_backend.store.restoring import read_manifest
-
-
-@lru_cache(1)
-def _folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="fuzzing-")
-
-
-def _file(content: bytes, name: str) -> Path:
-    path = Path(_folder().name) / name
-    path.write_bytes(content)
-    return path
 
 
 def _bitmask() -> list[bytes]:
@@ -95,7 +84,7 @@ def run_export(rows: Any) -> None:
 
 @lru_cache(1)
 def _delta() -> bytes:
-    path = Path(_folder().name) / "seed.safetensors"
+    path = scratch_folder() / "seed.safetensors"
     pair = torch.ones(2, 3), torch.ones(4, 2)
     save_delta(Delta("tiny", 0.5, {"a.weight": pair}, {"b.bias": torch.zeros(3)}, {}, {"cat": 0.5}), path)
     return path.read_bytes()
@@ -118,12 +107,12 @@ DELTA_PIECES = (
 
 
 def run_delta(content: bytes) -> None:
-    delta = load_delta(_file(content, "delta.safetensors"))
+    delta = load_delta(scratch_file(content, "delta.safetensors"))
     assert isinstance(delta.scale, float)
 
 
 def run_weights(content: bytes) -> None:
-    main_dtype(stored_layout(_file(content, "model.safetensors")))
+    main_dtype(stored_layout(scratch_file(content, "model.safetensors")))
 
 
 def run_model_config(content: bytes) -> None:
@@ -131,7 +120,7 @@ def run_model_config(content: bytes) -> None:
 
 
 def _as_file(name: str, run: Callable[[Path], object]) -> Callable[[Any], None]:
-    return lambda value: void(run(_file(json.dumps(value).encode(), name)))
+    return lambda value: void(run(scratch_file(json.dumps(value).encode(), name)))
 
 
 def void(_: object) -> None:

@@ -71,9 +71,10 @@ def changed_json(seeds: Sequence[Any]) -> st.SearchStrategy[Any]:
             try:
                 holder = _at(changed, path[:-1])
                 if not path:
-                    changed = draw(values) if draw(st.integers(0, 9)) == 0 else changed
+                    changed = copy.deepcopy(draw(values)) if draw(st.integers(0, 9)) == 0 else changed
                 elif what == "replace":
-                    holder[path[-1]] = draw(values)
+                    # A copy: the next change may be inside of it, and must not change what is drawn later.
+                    holder[path[-1]] = copy.deepcopy(draw(values))
                 elif what == "remove":
                     del holder[path[-1]]
                 elif what == "double" and isinstance(holder, list):

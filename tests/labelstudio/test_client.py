@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import logging
+import resource
 import socket
 import ssl
 import subprocess
@@ -380,6 +381,22 @@ class TestTrouble:
         server.put("/api/current-user/whoami", body, 200, **headers)
         with pytest.raises(LabelStudioError, match="with more than 10,000 bytes"):
             LabelStudioClient(server.url, LEGACY, max_bytes=10_000).whoami()
+
+    def test_the_body_of_a_redirect_is_counted_too(self, server: WebServer) -> None:
+        """It isn't followed, and not unpacked either."""
+        bomb = gzip.compress(b"x" * 300_000_000)
+        server.put("/api/current-user/whoami", bomb, 302, Content_Encoding="gzip", Location="/elsewhere")
+        before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(LabelStudioError, match="with more than 10,000 bytes"):
+            LabelStudioClient(server.url, LEGACY, max_bytes=10_000).whoami()
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 150_000
+
+    def test_the_same_page_again_and_again_is_no_project_without_end(self, server: WebServer) -> None:
+        answer_json(server, "/api/tasks", {"tasks": [{"id": 1}], "total": 10**9})
+        given: list[Any] = []
+        with pytest.raises(LabelStudioError, match="expected further tasks on page 2"):
+            given += LabelStudioClient(server.url, LEGACY).tasks(1)
+        assert len(server.asked) == 2
 
     def test_a_connection_is_used_again(self, server: WebServer) -> None:
         """By another thread, whose time has begun anew."""

@@ -23,7 +23,7 @@ from xsam_backend.ground_truth import Expression, GroundTruth
 from xsam_backend.model.xsam import XSam
 from xsam_backend.prompts import Task
 from xsam_backend.training import loop, processes
-from xsam_backend.training.batch import AskedPicture
+from xsam_backend.training.batch import AskedPicture, batch_losses
 from xsam_backend.training.config import StageConfig
 from xsam_backend.training.loop import rate, train
 
@@ -254,6 +254,54 @@ def test_accumulated_passes_have_the_mean_gradient_of_their_pictures(
     both, first, second = seen
     assert not torch.allclose(first, second)
     torch.testing.assert_close(both, (first + second) / 2)
+
+
+class Roomless:
+    """In the place of ``batch_losses``: a pass of more pictures than ``room`` finds no memory, after its forward."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.passes = room, list[int]()
+
+    def __call__(self, model: XSam, pictures: Sequence[AskedPicture], *given: Any, **named: Any) -> Any:
+        terms = batch_losses(model, pictures, *given, **named)
+        self.passes.append(len(pictures))
+        if len(pictures) > self.room:
+            torch.stack(list(terms.values())).sum().backward()  # what is half done must not count
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        return terms
+
+
+@pytest.mark.parametrize(
+    ("room", "as_if", "passes"),
+    [
+        pytest.param(2, 2, [4, 2, 2, 2, 2], id="halves"),
+        pytest.param(1, 4, [4, 2, 1, 1, 1, 1, 1, 1, 1, 1], id="one by one"),
+    ],
+)
+def test_passes_that_are_too_large_for_the_memory_are_halved(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    room: int,
+    as_if: int,
+    passes: list[int],
+) -> None:
+    """Weights and losses are bit for bit those of a config that has so many passes from the start."""
+    two_steps = {"steps": 2, "pictures": 4}
+    planned = train(small_model(), training(tmp_path / "planned", {**two_steps, "accumulate": as_if}), [Stream()])
+    roomless = Roomless(room)
+    monkeypatch.setattr(loop, "batch_losses", roomless)
+    found = train(small_model(), training(tmp_path / "found", two_steps), [Stream()])
+    assert roomless.passes == passes, "the second step knows it already"
+    assert_same(weights(found), weights(planned))
+    assert lines(tmp_path / "found") == lines(tmp_path / "planned")
+    assert "out of memory with 4 pictures in a pass" in caplog.text
+
+
+def test_a_picture_that_is_too_large_alone_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "batch_losses", Roomless(0))
+    with pytest.raises(torch.OutOfMemoryError):
+        train(small_model(), training(tmp_path / "run", {"steps": 1, "pictures": 3}), [Stream()])
 
 
 class FixedPoints:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from xsam_backend.inference.shortage import give_back_unused, is_out_of_memory
 from xsam_backend.inference.superseding import Newest, Topic
 from xsam_backend.instances import Answer
 from xsam_backend.model.between_looks import between_looks
+from xsam_backend.model.small_passes import one_at_a_time
 from xsam_backend.prompts import Exemplar, Prompt, Region, Task
 
 logger = logging.getLogger(__name__)
@@ -151,7 +153,8 @@ class Engine:
             predictor, state = self._asked(image, image_sha256, asker, stages)
             answers: list[Answer] = []
             for together in _stages_of(prompts):
-                answers += stages.run("answer", predictor.answers, state, together)
+                one_by_one = partial(_one_by_one, predictor.answers, state, together)
+                answers += stages.run("answer", predictor.answers, state, together, smaller=one_by_one)
         self._memory.was_asked(predictor, image_sha256)
         return Answered(answers, state)
 
@@ -196,6 +199,20 @@ class Engine:
         return predictor, self._memory.state(predictor, image, image_sha256, stages)
 
 
+def _one_by_one(answers: Callable[..., list[Answer]], state: Any, prompts: Sequence[Prompt]) -> list[Answer]:
+    """The same in the smallest passes that there are; others have the model in between, if they want it."""
+    set_before = one_at_a_time.set(True)
+    try:
+        found: list[Answer] = []
+        for prompt in prompts:
+            if found:
+                between_looks.get()()
+            found += answers(state, [prompt])
+        return found
+    finally:
+        one_at_a_time.reset(set_before)
+
+
 def _stages_of(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
     """Neighbours that are answered in one stage."""
     for is_short, neighbours in itertools.groupby(prompts, lambda prompt: prompt.task in SHORT):
@@ -216,8 +233,10 @@ class _Stages:
     is_superseded: Callable[[], bool]
     make_room: Callable[[], int]
 
-    def run(self, stage: str, work: Callable[..., Any], /, *given: Any) -> Any:
-        """One stage, timed.
+    def run(
+        self, stage: str, work: Callable[..., Any], /, *given: Any, smaller: Callable[[], Any] | None = None
+    ) -> Any:
+        """One stage, timed. ``smaller`` does the same work in less memory.
 
         Raises:
             BusyError, SupersededError, DeviceMemoryError: see ``Engine.answer``.
@@ -233,31 +252,32 @@ class _Stages:
             self.observe("wait", started - wanted)
             set_before = between_looks.set(let_others)
             try:
-                result = self._with_room(stage, work, given)
+                result = self._with_room(stage, partial(work, *given), smaller)
             finally:
                 between_looks.reset(set_before)
             self.observe(stage, time.perf_counter() - started)
         return result
 
-    def _with_room(self, stage: str, work: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-        """Where memory runs out, once more without all that is only kept to be faster."""
-        try:
-            return work(*given)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        freed = self.make_room()
-        logger.warning("out of memory in stage %s: %d MB kept of pictures are dropped, once more", stage, freed >> 20)
-        try:
-            return work(*given)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            words = str(error).split(". ")[0].splitlines()[0][:200] if str(error) else type(error).__name__
-        self.make_room()
+    def _with_room(self, stage: str, work: Callable[[], Any], smaller: Callable[[], Any] | None) -> Any:
+        """Where memory runs out: once more without all that is only kept to be faster, then in smaller passes."""
+        tries = {"as asked": work, "once more": work} | (
+            {} if smaller is None else {"in the smallest passes": smaller}
+        )
+        for number, (how, attempt) in enumerate(tries.items()):
+            if number:
+                logger.warning("stage %s is tried again, %s", stage, how)
+            try:
+                return attempt()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                words = str(error).split(". ")[0].splitlines()[0][:200] if str(error) else type(error).__name__
+            freed = self.make_room()
+            logger.warning("out of memory in stage %s: %d MB kept of pictures are dropped", stage, freed >> 20)
         raise DeviceMemoryError(
-            f"not enough memory for the stage '{stage}' of this picture, also with nothing else kept ({words}): end "
-            "other programs on the device, lower image_cache_mb and prefix_cache_mb, or send a smaller picture"
+            f"not enough memory for the stage '{stage}' of this picture, also with nothing else kept "
+            f"{'' if smaller is None else 'and one question after the other '}({words}): end other programs on the "
+            "device, lower image_cache_mb and prefix_cache_mb, or send a smaller picture"
         )
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -44,6 +45,13 @@ class _Answer:
     content: bytes
 
 
+class _StayingSession(requests.Session):
+    """Looks at no redirect: ``requests`` would read its body, whatever its size, though it isn't to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 class LabelStudioClient:
     """Calls one Label Studio with one user's token. Safe to share between threads.
 
@@ -77,7 +85,7 @@ class LabelStudioClient:
         self._lock = threading.Lock()
         self._access = ""
         self._access_until = 0.0  # time.monotonic
-        self._session = requests.Session()
+        self._session = _StayingSession()
         self._session.trust_env = False  # .netrc would replace the Authorization header
         # With a session cookie Label Studio would want CSRF tokens for every change.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -186,7 +194,7 @@ class LabelStudioClient:
 
     def _task_pages(self, query: Mapping[str, Any], page_size: int) -> Iterator[Row]:
         """A server may give smaller pages than asked for."""
-        seen, page = 0, 1
+        seen, page, before = 0, 1, None
         while True:
             try:
                 answer = self._call("GET", "/api/tasks", {**query, "page": page, "page_size": page_size})
@@ -195,7 +203,13 @@ class LabelStudioClient:
                     raise
                 return  # the page after the last: tasks were deleted meanwhile
             rows = _rows(answer.get("tasks") if isinstance(answer, dict) else answer, "tasks")
+            if rows and rows == before:
+                raise LabelStudioError(
+                    f"{self.url}/api/tasks: expected further tasks on page {page}, got the same again: does "
+                    "something between here and Label Studio drop the query of an address?"
+                )
             yield from rows
+            before = rows
             seen, page = seen + len(rows), page + 1
             total = answer.get("total") if isinstance(answer, dict) else None
             if not rows or (seen >= total if isinstance(total, int) else len(rows) < page_size):
@@ -412,10 +426,12 @@ def _lifetime_s(access_token: str) -> float:
     try:
         payload = access_token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        issued = float(claims.get("iat", time.time()))
-        return min(max(float(claims["exp"]) - issued, 0.0), 86_400.0)
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError):
-        return 2 * _RENEW_BEFORE_S  # not readable: used for half a minute, then traded again
+        lifetime_s = float(claims["exp"]) - float(claims.get("iat", time.time()))
+        if math.isfinite(lifetime_s):
+            return min(max(lifetime_s, 0.0), 86_400.0)
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError):
+        pass
+    return 2 * _RENEW_BEFORE_S  # not readable: used for half a minute, then traded again
 
 
 def _row(answer: Any, expected: str) -> Row:

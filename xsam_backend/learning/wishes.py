@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from apscheduler.triggers.cron import CronTrigger
 
 from xsam_backend.errors import SettingsError
+from xsam_backend.store.clock_jumps import TOO_FAR
 from xsam_backend.store.jobs import Job, Jobs
 
 
@@ -56,6 +57,8 @@ class Wishes:
             StoreError: the database can't be read or written; what is due stays so.
         """
         now = now or datetime.now(timezone.utc)
+        if self._looked_at > now + TOO_FAR:  # by a clock that was ahead: the next moment would be long after it
+            self._looked_at = now
         due_at = self._schedule.after(self._looked_at) if self._schedule else None
         is_time = due_at is not None and due_at <= now
         queued = []

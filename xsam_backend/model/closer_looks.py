@@ -13,6 +13,7 @@ from xsam_backend.model.between_looks import between_looks
 from xsam_backend.model.encoded import Encoded
 from xsam_backend.model.kept_cells import KeptCells
 from xsam_backend.model.picture_frame import PictureFrame
+from xsam_backend.model.small_passes import together
 from xsam_backend.model.tiles import Window
 
 TOGETHER = 4
@@ -67,10 +68,11 @@ class CloserLooks:
 
     def through(self, windows: Sequence[Window]) -> Iterator[Batch]:
         """All these windows, batch by batch."""
-        for start in range(0, len(windows), TOGETHER):
+        most = together(TOGETHER)
+        for start in range(0, len(windows), most):
             if start:
                 between_looks.get()()
-            yield self._batch(tuple(windows[start : start + TOGETHER]))
+            yield self._batch(tuple(windows[start : start + most]))
 
     def at(self, window: Window) -> tuple[Encoded, int]:
         """One window: a batch that has it, and its place there."""

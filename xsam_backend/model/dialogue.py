@@ -21,6 +21,7 @@ from xsam_backend.model.kept_cells import KeptCells
 from xsam_backend.model.language import Prefix, pad_rows
 from xsam_backend.model.picture_frame import PictureFrame
 from xsam_backend.model.regions import region_points
+from xsam_backend.model.small_passes import together
 from xsam_backend.model.tiles import Window
 from xsam_backend.model.turns import Turn, conversation_turn, generic_turn
 from xsam_backend.model.vision import EncoderOutputs
@@ -104,8 +105,9 @@ class Dialogue:
         """Several turns about one picture, each with its regions as in ``ask``, a few at a time: half the time of one
         after the other where they are short, and nothing gained where they are long lists."""
         found: list[Logits] = []
-        for first in range(0, len(asked), TURNS_TOGETHER):
-            (of_picture,) = self._asked(encoded, asked[first : first + TURNS_TOGETHER])
+        most = together(TURNS_TOGETHER)
+        for first in range(0, len(asked), most):
+            (of_picture,) = self._asked(encoded, asked[first : first + most])
             found += of_picture
         return found
 

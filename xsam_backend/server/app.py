@@ -23,6 +23,7 @@ from xsam_backend.errors import (
 )
 from xsam_backend.inference.engine import Predictor
 from xsam_backend.labelstudio.images import ImageSource
+from xsam_backend.server.auth import given_login
 from xsam_backend.server.endpoints import blueprint, pages
 from xsam_backend.server.home import home_pages
 from xsam_backend.server.job_pages import job_pages
@@ -96,7 +97,7 @@ def _count_client(limit: ClientLimit) -> None:
 def _demand_login(services: Services) -> None:
     """Basic auth on everything but webhooks, which Label Studio sends without; those see to it themselves."""
     if request.endpoint != "protocol.webhook":
-        services.login.demand(request.authorization, request.remote_addr)
+        services.login.demand(given_login(request.headers.get("Authorization")), request.remote_addr)
 
 
 def _count(services: Services, response: Response) -> Response:

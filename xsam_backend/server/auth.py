@@ -26,6 +26,15 @@ WEBHOOK_HEADER = "X-XSam-Backend-Secret"
 """Header that we ask Label Studio to send with a project's webhooks."""
 
 
+def given_login(header: str | None) -> Authorization | None:
+    """What an Authorization header says; None without one. One with letters that werkzeug doesn't expect is a wrong
+    login, and no failure of ours."""
+    try:
+        return Authorization.from_header(header)
+    except ValueError:
+        return Authorization("basic", {})
+
+
 class BasicAuth:
     """User name and password that requests must carry; without both, everybody may ask."""
 

@@ -18,7 +18,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 import xsam_backend
 from xsam_backend.errors import JobError, StoreError
 from xsam_backend.labelstudio.label_config import LabelConfig
-from xsam_backend.server.auth import WEBHOOK_HEADER
+from xsam_backend.server.auth import WEBHOOK_HEADER, given_login
 from xsam_backend.server.connections import set_up
 from xsam_backend.server.protocol import PredictRequest, SetupRequest, read_json
 from xsam_backend.server.services import Services
@@ -104,7 +104,7 @@ def webhook() -> tuple[Response, int]:
     event = body()
     starts_training = event.get("action") == START_TRAINING
     if starts_training:
-        parts.login.demand(request.authorization, request.remote_addr)
+        parts.login.demand(given_login(request.headers.get("Authorization")), request.remote_addr)
     job = parts.webhooks.receive(event, request.headers.get(WEBHOOK_HEADER), has_login=parts.login.is_on)
     if job is not None:
         return jsonify(

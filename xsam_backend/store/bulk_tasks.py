@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from xsam_backend.store.bulk_progress import STATES, Over, Progress, State
+from xsam_backend.store.clock_jumps import is_past
 from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import BulkTaskRow, UtcDateTime
 
@@ -213,7 +214,7 @@ class BulkTasks:
         )
         lately = (
             select(BulkTaskRow.project_key, func.count(), func.min(BulkTaskRow.ended_at))
-            .where(BulkTaskRow.state == "done", BulkTaskRow.ended_at > since)
+            .where(BulkTaskRow.state == "done", not_(is_past(BulkTaskRow.ended_at, since, _now())))
             .group_by(BulkTaskRow.project_key)
         )
         with self._session() as session:
@@ -243,7 +244,7 @@ class BulkTasks:
 
     def _due(self, instance: str) -> Any:
         ours = BulkTaskRow.project_key.startswith(f"{instance}/", autoescape=True)
-        due = select(BulkTaskRow).where(BulkTaskRow.due_at <= _now(), ours)
+        due = select(BulkTaskRow).where(is_past(BulkTaskRow.due_at, _now(), _now()), ours)
         return due.order_by(BulkTaskRow.due_at, BulkTaskRow.id)
 
     def _take_over(self) -> Any:
@@ -280,7 +281,8 @@ _FEW = 500
 def _is_over_lately() -> Any:
     """Of rows: begun, and over since a moment ago. Never unknown, so that it can be negated."""
     ended_at = func.coalesce(BulkTaskRow.ended_at, LONG_AGO, type_=UtcDateTime())
-    return and_(BulkTaskRow.due_at.is_(None), BulkTaskRow.tries > 0, ended_at > _now() - LATELY)
+    is_late = not_(is_past(ended_at, _now() - LATELY, _now()))
+    return and_(BulkTaskRow.due_at.is_(None), BulkTaskRow.tries > 0, is_late)
 
 
 def _rate(number: int, first: datetime) -> float:

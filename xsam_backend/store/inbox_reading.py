@@ -6,6 +6,7 @@ one. The kept place therefore stays behind the newest events for a while, and wh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import takewhile
@@ -46,7 +47,7 @@ class InboxReader:
         self._name = name
         self._insert: Any = postgresql.insert if store.dialect.name == "postgresql" else sqlite.insert
         self._place = self._kept_place()
-        self._read: set[int] = set()  # above the place
+        self._read: dict[int, float] = {}  # above the place: number -> time.monotonic() when it was done
 
     def unread(self, limit: int = 100) -> Iterator[Event]:
         """Events that this reader hasn't been given, oldest first; ``limit`` per look at the database."""
@@ -57,7 +58,7 @@ class InboxReader:
 
     def done(self, event: Event) -> None:
         """The event needn't be read again, not even after a restart once it has settled."""
-        self._read.add(event.id)
+        self._read[event.id] = time.monotonic()
 
     def settle(self) -> None:
         """Keep how far all is read and settled.
@@ -65,10 +66,9 @@ class InboxReader:
         Raises:
             StoreError: the database cannot be written.
         """
-        latest = datetime.now(timezone.utc) - SETTLED_AFTER
         place = self._place
         while events := self._inbox.after(place, 100):
-            settled = list(takewhile(lambda event: event.id in self._read and event.received_at < latest, events))
+            settled = list(takewhile(self._has_settled, events))
             if settled:
                 place = settled[-1].id
             if len(settled) < len(events):
@@ -76,7 +76,16 @@ class InboxReader:
         if place > self._place:
             self._keep_place(place)
             self._place = place
-            self._read = {number for number in self._read if number > place}
+            self._read = {number: at for number, at in self._read.items() if number > place}
+
+    def _has_settled(self, event: Event) -> bool:
+        """Done, and so long ago that none before it is still to come. The machine's clock alone doesn't tell: it may
+        have been ahead, and the event received a year from now."""
+        if event.id not in self._read:
+            return False
+        wait_s = SETTLED_AFTER.total_seconds()
+        received_long_ago = event.received_at < datetime.now(timezone.utc) - SETTLED_AFTER
+        return received_long_ago or self._read[event.id] <= time.monotonic() - wait_s
 
     def _kept_place(self) -> int:
         with transaction(self._store, "how far the inbox is read") as session:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from xsam_backend.errors import JobError
+from xsam_backend.store.clock_jumps import TOO_FAR, is_past
 from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import AnnotationRow, JobRow, ProjectRow
 
@@ -104,7 +105,7 @@ class Job:
     def is_abandoned(self) -> bool:
         """Whether its worker was killed, say, or the database restored: nobody beats its heart."""
         beaten = self.heartbeat_at or LONG_AGO
-        return self.state == "running" and _now() - beaten > STALE_AFTER
+        return self.state == "running" and not -TOO_FAR <= _now() - beaten <= STALE_AFTER
 
     def as_json(self) -> dict[str, Any]:
         """All of it; moments as ISO 8601 in UTC."""
@@ -290,14 +291,19 @@ class Jobs:
 
         Projects that are gone from Label Studio have no news.
         """
-        begun = func.max(func.coalesce(JobRow.started_at, JobRow.ended_at, JobRow.created_at)).label("at")
-        last = select(JobRow.project_key, begun).group_by(JobRow.project_key).subquery()
+        # By number, not by time: a job of a clock that was ahead must not be the last for long.
+        begun = func.coalesce(JobRow.started_at, JobRow.ended_at, JobRow.created_at).label("at")
+        newest = select(func.max(JobRow.id)).group_by(JobRow.project_key)
+        last = select(JobRow.project_key, begun).where(JobRow.id.in_(newest)).subquery()
+        now = _now()
         gone = select(ProjectRow.key).where(ProjectRow.gone_at.is_not(None))
         wanted = (
             select(AnnotationRow.project_key, func.count())
             .outerjoin(last, last.c.project_key == AnnotationRow.project_key)
             .where(AnnotationRow.state == "accepted", AnnotationRow.project_key.not_in(gone))
-            .where(or_(last.c.at.is_(None), AnnotationRow.kept_at > last.c.at))
+            .where(or_(last.c.at.is_(None), AnnotationRow.kept_at > last.c.at, last.c.at > now + TOO_FAR))
+            # Else they would be news again and again, until that moment.
+            .where(AnnotationRow.kept_at <= now + TOO_FAR)
             .group_by(AnnotationRow.project_key)
         )
         with self._session() as session:
@@ -311,7 +317,9 @@ class Jobs:
 
     def _abandoned(self, free_places: Collection[str]) -> Any:
         in_place = JobRow.place.in_(free_places) if free_places else false()
-        return and_(JobRow.state == "running", or_(JobRow.heartbeat_at < _now() - STALE_AFTER, in_place))
+        return and_(
+            JobRow.state == "running", or_(is_past(JobRow.heartbeat_at, _now() - STALE_AFTER, _now()), in_place)
+        )
 
     def _end_abandoned(self, free_places: Collection[str]) -> None:
         """Jobs without a worker that nobody is to go on with: their stop was wanted, or tried often enough."""

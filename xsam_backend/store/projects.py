@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from xsam_backend.errors import RequestError, StoreError
+from xsam_backend.store.clock_jumps import is_past
 from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import ProjectRow
 
@@ -207,7 +208,7 @@ class Projects:
             ProjectRow.key.startswith(f"{instance}/", autoescape=True),
             ProjectRow.gone_at.is_(None),
             ProjectRow.sync_wanted_at.is_(None),
-            or_(ProjectRow.synced_at.is_(None), ProjectRow.synced_at < now - older_than),
+            or_(ProjectRow.synced_at.is_(None), is_past(ProjectRow.synced_at, now - older_than, now)),
         )
         self._write(wanted.values(sync_wanted_at=now))
 
@@ -218,8 +219,8 @@ class Projects:
             return [(key, at) for key, at in session.execute(wanted.order_by(ProjectRow.sync_wanted_at)) if at]
 
     def synced(self, key: str, wanted_at: datetime) -> None:
-        """The truth as of ``wanted_at`` was fetched; what was wanted later still is."""
-        done = update(ProjectRow).where(ProjectRow.key == key, ProjectRow.sync_wanted_at <= wanted_at)
+        """The truth as of ``wanted_at`` was fetched; what was wanted since still is, whatever the clock said then."""
+        done = update(ProjectRow).where(ProjectRow.key == key, ProjectRow.sync_wanted_at == wanted_at)
         self._write(done.values(sync_wanted_at=None, synced_at=datetime.now(timezone.utc)))
 
     def _write(self, statement: Any) -> None:

@@ -79,7 +79,8 @@ def read_manifest(source: Path) -> Manifest:
         raise StoreError(f"{path}: expected the manifest of a backup, can't be read ({error!r})") from error
     for name, file in files.items():
         parts = PurePosixPath(name).parts
-        if name != "/".join(parts) or ".." in parts or parts[0] not in _OURS or not _SHA256.fullmatch(file.sha256):
+        is_ours = bool(parts) and name == "/".join(parts) and ".." not in parts and parts[0] in _OURS
+        if not is_ours or not _SHA256.fullmatch(file.sha256):
             raise StoreError(f"{path}: {name[:200]!r} can't be in a backup")
     if {f"{history}.sqlite3" for history in manifest.databases} != set(_DATABASES) & set(files):
         raise StoreError(f"{path}: expected the databases that it names among its files")

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from xsam_backend.store.clock_jumps import is_past
 from xsam_backend.store.database import transaction
 from xsam_backend.store.tables import TaskRow
 
@@ -129,9 +130,10 @@ class Tasks:
 
     def lacking(self, limit: int = 100) -> list[KeptTask]:
         """Tasks with pictures that are due to be copied, the longest waiting first."""
+        now = datetime.now(timezone.utc)
         wanted = (
             select(TaskRow)
-            .where(TaskRow.lacks_pictures.is_(True), TaskRow.next_try_at <= datetime.now(timezone.utc))
+            .where(TaskRow.lacks_pictures.is_(True), is_past(TaskRow.next_try_at, now, now))
             .order_by(TaskRow.next_try_at)
             .limit(limit)
         )

@@ -47,7 +47,7 @@ def load_train_config(path: Path, **given: Any) -> TrainConfig:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # also a number of thousands of digits
         raise SettingsError(f"{path}: expected a training config in TOML: {error}") from error
     try:
         return TrainConfig.model_validate(content | {key: value for key, value in given.items() if value is not None})

@@ -30,6 +30,7 @@ from xsam_backend.training.features import KeptFeatures
 from xsam_backend.training.grounding import Grounding
 from xsam_backend.training.looking import LOOKED_AT, begin_looking, looking_words
 from xsam_backend.training.losses import RandomPoints
+from xsam_backend.training.passes import Passes
 from xsam_backend.training.patience import Patience
 from xsam_backend.training.resuming import Live, collect, place_in, restore, restore_weights
 from xsam_backend.training.run_log import RunLog
@@ -140,21 +141,21 @@ def _train_stage(
     kept = None
     if config.features_mb and not stage.trains_encoders:
         kept = KeptFeatures(config.run, config.features_mb * 2**20)
+
+    def begin(step: int) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed((seed * 1_000_003 + step) * processes.count() + processes.number())
+
+    def terms(pictures: Sequence[AskedPicture]) -> dict[str, Tensor]:
+        with torch.autocast(model.device.type, DTYPES[stage.precision], enabled=stage.precision != "float32"):
+            return batch_losses(model, pictures, points, grounding, kind=stage.kind, kept=kept)
+
+    runner = Passes(terms, scaler)
     model.train()
     for step, passes in enumerate(_steps(stream, stage, first, config.workers), first):
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate(stage, step)
-        optimizer.zero_grad(set_to_none=True)
-        torch.manual_seed((seed * 1_000_003 + step) * processes.count() + processes.number())
-        losses: dict[str, Tensor] = {}
-        for pictures in passes:
-            with torch.autocast(model.device.type, DTYPES[stage.precision], enabled=stage.precision != "float32"):
-                terms = batch_losses(model, pictures, points, grounding, kind=stage.kind, kept=kept)
-            for name, term in terms.items():
-                losses[name] = losses.get(name, 0) + term.detach() / stage.accumulate
-            loss = torch.stack(list(terms.values())).sum() if terms else torch.zeros(())
-            if loss.requires_grad:  # not where no question teaches what is trained, as talk teaches no masks
-                scaler.scale(loss / stage.accumulate).backward()
+        losses = runner.run(passes, partial(begin, step))
         processes.average_gradients(list(parameters.values()))
         touched = [parameter for parameter in parameters.values() if parameter.grad is not None]
         norm = torch.zeros(())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ def read_rgb(path: Path, size_hw: tuple[int, int] | None = None) -> NDArray[np.u
     Raises:
         DatasetError: missing, no picture, or not of the size that its labels were made for.
     """
+    _check_is_file(path)
     try:
         picture, _ = decode_image(path.read_bytes(), max_pixels=MOST_PIXELS)
     except (OSError, ImageError) as error:
@@ -64,6 +66,7 @@ def read_label_map(path: Path, mode: str, size_hw: tuple[int, int]) -> NDArray[n
     Raises:
         DatasetError: missing, no picture, stored otherwise, or of another size.
     """
+    _check_is_file(path)
     try:
         with Image.open(path, formats=("PNG",)) as image:
             stored = image.mode
@@ -75,6 +78,12 @@ def read_label_map(path: Path, mode: str, size_hw: tuple[int, int]) -> NDArray[n
     if values.shape[:2] != size_hw:
         raise DatasetError(f"{path}: expected (height, width) {size_hw} as its picture, got {values.shape[:2]}")
     return values
+
+
+def _check_is_file(path: Path) -> None:
+    """Names come from the data: ``/dev/zero`` would be read until memory ends, a pipe until somebody writes."""
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike Path's, they take names that can't be
+        raise DatasetError(f"{path}: expected a picture's file, it is something else")
 
 
 @contextmanager
@@ -102,7 +111,7 @@ def picture_folder(given: Path | None, candidates: Iterable[Path], names: Sequen
     folders = [given] if given is not None else list(dict.fromkeys(candidates))
     few = names[:: max(1, len(names) // 20)]
     for folder in folders:
-        if any((folder / name).is_file() for name in few):
+        if any(os.path.isfile(folder / name) for name in few):
             return folder
     if not few:
         return folders[0]

@@ -93,7 +93,7 @@ class ReasonSegRecord:
     def _points(self, points: Any) -> NDArray[np.int32]:
         try:
             array = np.asarray(points, np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DatasetError(f"{self.path}: a shape's points: expected pairs of numbers") from error
         if array.ndim != 2 or array.shape[1:] != (2,) or not len(array):
             raise DatasetError(f"{self.path}: a shape's points: expected pairs [x, y], got shape {array.shape}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,9 +128,7 @@ def of_split(records: Sequence[Record], split: str | None, where: str) -> tuple[
         return tuple(records)
     chosen = tuple(record for record in records if record.split == split)
     if not chosen:
-        there = {record.split: 0 for record in records}
-        for record in records:
-            there[record.split] += 1
+        there = Counter(str(record.split) for record in records)
         listed = ", ".join(f"'{name}' ({count})" for name, count in there.items()) or "no pictures at all"
         raise DatasetError(f"{where}: expected pictures of split '{split}', there are {listed}")
     return chosen

@@ -171,10 +171,10 @@ def read_refs(file: Path) -> Any:
 
 
 def _refs(refs: Sequence[Mapping[str, Any]], file: Path, split: str | None) -> _Content:
-    if split is not None and split not in (splits := {ref["split"] for ref in refs}):
+    if split is not None and split not in (splits := {_text(ref["split"]) for ref in refs}):
         raise DatasetError(f"{file}: expected pictures of split '{split}', there are {', '.join(sorted(splits))}")
     references = [
-        _Reference(ref["image_id"], ref["split"], _ids(ref["ann_id"]), _texts(ref["sentences"]))
+        _Reference(ref["image_id"], _text(ref["split"]), _ids(ref["ann_id"]), _texts(ref["sentences"]))
         for ref in refs
         if split in (None, ref["split"])
     ]
@@ -275,6 +275,12 @@ def _records(content: _Content, images: Path | None, file: Path) -> list[Referri
             )
         )
     return records
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"expected text, got {str(given)[:80]}")
+    return given
 
 
 def _ids(given: Any) -> tuple[Any, ...]:

@@ -80,7 +80,7 @@ def _polygons(segmentation: object) -> list[NDArray[np.float64]]:
         raise ValueError(f"segmentation: expected polygons or an RLE, got {type(segmentation).__name__}")
     try:
         polygons = [np.asarray(flat, np.float64) for flat in segmentation]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("segmentation: expected lists of numbers as polygons") from error
     if any(flat.ndim != 1 for flat in polygons):
         raise ValueError("segmentation: expected flat polygons [x0, y0, x1, y1, ...]")

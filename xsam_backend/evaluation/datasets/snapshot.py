@@ -92,11 +92,12 @@ def open_snapshot(wanted: Wanted) -> Dataset:
         records = tuple(
             _record(sample, content["emphasis"], names & in_config, stuff, config, folder) for sample in samples
         )
+        has_phrases = any(one.get("type") == "textarea" for sample in samples for one in sample["result"])
+        project = str(content["project"])
     if not records:
         raise DatasetError(f"{wanted.path}: expected samples, got none")
-    has_phrases = any(one.get("type") == "textarea" for sample in samples for one in sample["result"])
     return Dataset(
-        name=f"Label Studio, project {content['project']}",
+        name=f"Label Studio, project {project}",
         format="snapshot",
         split="",
         categories=categories,
@@ -141,7 +142,9 @@ def _complete_for(sample: Mapping[str, Any], in_config: frozenset[str], rest: fr
     return in_config if on_it <= in_config else on_it
 
 
-def _read(folder: Path, sha256: str) -> NDArray[np.uint8]:
+def _read(folder: Path, sha256: object) -> NDArray[np.uint8]:
+    if not isinstance(sha256, str) or not (sha256.isascii() and sha256.isalnum()):
+        raise ImageError(f"expected a sample's sha256 in hex digits, got {str(sha256)[:80]!r}")
     path = folder / sha256[:2] / sha256
     try:
         return decode_image(path.read_bytes(), max_pixels=_MAX_PIXELS)[0]
