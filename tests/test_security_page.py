@@ -17,6 +17,7 @@ THREATS = (
     "A hostile label config",
     "A hostile annotator",
     "A stolen log, database or model file",
+    "A hostile data set or training config",
     "A neighbour on the network",
 )
 

@@ -351,6 +351,13 @@ def inherited_environment(*, without: tuple[str, ...] = ()) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(without)}
 
 
+def keep_ray_on_loopback() -> None:
+    """Unless RAY_ADDRESS names a cluster: let Ray, once it is imported, listen to this machine only, as by itself on
+    Windows and macOS. On Linux it would listen to the whole network."""
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
     """This process's environment, with variables that give a child process these very settings, options included."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}

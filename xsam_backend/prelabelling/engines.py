@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from xsam_backend.config import keep_ray_on_loopback
 from xsam_backend.errors import JobError, SettingsError
 from xsam_backend.prelabelling.blocks import Block, Done, Work
 
@@ -47,7 +48,15 @@ class _Worker:
         return {"done": done}
 
 
-def _on_ray(work: Work, blocks: Sequence[Block], workers: int, device: str) -> Iterator[Done]:
+def joined_ray() -> Any:
+    """Ray, joined to the cluster that RAY_ADDRESS names; without one, of this machine and for this run alone.
+
+    Whoever reaches Ray's ports can run code as us. Of this machine alone, they are on loopback.
+
+    Raises:
+        SettingsError: Ray is not installed.
+    """
+    keep_ray_on_loopback()
     try:
         import ray
         import ray.data
@@ -57,7 +66,12 @@ def _on_ray(work: Work, blocks: Sequence[Block], workers: int, device: str) -> I
             "leave --workers out"
         ) from error
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)  # or the cluster that RAY_ADDRESS names
+        ray.init(include_dashboard=False, log_to_driver=False)
+    return ray
+
+
+def _on_ray(work: Work, blocks: Sequence[Block], workers: int, device: str) -> Iterator[Done]:
+    ray = joined_ray()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     has_gpus = device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0  # type: ignore[no-untyped-call,unused-ignore]
