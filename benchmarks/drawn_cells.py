@@ -11,6 +11,7 @@ Chromium and the requirements in requirements-dev.txt.
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import time
@@ -90,10 +91,12 @@ def _clouds(rng: np.random.Generator, sigma_px: float) -> NDArray[np.float64]:
 
 
 def learn(data_dir: Path, count: int) -> str:
-    """Accept so many pictures and fine-tune on them; the version's name."""
+    """Accept so many pictures and fine-tune on them; the version's name. One that is there already is taken."""
+    places = places_below(data_dir)
+    if made := places.versions.all():
+        return made[0].name
     pictures = data_dir / "cells"
     pictures.mkdir(parents=True)
-    places = places_below(data_dir)
     seeds = range(FIRST_SEED, FIRST_SEED + count)
     drawn = [Drawn.written(pictures / f"{seed}.png", paint_cells(seed)) for seed in seeds]
     accept(places, drawn, label_config([CELL]))
@@ -108,7 +111,8 @@ def _ours(*arguments: str, data_dir: Path) -> None:
 
 def answer_with(servers: Running, project: int, name: str) -> None:
     """Let the version answer a project that the service has heard of."""
-    (uid,) = (one["key"] for one in servers.ours("/status")["projects"] if f"/{project}." in one["key"])
+    known = (one["key"] for one in servers.ours("/status")["projects"])
+    (uid,) = (key for key in known if f"/{project}." in key and key != str(KEY))
     _ours("models", "promote", name, "--project", uid, "--reason", "to be shown", data_dir=servers.data_dir)
     deadline = time.monotonic() + SWAPPED_S
     while name not in str(servers.ours("/status")):
@@ -146,8 +150,8 @@ def main(script: Path, work: Path, count: int, output: Path) -> None:
             page = LabelingPage(tab, address)
             perform(page, SHOWN, scene)
             shoot(page, output)
-            regions = tab.evaluate("() => Htx.annotationStore.selected.regionStore.regions.length")
-    click.echo(f"{name}: {regions} regions, {len(scene.names)} cells; {output}")
+            found = tab.get_by_text(re.compile(r"^\d+ suggestions?$")).first.inner_text()
+    click.echo(f"{name}: {found}, {len(scene.names)} cells; {output}")
 
 
 if __name__ == "__main__":

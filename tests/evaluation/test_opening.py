@@ -222,9 +222,13 @@ def refused(tmp_path: Path, case: str) -> None:
         path = tmp_path / "nowhere"
     elif case == "unknown format":
         options = {"format": "pascal"}
-    elif case == "no format fits a folder":
+    elif case == "an empty folder":
         path = tmp_path / "empty"
         path.mkdir()
+    elif case == "no format fits a folder":
+        path = tmp_path / "letters"
+        path.mkdir()
+        (path / "letter.txt").write_text("hello")
     elif case == "no format fits a file":
         path = write_json(tmp_path / "a.json", {"hello": 1})
     elif case == "no format fits a list":
@@ -257,6 +261,7 @@ def refused(tmp_path: Path, case: str) -> None:
     [
         ("nothing there", "expected a file or folder of labelled pictures at .*nowhere, there is none"),
         ("unknown format", "expected one of the formats coco, panoptic, .*got 'pascal'"),
+        ("an empty folder", "empty is an empty folder: expected labelled pictures"),
         ("no format fits a folder", "(?s)looks like none that can be read: say which.*reasonseg: ReasonSeg"),
         ("no format fits a file", "looks like none"),
         ("no format fits a list", "looks like none"),
