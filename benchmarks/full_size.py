@@ -1,5 +1,5 @@
-"""What a full-size model needs: random weights under the released names, converted, loaded, asked one click, and
-fine-tuned for one step with the language model in four bits.
+"""What a full-size model needs: random weights under the released names, converted, loaded, asked about one picture,
+and fine-tuned for one step with the language model in four bits.
 
     python -m benchmarks.full_size --folder ../runs/full_size
 
@@ -42,7 +42,7 @@ from xsam_backend.model.conversion import convert
 from xsam_backend.model.folders import SHIPPED
 from xsam_backend.model.predictor import load_predictor
 from xsam_backend.model.released import released_layout
-from xsam_backend.prompts import Point, Prompt, Task
+from xsam_backend.prompts import Category, Point, Prompt, Task
 
 PICTURE_HW = (720, 1280)
 LEARNED = 8
@@ -150,15 +150,28 @@ def stage_convert(folder: Path, watch: Watch) -> None:
 def stage_answer(folder: Path, watch: Watch, device: str = "auto", dtype: str = "auto") -> None:
     """Loaded and asked."""
     picture = np.random.default_rng(0).integers(0, 256, (*PICTURE_HW, 3), dtype=np.uint8)
-    prompt = Prompt(Task.INTERACTIVE, (Point(PICTURE_HW[1] / 2, PICTURE_HW[0] / 2),))
+    middle, elsewhere = Point(PICTURE_HW[1] / 2, PICTURE_HW[0] / 2), Point(100.0, 100.0)
+    names = tuple(Category(name, name) for name in ("cat", "dog", "car", "tree", "house"))
+    questions = {
+        "first click": Prompt(Task.INTERACTIVE, (middle,)),
+        "the same click": Prompt(Task.INTERACTIVE, (middle,)),
+        "a click elsewhere": Prompt(Task.INTERACTIVE, (elsewhere,)),
+        "a phrase": Prompt(Task.OPEN_VOCABULARY, categories=names[:1]),
+        "5 labels": Prompt(Task.GENERIC, categories=names),
+    }
     with watch.step("load"):
         predictor = load_predictor(str(folder / CONVERTED), device, dtype)
-    with watch.step(f"encode a picture ({predictor.model.device}, {predictor.model.dtype})"):
-        state = predictor.encode(picture)
-    for name in ("first click", "second click"):
+    with watch.step(f"look at a picture ({predictor.model.device}, {predictor.model.dtype})"):
+        outputs = predictor.look(picture)
+    with watch.step("state"):
+        bare = predictor.state(picture, outputs)
+    with watch.step("prefix"):
+        state = bare.with_prefix(predictor.prefix(bare))
+    for name, prompt in questions.items():
         with watch.step(name):
             predictor.answer(state, prompt)
-    print(f"one picture's state: {state.nbytes / 1e6:.0f} MB", file=sys.stderr)
+    whole, without = state.nbytes / 2**20, bare.nbytes / 2**20
+    print(f"one picture's state: {whole:.0f} MiB, {whole - without:.0f} of it the prefix", file=sys.stderr)
 
 
 def stage_learn(folder: Path, watch: Watch, device: str = "auto") -> None:
@@ -212,10 +225,18 @@ def run_apart(stage: str, folder: Path, device: str, dtype: str) -> list[Step]:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True)
 @click.option("--keep", is_flag=True, help="Leave the files.")
+@click.option("--without-learning", is_flag=True, help="End after the answers.")
 @click.option("--stage", type=click.Choice(list(STAGES)), hidden=True)
 @click.option("--report", type=click.Path(path_type=Path), hidden=True)
 def main(
-    folder: Path, variant: str, device: str, dtype: str, keep: bool, stage: str | None, report: Path | None
+    folder: Path,
+    variant: str,
+    device: str,
+    dtype: str,
+    keep: bool,
+    without_learning: bool,
+    stage: str | None,
+    report: Path | None,
 ) -> None:
     """Measure time and peak memory of each stage."""
     if stage is not None and report is not None:
@@ -237,7 +258,7 @@ def main(
     (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
     table = Table("stage", "seconds", "peak resident GB", "of it no mapped file GB")
     try:
-        for name in STAGES:
+        for name in list(STAGES)[: -1 if without_learning else None]:
             for step in run_apart(name, folder, device, dtype):
                 gigabytes = (f"{value / 1e9:.2f}" for value in (step.resident, step.anonymous))
                 table.add_row(step.name, f"{step.seconds:.1f}", *gigabytes)
