@@ -29,6 +29,9 @@ MEGAPIXELS = (0.3, 1.0, 3.0, 12.0, 50.0)
 REGIONS = (1, 10, 100, 500)
 LABELS = (1, 5, 50, 500)
 KEPT = (1, 10, 100, 300)
+KEPT_MB = 8000
+"""Room for them all, and for the windows that were looked at."""
+
 ROUNDS = 7
 SIZE_HW = (480, 640)
 MIDDLE = (50.0, 50.0)
@@ -165,7 +168,8 @@ def suite(_sizes: Sequence[str], device: str) -> list[Table]:
         data_dir = root / "data"
         data_dir.mkdir()
         path, size_hw = file_of_size(root, 0.3, seed=50)
-        with serving(data_dir, root / "serve.log", local_files_root=root, device=device) as address:
+        settings = {"local_files_root": root, "device": device, "image_cache_mb": KEPT_MB}
+        with serving(data_dir, root / "serve.log", **settings) as address:
             asked = _Asked(address)
             asked.once([(1, path)], MIDDLE)
             large, large_hw = file_of_size(root, LARGE, seed=51)
