@@ -63,7 +63,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Each loading of weights, which here are the fake predictor."""
     loaded: list[str] = []
 
-    def load(name_or_path: str, *_: object) -> FakePredictor:
+    def load(name_or_path: str, *_: object, **_options: object) -> FakePredictor:
         loaded.append(name_or_path)
         return FakePredictor()
 
