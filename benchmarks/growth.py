@@ -122,7 +122,7 @@ def by_regions(asked: _Asked, task: tuple[int, Path], megapixels: float, size_hw
         rows.append((count, clicked, asked.warm(task, phrase=PHRASE, annotations=annotations)))
     columns = ("regions", "warm click, ms", "warm phrase, ms", "growth of phrases")
     note = "A phrase's answer leaves out what is annotated already, so it reads all regions."
-    title = f"More annotated regions in the request, of a picture of {megapixels:g} megapixels"
+    title = f"Annotated regions, {megapixels:g} megapixels"
     return Table(title, columns, with_growth(rows), note)
 
 
