@@ -160,7 +160,7 @@ def test_they_answer_as_one_process_on_sqlite_does(shared: dict[str, str], tmp_p
         for url in (alone, two):
             assert SENDER.send(url, event).status_code == 201
         for url in (alone, one, two):  # also where another took the event
-            until(lambda url=url: answers(url)[:3] != before[:3], 240, "pre-labels like what was accepted")
+            until(lambda url=url: answers(url)[:3] != before[:3], 60, "pre-labels like what was accepted")
         after = answers(alone)
         assert answers(one, two) == after
         assert answers(two, one) == after

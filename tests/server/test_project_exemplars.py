@@ -38,13 +38,22 @@ class Remembers(FakePredictor):
         return super().answer(state, prompt)
 
 
-def accept(app: Any, number: int, label: str = "cat", content: bytes | None = None, *, damaged: bool = False) -> None:
+def accept(
+    app: Any,
+    number: int,
+    label: str = "cat",
+    content: bytes | None = None,
+    *,
+    damaged: bool = False,
+    copied: bool = True,
+) -> None:
     """As if an annotator had boxed one object of a picture."""
     services = services_of(app)
     sha256 = services.pictures.put(content or png(40, 30, 50 + number))
     if damaged:
         sha256 = "0" * 64
-    services.tasks.know(KEY, number, [TaskPicture("image", None, None, sha256, (30, 40))])
+    there = TaskPicture("image", None, None, sha256, (30, 40))
+    services.tasks.know(KEY, number, [there if copied else TaskPicture("image", None, f"/{number}.png")])
     box = {
         "id": f"r{number}",
         "type": "rectanglelabels",
@@ -99,6 +108,20 @@ def test_examples_are_looked_at_once_until_more_is_accepted(app: Any, predictor:
     pre_labelled(app, "e")
     assert predictor.looks == 2, "the first is known"
     assert len(predictor.prompts[-2].exemplars) == 2
+
+
+def test_a_picture_that_is_copied_after_its_annotation_came_is_an_example_then(
+    app: Any, predictor: Remembers
+) -> None:
+    accept(app, 1, copied=False)
+    pre_labelled(app, "a")
+    assert [prompt.task for prompt in predictor.prompts] == [Task.GENERIC], "there is nothing to look at yet"
+    services = services_of(app)
+    (task,) = services.tasks.of_project(KEY)
+    sha256 = services.pictures.put(png(40, 30, 51))
+    services.tasks.copied(task, [TaskPicture("image", None, None, sha256, (30, 40))])
+    pre_labelled(app, "b")
+    assert [len(prompt.exemplars) for prompt in predictor.prompts[1:]] == [1, 0]
 
 
 def test_a_submitted_prompt_is_no_example(app: Any, predictor: Remembers) -> None:

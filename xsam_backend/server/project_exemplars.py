@@ -25,7 +25,7 @@ from xsam_backend.learning.examples import Example, examples_of
 from xsam_backend.prompts import Exemplar
 from xsam_backend.store.annotations import Annotations
 from xsam_backend.store.picture_files import PictureFiles
-from xsam_backend.store.tasks import Tasks
+from xsam_backend.store.tasks import KeptTask, TaskPicture, Tasks
 
 LOOKED_THROUGH = 50
 """So many of the tasks that were accepted last are looked through for examples."""
@@ -37,6 +37,9 @@ SEEN = 5000
 """So many objects' exemplars are kept: a few kilobytes each."""
 
 _Key = tuple[str, tuple[str, ...], frozenset[str], str]
+_Accepted = tuple[dict[int, datetime], dict[int, tuple[TaskPicture, ...]]]
+"""When tasks were accepted, and their pictures: these are copied only after the first of it is known."""
+
 _Object = tuple[str, str, str, str]
 """Version, picture, label, and what the mask hashes to."""
 
@@ -60,7 +63,7 @@ class ProjectExemplars:
     ) -> None:
         self._annotations, self._tasks, self._files = annotations, tasks, files
         self._engine, self._max_pixels, self._problem = engine, max_pixels, problem
-        self._kept: OrderedDict[_Key, tuple[dict[int, datetime], tuple[Exemplar, ...]]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[_Accepted, tuple[Exemplar, ...]]] = OrderedDict()
         self._seen: OrderedDict[_Object, Exemplar] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -81,18 +84,21 @@ class ProjectExemplars:
         key = (project_key, labels_by_example(config), config.asks_only, asker.predictor.model_version)
         with self._lock:
             known = self._kept.get(key)
-        if known is not None and known[0] == newest:
+        tasks = self._tasks.of_project(project_key, newest)
+        accepted = (newest, {task.task_id: task.pictures for task in tasks})
+        if known is not None and known[0] == accepted:
             return known[1]
-        found = self._look_at(self._examples(project_key, config, newest), asker)
+        found = self._look_at(self._examples(project_key, config, newest, tasks), asker)
         with self._lock:
-            self._kept[key] = (newest, found)
+            self._kept[key] = (accepted, found)
             self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return found
 
-    def _examples(self, project_key: str, config: LabelConfig, newest: dict[int, datetime]) -> tuple[Example, ...]:
-        tasks = self._tasks.of_project(project_key, newest)
+    def _examples(
+        self, project_key: str, config: LabelConfig, newest: dict[int, datetime], tasks: Sequence[KeptTask]
+    ) -> tuple[Example, ...]:
         chosen = choose(tasks, self._annotations.of_tasks(project_key, list(newest)), config.asks_only)
         rank = {number: place for place, number in enumerate(newest)}
         return examples_of(sorted(chosen.choices, key=lambda choice: rank[choice.task_id]), labels_by_example(config))
