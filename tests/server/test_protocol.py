@@ -106,7 +106,11 @@ def test_any_object_is_a_request_or_refused(body: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("task", "said"),
-    [(None, "task: expected an object, got nothing"), ({"id": 7}, "task 7: expected an object 'data', got nothing")],
+    [
+        (None, "task: expected an object, got nothing"),
+        ({"id": 7}, "task 7: expected an object 'data', got nothing"),
+        ({"id": 2**63, "data": {}}, "task: expected an 'id' from 0 to 2**63 - 1, got one of 64 bits"),
+    ],
 )
 def test_a_malformed_task_costs_only_itself(task: object, said: str) -> None:
     request = PredictRequest.parse({**GOOD, "tasks": [task, GOOD["tasks"][0]]})

@@ -145,6 +145,10 @@ def _task(value: Any) -> TaskItem:
     task_id = value.get("id")
     if type(task_id) is not int:
         task_id = None
+    elif not 0 <= task_id < 2**63:  # what a database holds
+        return TaskItem(
+            None, {}, f"task: expected an 'id' from 0 to 2**63 - 1, got one of {task_id.bit_length()} bits"
+        )
     data = value.get("data")
     if not isinstance(data, dict):
         return TaskItem(task_id, {}, f"task {task_id}: expected an object 'data', got {_kind(data)}")
