@@ -177,16 +177,41 @@ def trace_rings(mask: Mask) -> Rings:
     turns = sides != sides[following(lengths)]
     sizes = np.add.reduceat(turns, np.cumsum(lengths) - lengths, dtype=np.int64)
     # The other way round, all of them and each.
-    points, sizes, pixels = corners[turns][::-1].astype(np.float64), sizes[::-1], pixels[first][::-1]
+    points, sizes = corners[turns][::-1].astype(np.float64), sizes[::-1]
     alone = Rings(points, sizes, np.arange(len(sizes)))
     is_outer = alone.areas_px > 0
     if is_outer.all():
         return alone
-    _, part_of = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
-    parts = part_of[pixels[:, 1], pixels[:, 0]]
-    outer_of = np.zeros(len(sizes) + 1, np.int64)
-    outer_of[parts[is_outer]] = np.flatnonzero(is_outer)
-    return Rings(points, sizes, outer_of[parts])
+    ring_of = np.repeat(np.arange(len(sizes))[::-1], lengths)
+    is_upright = sides % 2 == 0
+    return Rings(points, sizes, _outers(corners[is_upright], sides[is_upright], ring_of[is_upright], is_outer))
+
+
+def _outers(corners: Indices, sides: Indices, ring_of: Indices, is_outer: NDArray[np.bool_]) -> Indices:
+    """(R,) of each ring, the number of its part's outer ring, without a label for every pixel of the picture.
+
+    To the left of a hole's leftmost side there are pixels of its part, as far as the side where their row of them
+    begins. That is one of the outer ring, or of a hole further left, of which the same is true.
+
+    Args:
+        corners: (N, 2) xy where all right and left sides of pixels end, ``sides`` says which.
+        ring_of: (N,) the ring of each.
+        is_outer: (R,).
+    """
+    right = sides == 0
+    x, y = corners[:, 0], corners[:, 1] - ~right  # the row of pixels: a right side ends above it, a left one below
+    width = int(x.max()) + 1
+    place = y * width + x
+    order = np.argsort(place)
+    of_holes = np.flatnonzero(right & ~is_outer[ring_of])
+    of_holes = of_holes[np.lexsort((x[of_holes], ring_of[of_holes]))]
+    holes, first = np.unique(ring_of[of_holes], return_index=True)
+    before = np.searchsorted(place[order], place[of_holes[first]]) - 1
+    outers = np.arange(len(is_outer))
+    outers[holes] = ring_of[order[before]]
+    while not is_outer[outers].all():
+        outers = outers[outers]
+    return outers
 
 
 def signed_area(ring: Polygon) -> float:
