@@ -220,6 +220,7 @@ def test_any_json_is_read(result: list[dict[str, Any]]) -> None:
 def test_size_is_found_or_not() -> None:
     assert picture_size_hw([{}, {"original_width": 3, "original_height": 2}]) == (2, 3)
     assert picture_size_hw([{"original_width": "3", "original_height": 2}]) is None
+    assert picture_size_hw([{"original_width": 10**400, "original_height": 2}]) is None
     assert picture_size_hw([]) is None
 
 

@@ -272,6 +272,7 @@ class TestLocalRoot:
             ("/data/local-files/?d=round", "cannot be followed|no such file", "a link to itself"),
             ("/data/local-files/?d=big.png", "more than the 10,000 bytes allowed", "too large"),
             ("file://server/share/a.png", "got a file address with a host", "another machine"),
+            ("file://\uff1fc/a.png", "an address that can't be read", "a host that stands for more than it shows"),
         ],
     )
     def test_refused(self, root: Path, url: str, words: str, reason: str) -> None:

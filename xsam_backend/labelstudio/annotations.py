@@ -119,10 +119,10 @@ def read_annotation(
 
 
 def picture_size_hw(result: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
-    """(height, width) that the regions say their picture has; None if none says it."""
+    """(height, width) that the regions say their picture has; None if none says one that a picture can have."""
     for region in result:
         height, width = region.get("original_height"), region.get("original_width")
-        if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        if isinstance(height, int) and isinstance(width, int) and 0 < height < 2**31 and 0 < width < 2**31:
             return height, width
     return None
 

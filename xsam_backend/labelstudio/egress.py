@@ -249,6 +249,8 @@ def redacted(url: str) -> str:
     if begin.endswith("//") and "@" not in authority and not re.search(r"(^[^:]*|:\d*|\])$", authority):
         rest = f"{authority.partition(':')[0]}:…"  # no port, so half of a password with one of these signs in it
     before, at, after = rest.rpartition("@") if ":" in rest.rpartition("@")[0] else rest.partition("@")
+    if at and ":" in before:
+        after = re.sub(r":(?!\d*(/|$)).*", ":…", after, flags=re.DOTALL)  # of another address, damaged behind it
     shown = begin + (f"…@{after}" if at and (":" in before or "/" not in before) else rest)
     if url[:5].lower() == "data:":
         shown = f"{url.partition(',')[0][:60]},… ({len(url):,} characters)"

@@ -214,7 +214,10 @@ def _scheme(url: str) -> str:
 
 def _path_of_file_uri(url: str) -> str:
     """The path of ``file:///path`` or ``file:/path``, percent signs resolved."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # a host of characters that none has
+        raise ImageError(f"expected file:///path, got an address that can't be read ({error}): correct it") from error
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise ImageError("expected file:///path, got a file address with a host or a relative path: correct it")
     return unquote(parts.path)

@@ -182,9 +182,12 @@ def _pictures(row: Mapping[str, Any], config: LabelConfig | None) -> list[TaskPi
 
 
 def _source(row: Mapping[str, Any], picture: TaskPicture) -> str:
-    parts = urlsplit(picture.address)
-    name = PurePosixPath(unquote(parts.query.partition("d=")[2] or parts.path)).name
     what = f"task {row.get('id')}" if picture.item_index is None else f"task {row.get('id')}, {picture.item_index}"
+    try:
+        parts = urlsplit(picture.address)
+    except ValueError:  # who reads the picture says what is wrong with it
+        return what
+    name = PurePosixPath(unquote(parts.query.partition("d=")[2] or parts.path)).name
     return what if parts.scheme == "data" or not name else f"{what} ({name})"
 
 

@@ -105,7 +105,10 @@ class ExportPictures:
         """The file that an address means, never one outside of the folder."""
         if self.folder is None or address[:5].lower() == "data:":
             return None
-        parts = urlsplit(address.strip())
+        try:
+            parts = urlsplit(address.strip())
+        except ValueError:  # no address, so none of a file
+            return None
         named = parse_qs(parts.query).get("d", [""])[-1] or unquote(parts.path)
         below = PurePosixPath(named.lstrip("/").removeprefix("data/").removeprefix("upload/"))
         root = self.folder.resolve()
