@@ -47,7 +47,8 @@ def prompts_from(
     """What was asked, as prompts.
 
     All clicks mean one object, and so does one box with clicks; several boxes mean one object each. A phrase is asked
-    about as it is. Labels alone are looked for; with a click, box or phrase, one label names what is found.
+    about as it is, and names what is found. Labels alone are looked for; with a click, box or phrase, one label is the
+    name.
 
     Raises:
         PromptError: nothing to ask, or hints that contradict each other.
@@ -59,7 +60,7 @@ def prompts_from(
         raise PromptError(f"expected one --label for what a click, box or phrase finds, got {len(labels)}")
     label = labels[0] if labels else None
     if text is not None:
-        return [Prompt(Task.REFERRING, phrase=text, label=label, score_threshold=threshold)]
+        return [Prompt(Task.REFERRING, phrase=text, label=label or text, score_threshold=threshold)]
     if not hints:
         if not labels:
             raise PromptError("nothing asked: give --click, --box, --text or --label")
