@@ -35,7 +35,10 @@ def ask(**given: Any) -> list[Prompt]:
             {"boxes": ((0.0, 0.0, 1.0, 1.0), (2.0, 2.0, 3.0, 3.0))},
             [Prompt(Task.INTERACTIVE, (Box(0, 0, 1, 1),)), Prompt(Task.INTERACTIVE, (Box(2, 2, 1, 1),))],
         ),
-        ({"text": "ball", "threshold": 0.3}, [Prompt(Task.REFERRING, phrase="ball", label="ball", score_threshold=0.3)]),
+        (
+            {"text": "ball", "threshold": 0.3},
+            [Prompt(Task.REFERRING, phrase="ball", label="ball", score_threshold=0.3)],
+        ),
     ],
     ids=[
         "names, each once",

@@ -17,7 +17,7 @@ STATES: tuple[State, ...] = ("waiting", "in reply", "working", "done", "failed",
 _IN_WORDS = {
     "waiting": "waiting",
     "working": "under way",
-    "in reply": "in replies that Label Studio may be storing",
+    "in reply": "sent in replies (two minutes later it is looked whether Label Studio stored them)",
     "failed": "failed",
     "dropped": "dropped with what they belonged to",
     "cancelled": "cancelled",
