@@ -47,8 +47,8 @@ def prompts_from(
     """What was asked, as prompts.
 
     All clicks mean one object, and so does one box with clicks; several boxes mean one object each. A phrase is asked
-    about as it is, and names what is found. Labels alone are looked for; with a click, box or phrase, one label is the
-    name.
+    about as it is. Labels alone are looked for; with a click, box or phrase, one label names what is found, else a
+    phrase itself does.
 
     Raises:
         PromptError: nothing to ask, or hints that contradict each other.
