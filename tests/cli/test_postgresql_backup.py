@@ -80,12 +80,12 @@ def test_tables_are_not_taken_back_beneath_a_running_service(
 ) -> None:
     monkeypatch.setenv(ENV_PREFIX + "DATABASE_URL", postgresql_database)
     assert Projects(store).all() == []
-    status, _, error = run("store", "downgrade", "store_0008")
+    status, _, error = run("store", "downgrade", "store_0008", "--yes")
     assert (status, "the database is in use, from " in error) == (1, True)
     assert Projects(store).all() == [], "nothing was changed"
     store.dispose()
     sleep_until(lambda: not connected(postgresql_database))
-    status, out, error = run("store", "downgrade", "store_0008")
+    status, out, error = run("store", "downgrade", "store_0008", "--yes")
     assert (status, "the store tables are at store_0008" in out) == (0, True), error
 
 

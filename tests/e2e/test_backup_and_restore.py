@@ -115,12 +115,20 @@ def test_a_broken_database_is_said_with_the_way_out_and_left_as_it_is(tmp_path: 
 def test_back_to_the_tables_of_an_older_version(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with BackendProcess(data) as backend:
-        refused = store("downgrade", "store_0006", data_dir=data)
+        refused = store("downgrade", "store_0006", "--yes", data_dir=data)
         assert (refused.returncode, "in use" in refused.stderr) == (1, True)
         click_on(backend)
     unknown = store("downgrade", "store_0042", data_dir=data)
     assert (unknown.returncode, "expected one of inbox_0001, store_0001" in unknown.stderr) == (1, True)
-    done = store("downgrade", "store_0006", data_dir=data)
-    assert (done.returncode, "the store tables are at store_0006" in done.stdout) == (0, True), done.stderr
+    told = store("downgrade", "store_0006", data_dir=data)
+    first, *_, last = told.stdout.splitlines()
+    assert first == (
+        "to be dropped with --yes, store_0010: Which prompts found nothing, or not all that they asked for, and why."
+    )
+    assert last.startswith("to be dropped with --yes, store_0007: ")
+    done = store("downgrade", "store_0006", "--yes", data_dir=data)
+    assert done.stdout.splitlines()[0] == first.replace("to be dropped with --yes", "dropped"), "nothing was, before"
+    assert "the store tables are at store_0006" in done.stdout, done.stderr
     with BackendProcess(data) as backend:  # today's version brings them up again
         assert requests.get(f"{backend.url}/status", timeout=5).json()["regions"] == {"fake-1": 1}
+        assert "the store tables are brought from store_0006 to store_0010" in backend.log

@@ -319,9 +319,14 @@ WORLD = """<Label value="Vehicle" predicted_values="car, truck"/>
         (["sky"], [("sky", "sky", False, "sky")]),
         (["vehicle"], [("car", "Vehicle", True, "vehicle"), ("truck", "Vehicle", True, "vehicle")]),
         (["truck"], [("truck", "Vehicle", True, "truck")]),
+        (
+            ["the red truck left of the sky"],
+            [("the red truck left of the sky", "Vehicle", True, "the red truck left of the sky")],
+        ),
+        (["red ball"], [("red ball", "red ball", True, "red ball")]),
         (["truck, Vehicle"], [("truck", "Vehicle", True, "Vehicle"), ("car", "Vehicle", True, "Vehicle")]),
     ],
-    ids=["stuff", "a name: all its words", "one of its words", "each word once"],
+    ids=["stuff", "a name: all its words", "one of its words", "described", "none of them", "each word once"],
 )
 def test_a_phrase_that_names_a_label_asks_as_the_label_does(
     texts: list[str], asked: list[tuple[str, str, bool, str]]

@@ -162,7 +162,7 @@ def test_an_older_program_says_what_the_newer_one_must_run(tmp_path: Path) -> No
     engine.dispose()
     before = contents(database_url("store", tmp_path))
     with pytest.raises(
-        StoreError, match=rf"newer version .*`xsam-backend store downgrade {newest_revision('store')}`"
+        StoreError, match=rf"newer version .*`xsam-backend store downgrade {newest_revision('store')} --yes`"
     ):
         open_database(database_url("store", tmp_path), "store")
     assert contents(database_url("store", tmp_path)) == before

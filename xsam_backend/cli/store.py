@@ -19,6 +19,7 @@ from xsam_backend.store.database import (
     database_url,
     downgrade,
     known_revisions,
+    newer_than,
     open_database,
     opened_store,
     others_connected,
@@ -127,11 +128,12 @@ def prune(days: int, yes: bool, **given: Any) -> None:
 
 @command.command("downgrade")
 @click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do it; without, say what would be dropped.")
 @settings_options("data_dir")
-def downgrade_tables(revision: str, **given: Any) -> None:
+def downgrade_tables(revision: str, yes: bool, **given: Any) -> None:
     """Take the tables back to REVISION, for an older version of this program; that one names it when it refuses them.
 
-    What only newer tables have room for is dropped: take a backup first. Stop the service and its workers.
+    What only newer tables have room for is dropped with --yes: take a backup first. Stop the service and its workers.
     """
     settings = load_settings(**given)
     for history in HISTORIES:
@@ -150,7 +152,12 @@ def downgrade_tables(revision: str, **given: Any) -> None:
                 raise StoreError(
                     f"the database is in use, from {', '.join(others)}: stop every service and worker of it first"
                 )
-            downgrade(engine, history, revision)
+            newer = newer_than(engine, history, revision)
+            if yes:
+                downgrade(engine, history, revision)
         finally:
             engine.dispose()
-    click.echo(f"the {history} tables are at {revision}: install the older version before anything starts again")
+    for words in newer:
+        click.echo(f"{'dropped' if yes else 'to be dropped with --yes'}, {words}")
+    if yes or not newer:
+        click.echo(f"the {history} tables are at {revision}: install the older version before anything starts again")

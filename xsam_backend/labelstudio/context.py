@@ -13,9 +13,9 @@ Rules for a context (Label Studio 1.23 sends the pending regions of one type and
   takes away what was found under it.
 * What is said of one region (a TextArea with ``perRegion``) asks nothing.
 * A TextArea as last region: each phrase, parted by comma, semicolon or line, is one thing to look for, all over the
-  picture. A text that ends in "?" is a question to reason about. The label is the one that the phrase names, else the
-  output's only label, else none: then the phrase itself travels with the region. A label's name asks for all of its
-  words (``predicted_values``).
+  picture. A text that ends in "?" is a question to reason about. The label is the one that the phrase names or
+  describes ("a red car"), else the output's only label, else none: then the phrase itself travels with the region. A
+  label's name asks for all of its words (``predicted_values``).
 * ``model_task`` on the control that prompts overrides the task: intseg, vgdseg for drawn prompts (vgdseg: everything
   that looks like the marked); ovseg, genseg, refseg, reaseg, gcgseg, imgconv for texts. refseg takes a text whole.
 """
@@ -365,11 +365,14 @@ def _ask_texts(
 
 
 def _label_of_phrase(config: LabelConfig, to_name: str, phrase: str) -> tuple[ControlTag, str | None]:
-    """The output whose label the phrase names, and that label; else the best output and its only label, if one."""
+    """The output whose label the phrase names or describes ("a red car"), and that label; else the best output and
+    its only label, if one. What a question names is not what it asks for."""
     outputs = config.outputs_on(to_name)
-    for output in outputs:
-        if not output.has_dynamic_labels and (label := output.find_label(phrase)) is not None:
-            return output, label
+    ways = (ControlTag.find_label, *([] if phrase.endswith("?") else [ControlTag.label_within]))
+    for finds in ways:
+        for output in outputs:
+            if not output.has_dynamic_labels and (label := finds(output, phrase)) is not None:
+                return output, label
     return outputs[0], outputs[0].only_label
 
 

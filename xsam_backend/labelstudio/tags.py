@@ -198,19 +198,24 @@ class ControlTag:
         return next((label.name for label in self.labels if label.answers_to(text)), None)
 
     def label_within(self, text: str) -> str | None:
-        """The label that a phrase of a caption is about: ``find_label``, else the one whose words the phrase has in
-        itself, the longest, the last of those: "a red car" is a car."""
+        """The label of the thing that a description is about: ``find_label``, else the one whose words come first in
+        it, the longest of those; of several without a word between them the last: "a red car behind the tree" is a
+        car, "a toy car" of Toy and Car a car, too."""
         whole = self.find_label(text)
         if whole is not None:
             return whole
         said = clean_phrase(text)
-        spots = [
-            (len(phrase), match.start(), label.name)
+        spots = sorted(
+            (match.start(), -match.end(), label.name)
             for label in self.labels
             for phrase in {clean_phrase(label.name), *label.phrases}
             for match in re.finditer(rf"\b{re.escape(phrase)}\b", said)
-        ]
-        return max(spots)[2] if spots else None
+        )
+        meant, end = None, 0
+        for begin, minus_end, name in spots:
+            if meant is None or (begin >= end and not said[end:begin].strip(" -")):
+                meant, end = name, -minus_end
+        return meant
 
     def labels_name_of(self, label: str) -> str | None:
         """The ``Labels`` tag that says this label of a region; None where the region itself does."""

@@ -163,6 +163,9 @@ class _Run:
         if name == VERSION and of_fold.is_file() and not (run / STATE).is_file():
             run.mkdir(exist_ok=True)
             of_fold.replace(run / STATE)
+            logger.info(
+                "the %s goes on from %s0, with all pictures: that its settings are others is planned", name, FOLD
+            )
         config = recipe(
             run,
             self.plan.learned(name),

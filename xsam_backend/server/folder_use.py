@@ -6,11 +6,14 @@ On SQLite files, the only service may take what a killed one has left in hand; b
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
 
 from xsam_backend.errors import StoreError
+
+logger = logging.getLogger(__name__)
 
 PATIENCE_S = 3.0
 """A service that was killed and is started again may find its old process about to end."""
@@ -33,6 +36,7 @@ class FolderUse:
         except OSError as error:
             raise StoreError(f"cannot lock {path}: {error}; check that the folder may be written") from error
         if not self.is_alone:
+            logger.warning("another service uses %s as well: if it is one of another version, stop it", folder)
             self.share()
 
     def _is_ours_alone(self, until: float) -> bool:

@@ -8,6 +8,7 @@ only makes a few later annotations look hand-made; in exchange a click doesn't w
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,6 +27,8 @@ from sqlalchemy.orm import Session
 
 from xsam_backend.errors import NothingKeptError, StoreBusyError, StoreError
 from xsam_backend.store.data_folder import held
+
+logger = logging.getLogger(__name__)
 
 History = Literal["store", "inbox"]
 """The two families of tables, each with its own line of migrations."""
@@ -124,7 +127,7 @@ def _too_new(url: URL, history: History, found: str) -> StoreError:
     return StoreError(
         f"{url.render_as_string()}: its revision is unknown here ({found}); it was written by a newer version: "
         "update this package, or let the newer version run "
-        f"`xsam-backend store downgrade {newest_revision(history)}`, or restore a backup from before it"
+        f"`xsam-backend store downgrade {newest_revision(history)} --yes`, or restore a backup from before it"
     )
 
 
@@ -286,9 +289,12 @@ def revision_of(engine: Engine, history: History) -> str | None:
 def migrate(engine: Engine, history: History) -> None:
     """Bring the tables of ``history`` to the newest revision. Runs every time a database is opened; only reads when
     there is nothing to do. All or nothing: whoever is killed meanwhile leaves the tables as they were."""
-    if revision_of(engine, history) != newest_revision(history):
+    before, newest = revision_of(engine, history), newest_revision(history)
+    if before != newest:
         with _changing(engine, history) as config:
             command.upgrade(config, "head")
+        if before is not None:
+            logger.info("the %s tables are brought from %s to %s", history, before, newest)
 
 
 def downgrade(engine: Engine, history: History, revision: str) -> None:
@@ -308,6 +314,15 @@ def downgrade(engine: Engine, history: History, revision: str) -> None:
             command.downgrade(config, revision)
     except (CommandError, SQLAlchemyError) as error:
         raise StoreError(f"cannot take the {history} tables back to {revision}: {error}") from error
+
+
+def newer_than(engine: Engine, history: History, revision: str) -> list[str]:
+    """What only tables newer than a known revision hold, the newest first: a revision and its words each."""
+    scripts = ScriptDirectory.from_config(alembic_config(history))
+    return [
+        f"{script.revision}: {' '.join(str(script.doc).split())}"
+        for script in scripts.iterate_revisions(revision_of(engine, history) or revision, revision)
+    ]
 
 
 def others_connected(engine: Engine) -> list[str]:

@@ -107,7 +107,7 @@ def restore(source: Path, data_dir: Path, *, replace: bool) -> Path | None:
         before = [name for name in (*_OURS, *_OF_THE_TIME) if (data_dir / name).exists()]
         if before and not replace:
             raise StoreError(
-                f"{data_dir} isn't empty ({', '.join(before)}): --replace moves that aside, into a folder beside it"
+                f"{data_dir} isn't empty ({', '.join(before)}): --replace moves that into its folder replaced-…"
             )
         staging = data_dir / STAGING
         try:

@@ -128,7 +128,9 @@ def _labels_of_words(here: Sequence[tuple[Asked, Question]]) -> str:
         return f". The label is always '{output.only_label}'"
     named = [one.chosen for one, _ in here if one.chosen is not None]
     words = {label.name: _with_words(label.name, label.phrases) for label in output.labels}
-    notes = f". What is called {_list([words[name] for name in named])} gets that label" if named else ""
+    notes = (
+        f". What is called or described as {_list([words[name] for name in named])} gets that label" if named else ""
+    )
     if any(one.chosen is None for one, _ in here):
         as_note = ", and the words as a note" if task in (Task.OPEN_VOCABULARY, Task.GENERIC) else ""
         notes += f". {'Anything else' if named else 'What is found'} gets no label{as_note}"
