@@ -160,6 +160,15 @@ def test_promote_and_rollback(models: Run, names: list[str], versions: Versions)
         assert (expected or "the base model") in said
 
 
+def test_what_has_no_version_cannot_be_taken_back(models: Run, names: list[str], data_dir: Path) -> None:
+    store = open_database(database_url("store", data_dir), "store")
+    Projects(store).remember(OTHER)
+    store.dispose()
+    for spelling in ("22", "22.6", str(OTHER)):
+        status, _, problems = models("rollback", spelling)
+        assert (status, f"project {OTHER} has no version: the base model answers it" in problems) == (1, True)
+
+
 OTHER = ProjectKey("local", 22, 6)
 
 
@@ -227,7 +236,7 @@ def test_after_a_job_refused_ones_are_kept_as_well(names: list[str], versions: V
     ("arguments", "words"),
     [
         pytest.param(["show", "tiny-1+00000000"], "no version", id="unknown"),
-        pytest.param(["rollback", "99"], "0 have it", id="a project without versions"),
+        pytest.param(["rollback", "99"], "0 have it", id="an unknown project"),
         pytest.param(["promote", "../../etc"], "no version", id="a path"),
     ],
 )

@@ -35,7 +35,10 @@ class _Kept:
     def version(self, name: str) -> Version:
         found = self.versions.get(name)
         if found is None:
-            raise StoreError(f"no version '{name}': `models list` has them all")
+            raise StoreError(
+                f"no version '{name}': `models list` has all that fine-tunings made, below the models they began "
+                "with; of those, `models info` tells"
+            )
         return found
 
 
@@ -195,8 +198,11 @@ def rollback(project: str, **given: Any) -> None:
     """
     settings = load_settings(**given)
     with _kept(settings) as kept:
-        keys = sorted({*kept.versions.deployed(), *(version.project_key for version in kept.versions.all())})
-        key = str(known_project(project, settings.instance, keys))
+        fine_tuned = {*kept.versions.deployed(), *(version.project_key for version in kept.versions.all())}
+        known = sorted(fine_tuned.union(one.key for one in kept.projects.all()))
+        key = str(known_project(project, settings.instance, known))
+        if key not in fine_tuned:
+            raise StoreError(f"project {key} has no version: the base model answers it, so nothing is to be undone")
         name = kept.versions.before(key)
         if name is not None:
             kept.files.delta(name)
