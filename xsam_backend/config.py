@@ -243,7 +243,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _pairs(self) -> Settings:
         if (self.basic_auth_user is None) != (self.basic_auth_password is None):
-            raise ValueError("basic_auth_user and basic_auth_password: expected both or none, got one")
+            raise ValueError(
+                f"basic_auth_user and basic_auth_password: expected both or none, got one; the password comes from "
+                f"{ENV_PREFIX}BASIC_AUTH_PASSWORD or the file {SECRETS_DIR}/basic_auth_password"
+            )
         return self
 
     @property
@@ -318,7 +321,8 @@ def load_settings(**given: Any) -> Settings:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):
             name = ".".join(str(part) for part in problem["loc"])
-            lines.append(f"{name} ({ENV_PREFIX}{name.upper()}): {problem['msg']}" if name else problem["msg"])
+            words = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{name} ({ENV_PREFIX}{name.upper()}): {words}" if name else words)
         raise SettingsError("settings do not work: " + "; ".join(lines)) from None
     except UnreadableError as error:  # of a file; the environment's are all texts
         raise SettingsError(

@@ -84,7 +84,7 @@ def assert_same(ours: dict[str, list[Any]], theirs: dict[str, list[Any]]) -> Non
 
 
 def test_killed_and_resumed_nothing_is_lost_or_doubled(place: Path) -> None:
-    assert "12 answered, 0 had a prediction of this version or are gone, 1 failed" in run(command(place, "whole"))
+    assert "12 answered, 1 failed, 0 left as they are" in run(command(place, "whole"))
     whole = answers(place, "whole")
     assert set(whole) == {f"/data/local-files/?d=part%20{number % 2}/{number:02}.png" for number in range(PICTURES)}
     assert json.loads((place / "whole" / "failed-00003.json").read_text())[0].startswith("part 0/torn.jpg")

@@ -133,6 +133,8 @@ def _run(work: Work, blocks: Sequence[Block], workers: int, device: str) -> None
             click.echo(f"block {number} of {len(blocks)}: {answered} answered, {rate:.2f} a second", err=True)
             if is_stopping():
                 break
-    click.echo(f"{answered} answered, {known} had a prediction of this version or are gone, {failed} failed")
+    click.echo(
+        f"{answered} answered, {failed} failed, {known} left as they are (answered by this version already, or gone)"
+    )
     if failed:
         raise SystemExit(1)

@@ -120,7 +120,8 @@ def open_dataset(
         _check_options(format, wanted, label_config, image_source)
         return open_scenes(limit, split)
     if not wanted.path.exists():
-        raise DatasetError(f"expected a file or folder of labelled pictures at {wanted.path}, there is none")
+        hint = " (options follow their data without a space: export.json,images=FOLDER)" if "=" in str(path) else ""
+        raise DatasetError(f"expected a file or folder of labelled pictures at {wanted.path}, there is none{hint}")
     if format is not None and format not in FORMATS:
         raise DatasetError(f"expected one of the formats {', '.join(FORMATS)}, got '{format}'")
     content = read_json(wanted.path) if wanted.path.suffix == ".json" else None
