@@ -48,6 +48,7 @@ def test_tasks_come_in_the_order_to_label_them(app: Any) -> None:
     assert tasks[0] == 102, "where nothing was found somebody should look first"
     assert sorted(tasks) == [100, 101, 102], "103 couldn't be predicted"
     assert asked(app, "&count=1").get_json()["tasks"] == [102]
+    assert app.test_client().get(f"/next?project={KEY}").get_json() == answer.get_json(), "as /status names it"
 
 
 def test_what_is_kept_is_what_was_sent(app: Any) -> None:
