@@ -16,14 +16,14 @@ COUNT, MOST = 10, 1000
 
 @next_page.get("/next")
 def tasks_to_label() -> Response:
-    """``project`` as Label Studio's requests or ``/status`` name it; ``count``; see ``learning.next_tasks`` for the rule.
+    """``project`` as requests of Label Studio or ``/status`` name it; ``count``; the rule: ``learning.next_tasks``.
 
     Raises:
         RequestError: no such project, or another count.
     """
     parts = services()
-    instance, named = parts.settings.instance, request.args.get("project", "")
-    project = ProjectKey.from_uid(instance, named.removeprefix(f"{instance}/"))
+    instance, named = parts.settings.instance, request.args.get("project")
+    project = ProjectKey.from_uid(instance, named and named.removeprefix(f"{instance}/"))
     key = str(project)
     if not parts.projects.knows(project):
         raise RequestError(f"project {key}: expected one that has called here before: open it in Label Studio once")
