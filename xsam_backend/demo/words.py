@@ -18,7 +18,7 @@ backend        {backend}
 What to try first
 1. Log in and open a picture: the outlines on it are the model's own. Correct them, and Submit.
 2. Switch on "Auto-Annotation" in the bar below the picture: a pink tool appears at the picture's right edge.
-3. A click:   press M (or choose the pink tool), choose a label under "Click", and click on an object that has no
+3. A click:   press M (once more puts the tool away), choose a label under "Click", and click on an object that has no
               outline yet. The green tick in the bar below takes the answer, the red cross drops it.
 4. Not this:  choose the label again, and click with Alt held on what does not belong to the object.
 5. A box:     point at the pink tool, choose the rectangle beside it and a label under "Box", and draw.
