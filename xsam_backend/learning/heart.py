@@ -78,7 +78,7 @@ class Heart:
             self._written = now
             began_at, began_with = self._stage_began
             done = step - began_with
-            eta_s = (now - began_at) / done * (steps - step) if done > 0 and steps >= step else None
+            eta_s = (now - began_at) / done * (steps - step) if done > 0 and steps > step else None
             self._say(stage=stage, step=step, steps=steps, eta_s=eta_s)
         if self._lost is not None:
             raise self._lost
