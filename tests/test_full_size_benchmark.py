@@ -22,6 +22,7 @@ from benchmarks.full_size import (
 )
 from xsam_backend.model.checkpoint import load_tokenizer
 from xsam_backend.model.config import XSamConfig
+from xsam_backend.model.precision import choose_dtype
 
 
 def test_stages_in_order(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_stages_in_order(tmp_path: Path) -> None:
         "make random weights",
         "convert",
         "load",
-        "look at a picture (cpu, torch.bfloat16)",
+        f"look at a picture (cpu, {choose_dtype('auto', 'BF16', 'cpu', 1)})",
         "state",
         "prefix",
         "first click",

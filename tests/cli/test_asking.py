@@ -22,7 +22,7 @@ def ask(**given: Any) -> list[Prompt]:
             {"labels": ("cat", "dog", "cat")},
             [Prompt(Task.GENERIC, categories=(Category("cat", "cat"), Category("dog", "dog")))],
         ),
-        ({"text": "the red ball"}, [Prompt(Task.REFERRING, phrase="the red ball", label="the red ball")]),
+        ({"text": "the red ball"}, [Prompt(Task.REFERRING, phrase="the red ball")]),
         (
             {"clicks": ((1.0, 2.0), (3.0, 4.0)), "not_clicks": ((5.0, 6.0),)},
             [Prompt(Task.INTERACTIVE, (Point(1, 2), Point(3, 4), Point(5, 6, positive=False)))],
@@ -35,10 +35,7 @@ def ask(**given: Any) -> list[Prompt]:
             {"boxes": ((0.0, 0.0, 1.0, 1.0), (2.0, 2.0, 3.0, 3.0))},
             [Prompt(Task.INTERACTIVE, (Box(0, 0, 1, 1),)), Prompt(Task.INTERACTIVE, (Box(2, 2, 1, 1),))],
         ),
-        (
-            {"text": "ball", "threshold": 0.3},
-            [Prompt(Task.REFERRING, phrase="ball", label="ball", score_threshold=0.3)],
-        ),
+        ({"text": "ball", "threshold": 0.3}, [Prompt(Task.REFERRING, phrase="ball", score_threshold=0.3)]),
     ],
     ids=[
         "names, each once",

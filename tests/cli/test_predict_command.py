@@ -135,6 +135,23 @@ def test_the_overlay_is_written(run: Any, picture: Path, tmp_path: Path) -> None
     assert (drawn[50, 70] == 128).all()
 
 
+def test_a_phrase_names_what_it_finds_unless_a_label_config_has_other_names(
+    run: Any, picture: Path, tmp_path: Path
+) -> None:
+    asked = ("predict", picture, "--text", "the left half")
+    (line,) = run(*asked)[1].splitlines()
+    assert "  the left half  box " in line
+    assert [one["name"] for one in json.loads(run(*asked, "--json", "coco")[1])["categories"]] == ["the left half"]
+    config = tmp_path / "config.xml"
+    config.write_text(
+        '<View><Image name="photo" value="$photo"/><RectangleLabels name="r" toName="photo">'
+        '<Label value="cat"/><Label value="dog"/></RectangleLabels></View>'
+    )
+    status, out, _ = run(*asked, "--label-config", config, "--json", "label-studio")
+    (region,) = json.loads(out)[0]["predictions"][0]["result"]
+    assert (status, region["value"].get("rectanglelabels")) == (0, []), "no label that it hasn't"
+
+
 def test_a_data_uri_is_a_picture_too(run: Any, picture: Path) -> None:
     uri = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
     assert run("predict", uri, "--label", "cat")[0] == 0

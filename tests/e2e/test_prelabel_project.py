@@ -69,13 +69,13 @@ def test_killed_and_resumed_each_task_has_one_prediction(
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert f"{TASKS - len(before)} answered, {len(before)} had a prediction" in done.stdout
+    assert f"{TASKS - len(before)} answered, 0 failed, {len(before)} left as they are" in done.stdout
     assert predictions(ls_client, project) == dict.fromkeys(tasks, 1)
     (version,) = {one["model_version"] for one in ls_client.call("GET", f"/api/predictions/?project={project}")}
     assert version == model_version(base)
 
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert f"0 answered, {TASKS} had a prediction" in again.stdout
+    assert f"0 answered, 0 failed, {TASKS} left as they are" in again.stdout
     assert label_studio.token not in done.stderr + again.stderr
 
 
@@ -106,4 +106,4 @@ def test_of_two_at_once_the_second_says_that_the_first_is_under_way(
         assert process.wait(300) == 0, (tmp_path / "said").read_text()
     assert predictions(ls_client, project) == dict.fromkeys(tasks, 1)
     again = subprocess.run(second, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert f"0 answered, {TASKS} had a prediction" in again.stdout
+    assert f"0 answered, 0 failed, {TASKS} left as they are" in again.stdout

@@ -47,8 +47,7 @@ def prompts_from(
     """What was asked, as prompts.
 
     All clicks mean one object, and so does one box with clicks; several boxes mean one object each. A phrase is asked
-    about as it is. Labels alone are looked for; with a click, box or phrase, one label names what is found, else a
-    phrase itself does.
+    about as it is. Labels alone are looked for; with a click, box or phrase, one label names what is found.
 
     Raises:
         PromptError: nothing to ask, or hints that contradict each other.
@@ -60,7 +59,7 @@ def prompts_from(
         raise PromptError(f"expected one --label for what a click, box or phrase finds, got {len(labels)}")
     label = labels[0] if labels else None
     if text is not None:
-        return [Prompt(Task.REFERRING, phrase=text, label=label or text, score_threshold=threshold)]
+        return [Prompt(Task.REFERRING, phrase=text, label=label, score_threshold=threshold)]
     if not hints:
         if not labels:
             raise PromptError("nothing asked: give --click, --box, --text or --label")

@@ -72,6 +72,8 @@ def command(
         if threshold is not None:
             prompts = [replace(prompt, score_threshold=threshold) for prompt in prompts]
     else:
+        if text and not labels and config is None:  # a config says itself what it has labels for
+            labels = (text,)
         prompts = prompts_from(labels, clicks, not_clicks, boxes, text, threshold)
     pixels = read_picture(image, settings)
 

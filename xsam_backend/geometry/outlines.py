@@ -198,8 +198,8 @@ def _outers(corners: Indices, sides: Indices, ring_of: Indices, is_outer: NDArra
         ring_of: (N,) the ring of each.
         is_outer: (R,).
     """
-    right = sides == 0
-    x, y = corners[:, 0], corners[:, 1] - ~right  # the row of pixels: a right side ends above it, a left one below
+    right, left = sides == 0, sides == 2
+    x, y = corners[:, 0], corners[:, 1] - left  # the row of pixels: a right side ends above it, a left one below
     width = int(x.max()) + 1
     place = y * width + x
     order = np.argsort(place)

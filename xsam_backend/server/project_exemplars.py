@@ -38,7 +38,7 @@ SEEN = 5000
 
 _Key = tuple[str, tuple[str, ...], frozenset[str], str]
 _Accepted = tuple[dict[int, datetime], dict[int, tuple[TaskPicture, ...]]]
-"""When tasks were accepted, and their pictures: these are copied only after the first of it is known."""
+"""When tasks were accepted, and their pictures: a task may be known before its pictures are copied."""
 
 _Object = tuple[str, str, str, str]
 """Version, picture, label, and what the mask hashes to."""
