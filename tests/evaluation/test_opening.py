@@ -220,6 +220,8 @@ def refused(tmp_path: Path, case: str) -> None:
     path: Any = coco(tmp_path, 2)
     if case == "nothing there":
         path = tmp_path / "nowhere"
+    elif case == "an option apart":
+        path = "images=somewhere"
     elif case == "unknown format":
         options = {"format": "pascal"}
     elif case == "an empty folder":
@@ -260,6 +262,7 @@ def refused(tmp_path: Path, case: str) -> None:
     ("case", "message"),
     [
         ("nothing there", "expected a file or folder of labelled pictures at .*nowhere, there is none"),
+        ("an option apart", r"there is none \(options follow their data without a space: export.json,images=FOLDER"),
         ("unknown format", "expected one of the formats coco, panoptic, .*got 'pascal'"),
         ("an empty folder", "empty is an empty folder: expected labelled pictures"),
         ("no format fits a folder", "(?s)looks like none that can be read: say which.*reasonseg: ReasonSeg"),

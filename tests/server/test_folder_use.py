@@ -12,12 +12,14 @@ from xsam_backend.errors import StoreError
 from xsam_backend.server.folder_use import FolderUse
 
 
-def test_the_first_is_alone_and_those_beside_it_are_not(tmp_path: Path) -> None:
+def test_the_first_is_alone_and_those_beside_it_are_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = FolderUse(tmp_path / "data")
     assert first.is_alone
+    assert caplog.text == ""
     first.share()
     second = FolderUse(tmp_path / "data", patience_s=0.2)
     assert not second.is_alone
+    assert f"another service uses {tmp_path / 'data'} as well" in caplog.text
     first.close()
     assert not FolderUse(tmp_path / "data", patience_s=0.2).is_alone, "the second is still there"
     second.close()
