@@ -68,10 +68,10 @@ def box_around_a_cup(page: LabelingPage) -> None:
         page.box("Cup", 28, 6, 73, 62)
 
 
-def phrase_for_a_tree(page: LabelingPage) -> None:
-    """The green tree of the third scene."""
+def phrase_for_the_sky(page: LabelingPage) -> None:
+    """The sky of the third scene: no label names it, and so no outline of it is there before."""
     with page.answered():
-        page.phrase("green tree")
+        page.phrase("sky")
 
 
 SHOTS = (
@@ -79,7 +79,7 @@ SHOTS = (
     Shot("spilt-click", scene(3), rocket_with_the_wall),
     Shot("alt-click", scene(3), rocket_without_the_wall),
     Shot("box", "coffee.png", box_around_a_cup),
-    Shot("phrase", scene(2), phrase_for_a_tree),
+    Shot("phrase", scene(2), phrase_for_the_sky),
 )
 
 

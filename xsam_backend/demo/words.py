@@ -22,7 +22,7 @@ What to try first
               outline yet. The green tick in the bar below takes the answer, the red cross drops it.
 4. Not this:  choose the label again, and click with Alt held on what does not belong to the object.
 5. A box:     point at the pink tool, choose the rectangle beside it and a label under "Box", and draw.
-6. A phrase:  write what to look for above the picture, such as "red tree", and press Enter.
+6. A phrase:  write what to look for above the picture, such as "sky", and press Enter.
 """
 
 
